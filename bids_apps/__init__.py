@@ -1,0 +1,1 @@
+"""BIDS Apps as nodes."""

@@ -1,0 +1,1 @@
+"""Nipype interfaces for real-time fMRI."""

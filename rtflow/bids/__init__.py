@@ -1,0 +1,1 @@
+"""BIDS: volumes with their metadata, and the data sets that hold them."""

@@ -1,0 +1,132 @@
+"""The design of an experiment: what the participant is asked to do, and when.
+
+Times are seconds from onset 0, the start of volume 1. The lag of the haemodynamic response is applied
+here and nowhere else: `Design.label` takes the time of a volume, steps back by the lag, and says what
+the participant was doing then.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from rtflow.errors import UsageError
+
+REST = "rest"
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One row of an events.tsv: ``onset`` and ``duration`` in seconds, and what it was."""
+
+    onset: float
+    duration: float
+    trial_type: str
+
+
+class Design(msgspec.Struct, frozen=True):
+    """Trials in the order of their onsets; what lies between them is rest.
+
+    >>> design = block_design(["scene", "face"], blocks=4, block=10.0, rest=4.0, opening=6.0)
+    >>> [trial.onset for trial in design.trials]
+    [6.0, 20.0, 34.0, 48.0]
+    >>> design.label(volume=5, tr=2.0, lag=2.0), design.label(volume=4, tr=2.0, lag=2.0)
+    ('scene', 'rest')
+    """
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Trial types in the order of their first trial."""
+        return tuple(dict.fromkeys(trial.trial_type for trial in self.trials))
+
+    @property
+    def duration(self) -> float:
+        """Seconds from onset 0 to the end of the last trial."""
+        return max((trial.onset + trial.duration for trial in self.trials), default=0.0)
+
+    def trial(self, volume: int, tr: float, lag: float = 0.0) -> int | None:
+        """Which trial (from 0) shows in a volume, or None if rest does.
+
+        Parameters
+        ----------
+        volume
+            Number of the volume, from 1.
+        tr
+            Repetition time in seconds.
+        lag
+            Seconds by which the haemodynamic response trails the trials.
+        """
+        # A microsecond's grace: onsets are multiples of TR in most designs, and n * TR is not exact.
+        at = (volume - 1) * tr - lag + 1e-6
+        for number, trial in enumerate(self.trials):
+            if trial.onset <= at < trial.onset + trial.duration:
+                return number
+        return None
+
+    def label(self, volume: int, tr: float, lag: float = 0.0) -> str:
+        """The trial type that shows in a volume; ``rest`` between trials. Parameters as for `trial`."""
+        number = self.trial(volume, tr, lag)
+        return REST if number is None else self.trials[number].trial_type
+
+
+def block_design(
+    conditions: Iterable[str], *, blocks: int, block: float, rest: float, opening: float = 0.0
+) -> Design:
+    """Blocks of equal length that go through the conditions in turn, each followed by rest.
+
+    Parameters
+    ----------
+    conditions
+        Trial types, in turn.
+    blocks
+        Number of blocks.
+    block, rest, opening
+        Seconds of a block, of the rest after it, and before the first one.
+    """
+    names = list(conditions)
+    return Design(
+        tuple(
+            Trial(opening + number * (block + rest), block, names[number % len(names)])
+            for number in range(blocks)
+        )
+    )
+
+
+def read_events(path: Path) -> Design:
+    """The design in a BIDS events.tsv; trials of type ``rest`` are left out.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, or lacks a column or a number.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"events file {path}: {error.strerror or error}; give an events.tsv") from None
+    trials = []
+    for line, row in enumerate(csv.DictReader(text.splitlines(), delimiter="\t"), start=2):
+        try:
+            trial = Trial(float(row["onset"]), float(row["duration"]), row["trial_type"].strip())
+        except KeyError as error:
+            raise UsageError(
+                f"events file {path} has no column {error}; BIDS wants onset, duration and trial_type"
+            ) from None
+        except (TypeError, ValueError, AttributeError):
+            raise UsageError(
+                f"events file {path}, line {line}: onset and duration must be seconds, got {dict(row)}"
+            ) from None
+        if trial.trial_type != REST:
+            trials.append(trial)
+    return Design(tuple(sorted(trials, key=lambda trial: trial.onset)))
+
+
+def write_events(design: Design, path: Path) -> None:
+    """Write a design as a BIDS events.tsv."""
+    rows = ["onset\tduration\ttrial_type"]
+    rows += [f"{trial.onset:g}\t{trial.duration:g}\t{trial.trial_type}" for trial in design.trials]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")

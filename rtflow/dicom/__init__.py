@@ -1,0 +1,1 @@
+"""DICOM: which volume an object is, and what it holds."""

@@ -1,0 +1,103 @@
+"""The errors that rtflow raises.
+
+::
+
+    RtflowError                 what went wrong, in one sentence, and what to do
+    |-- UsageError              what was asked for cannot be done (exit status 2)
+    |   |-- SettingsError       a setting is unknown, or of the wrong type
+    |   |-- WorkflowError       the workflow file is missing or does not build a workflow
+    |   |-- CompileError        the graph cannot be run as a stream
+    |   |-- SourceError         the source of volumes does not exist or holds none
+    |   `-- OutputError         the output folder cannot be written
+    |-- RunError                the run ended before its time (exit status 1)
+    |   `-- JournalError        the journal of a run cannot be read
+    |-- VolumeError             one volume cannot be processed: it fails, the run goes on
+    |   |-- DicomError          a DICOM object is damaged or of an unsupported kind
+    |   |-- GridError           two images that must share a grid do not
+    |   |-- CommandError        a command ended with a non-zero status
+    |   `-- DeadlineError       a node took longer than it may
+    `-- SessionError            an item that an earlier run should have left is missing or differs
+
+A command prints the message of any of these in one line, without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class RtflowError(Exception):
+    """Base of every error that rtflow raises on purpose."""
+
+
+class UsageError(RtflowError):
+    """What was asked for cannot be done."""
+
+
+class SettingsError(UsageError):
+    """A setting is unknown, or its value is of the wrong type."""
+
+
+class WorkflowError(UsageError):
+    """The workflow file is missing, or does not build a workflow."""
+
+
+class CompileError(UsageError):
+    """The graph cannot be run as a stream.
+
+    Parameters
+    ----------
+    node
+        Name of the node at fault, or of the workflow.
+    cause
+        What is wrong.
+    remedy
+        What to do about it.
+    """
+
+    def __init__(self, node: str, cause: str, remedy: str) -> None:
+        self.node = node
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(f"{node}: {cause}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[CompileError], tuple[str, str, str]]:
+        return type(self), (self.node, self.cause, self.remedy)
+
+
+class SourceError(UsageError):
+    """The source of volumes does not exist, or holds none."""
+
+
+class OutputError(UsageError):
+    """The output folder cannot be written."""
+
+
+class RunError(RtflowError):
+    """The run ended before its time."""
+
+
+class JournalError(RunError):
+    """The journal of a run cannot be read or written."""
+
+
+class VolumeError(RtflowError):
+    """One volume cannot be processed."""
+
+
+class DicomError(VolumeError):
+    """A DICOM object is damaged, or of a kind that is not supported."""
+
+
+class GridError(VolumeError):
+    """Two images that must share a grid do not."""
+
+
+class CommandError(VolumeError):
+    """A command ended with a non-zero status."""
+
+
+class DeadlineError(VolumeError):
+    """A node took longer than it may."""
+
+
+class SessionError(RtflowError):
+    """An item that an earlier run should have left is missing, or differs."""

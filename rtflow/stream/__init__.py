@@ -1,0 +1,1 @@
+"""The stream engine: a Nipype workflow that runs once per volume."""

@@ -1,0 +1,154 @@
+"""What a node may know of the run it is in, and how it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import SimpleInterface
+
+from rtflow.documents import Event, Frame, Result
+from rtflow.errors import CompileError
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What lives outside the graph and reaches a node through `StreamInterface.start_run`.
+
+    Parameters
+    ----------
+    run_uid
+        Identity of the run.
+    run_dir
+        ``OUT/runs/RUN_UID``: journal, feedback files, work.
+    bids_dir
+        ``OUT/bids``: the raw data set.
+    session_dir
+        Where references, masks and models of the session stand.
+    tr
+        Repetition time in seconds as far as it was known before the first volume.
+    volumes
+        Planned number of volumes, if known.
+    seed
+        Seed of everything random in the nodes.
+    replaying
+        Whether this run repeats a recorded one.
+    resuming
+        Whether this run goes on after a crash; what it wrote before is written anew.
+    emit
+        Puts an `Event` into the journal.
+    """
+
+    run_uid: str
+    run_dir: Path
+    bids_dir: Path
+    session_dir: Path
+    tr: float | None = None
+    volumes: int | None = None
+    seed: int = 0
+    replaying: bool = False
+    resuming: bool = False
+    emit: Callable[[Event], None] = _ignore
+
+    def in_worker(self) -> RunContext:
+        """The same for a worker process, which has no journal at hand."""
+        return replace(self, emit=_ignore)
+
+
+class StreamInterface(SimpleInterface):  # type: ignore[misc]
+    """A Nipype interface that knows runs and volumes.
+
+    Between `start_run` and `end_run`, ``_run_interface`` is called once per volume, always from one
+    thread. State belongs to the run: it is made in `start_run`, never in ``__init__`` (Nipype copies
+    interfaces). Outputs go into ``self._results`` as in any SimpleInterface; an output that is left out is
+    withheld: what needs it does not run for this volume.
+
+    Attributes
+    ----------
+    stateful
+        Whether the outputs depend on earlier volumes. Such a node is told of every volume that it does
+        not see (`gap`), and is refused by stock Nipype.
+    volume
+        Number of the volume at hand; set before each call.
+    """
+
+    stateful = False
+    volume = 0
+
+    def start_run(self, context: RunContext) -> None:
+        """Make the state of a run."""
+
+    def end_run(self) -> None:
+        """Close what `start_run` opened; called once, however the run ends."""
+
+    def gap(self, volume: int) -> None:
+        """Volume ``volume`` will not come to this node."""
+
+    def snapshot(self) -> Any:
+        """The state, to be given to `restore` in another process; must pickle."""
+        raise NotImplementedError
+
+    def restore(self, state: Any) -> None:
+        """Go on from a state that `snapshot` gave."""
+        raise NotImplementedError
+
+    def doubt(self, reason: str) -> None:
+        """Mark the volume at hand as suspect; the reason stands in its Result."""
+        self.__dict__.setdefault("_doubts", []).append(reason)
+
+    def take_doubts(self) -> list[str]:
+        """What `doubt` has gathered since the last call."""
+        doubts: list[str] = self.__dict__.pop("_doubts", [])
+        return doubts
+
+    def _pre_run_hook(self, runtime: Any) -> Any:
+        # Only Interface.run, and so only stock Nipype, comes through here.
+        if self.stateful:
+            raise CompileError(
+                type(self).__name__,
+                "keeps state from volume to volume, and stock Nipype would begin each volume anew",
+                "run the workflow with plugin=StreamPlugin(), or put the whole run into one stock node: "
+                "rtflow.workflows.whole_run.WholeRun",
+            )
+        return runtime
+
+
+class StreamSource(StreamInterface):
+    """The node that volumes come from; its output field is ``frame``.
+
+    A graph has one. ``tr`` and ``volumes`` say what is planned, as far as it is known before the first volume.
+    """
+
+    tr: float | None = None
+    volumes: int | None = None
+
+    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        """Frames in the order of their volumes; ends soon after ``stopping`` is set."""
+        raise NotImplementedError
+
+
+class StreamSink(StreamInterface):
+    """A node that gives values to somebody outside: once the Result is in the journal."""
+
+    channel = ""
+
+    def deliver(self, result: Result, outputs: Mapping[str, Any]) -> bool:
+        """Hand over what the node gave for one volume; False if there was nothing to hand over.
+
+        Called in the order of the volumes, once the Result is in the journal.
+
+        Parameters
+        ----------
+        result
+            The Result of the volume.
+        outputs
+            The node's own outputs for that volume; empty if it gave none.
+        """
+        raise NotImplementedError
