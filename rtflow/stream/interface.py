@@ -123,7 +123,8 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
 class StreamSource(StreamInterface):
     """The node that volumes come from; its output field is ``frame``.
 
-    A graph has one. ``tr`` and ``volumes`` say what is planned, as far as it is known before the first volume.
+    A graph has one. ``tr`` (seconds) and ``volumes`` say what is planned, as far as that is known before
+    the first volume.
     """
 
     tr: float | None = None
