@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import quote, unquote
 
 import msgspec
+from msgspec import inspect
 
-Speed = float | Literal["max"]
+from rtflow.errors import SettingsError
+from rtflow.setting_types import Count, LocalPath, NotNegative, Positive, from_text, nearest, suggestion
+
+Speed = Positive | Literal["max"]
 
 
 class SourceTable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -15,7 +20,7 @@ class SourceTable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     ``volumes`` is the number of volumes of the run, where the source does not know it itself.
     """
 
-    volumes: int | None = None
+    volumes: Count | None = None
 
 
 class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="simulate"):
@@ -63,25 +68,25 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
         Folder for the ground truth (events, motion, region masks); empty for none.
     """
 
-    tr: float = 2.0
+    tr: Positive = 2.0
     speed: Speed = 1.0
-    shape: tuple[int, int, int] = (64, 64, 30)
-    voxel: float = 3.5
+    shape: tuple[Count, Count, Count] = (64, 64, 30)
+    voxel: Positive = 3.5
     seed: int = 1
     activation: float = 1.5
-    tsnr: float = 60.0
-    motion: float = 1.0
+    tsnr: Positive = 60.0
+    motion: NotNegative = 1.0
     drift: float = 1.0
-    ar: float = 0.0
-    breathing: float = 0.0
-    smooth_noise: float = 0.0
+    ar: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    breathing: NotNegative = 0.0
+    smooth_noise: NotNegative = 0.0
     task_motion: float = 0.0
     hrf_delay: float = 0.0
-    reconstruction: float = 0.0
-    jitter: float = 0.0
+    reconstruction: NotNegative = 0.0
+    jitter: NotNegative = 0.0
     shift: float = 0.0
-    gain: float = 1.0
-    truth: str = ""
+    gain: Positive = 1.0
+    truth: LocalPath = ""
 
 
 class FolderSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="folder"):
@@ -104,12 +109,12 @@ class FolderSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields
         TRs to wait for a volume after a later one has come, before it is given up.
     """
 
-    path: str
+    path: LocalPath
     pattern: str = "*"
     existing: bool = True
-    idle: float | None = None
-    wait: float = 30.0
-    patience: float = 5.0
+    idle: NotNegative | None = None
+    wait: NotNegative = 30.0
+    patience: NotNegative = 5.0
 
 
 class JournalSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="journal"):
@@ -123,8 +128,111 @@ class JournalSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_field
         How many times faster than the recorded run, or ``max`` for no waiting at all.
     """
 
-    path: str
+    path: LocalPath
     speed: Speed = "max"
 
 
 AnySource = SimulateSource | FolderSource | JournalSource
+
+_KINDS: dict[str, inspect.StructType] = {
+    str(type_.tag): type_
+    for type_ in (inspect.type_info(one) for one in get_args(AnySource))
+    if isinstance(type_, inspect.StructType)
+}
+
+
+def parse_source(text: str) -> AnySource:
+    """The source that a URI stands for.
+
+    ``KIND:PATH?option=value&option=value``. The first ``?`` ends the path, so that a pattern may have
+    some of its own; a path with a ``?`` or a ``%`` in its name is written with ``%3F`` or ``%25``.
+
+    Raises
+    ------
+    SettingsError
+        If the kind or an option is unknown, or a value is of the wrong type.
+
+    Examples
+    --------
+    >>> parse_source("folder:/data/in?pattern=00?.dcm&volumes=10")  # doctest: +NORMALIZE_WHITESPACE
+    FolderSource(volumes=10, path='/data/in', pattern='00?.dcm', existing=True, idle=None, wait=30.0,
+                 patience=5.0)
+    >>> parse_source("simulate:?tr=1").tr
+    1.0
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in _KINDS:
+        raise SettingsError(_unknown_kind(text, kind if colon else ""))
+    path, _, query = rest.partition("?")
+    fields = {field.encode_name: field.type for field in _KINDS[kind].fields}
+    values: dict[str, Any] = {"kind": kind}
+    if "path" in fields:
+        if not path:
+            raise SettingsError(f"source '{text}' names no folder; write {kind}:DIR")
+        values["path"] = _decoded(path, text)
+        del fields["path"]
+    elif path:
+        raise SettingsError(f"source '{text}' has no use for '{path}'; write {kind}:?option=value")
+    for item in filter(None, query.split("&")):
+        name, equals, value = item.partition("=")
+        name = _decoded(name, text)
+        if name not in fields:
+            raise SettingsError(f"source '{text}': {kind} has no option '{name}'; {suggestion(name, fields)}")
+        if not equals or name in values:
+            raise SettingsError(f"source '{text}': option '{name}' needs one value; write {name}=VALUE once")
+        try:
+            values[name] = from_text(_decoded(value, text), fields[name])
+        except ValueError as error:
+            raise SettingsError(f"source '{text}': {name}: {error}") from None
+    try:
+        source: AnySource = msgspec.convert(values, AnySource)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"source '{text}': {error}") from None
+    return source
+
+
+def format_source(source: AnySource) -> str:
+    """The URI of a source, without the options that are at their defaults; `parse_source` reads it back.
+
+    >>> format_source(FolderSource(path="/data/run 1", pattern="*.dcm"))
+    'folder:/data/run%201?pattern=*.dcm'
+    """
+    table = msgspec.to_builtins(source)
+    kind = table.pop("kind")
+    path = quote(table.pop("path", ""), safe="/:\\~+,@=")
+    options = [
+        f"{field.encode_name}={quote(_text(table[field.encode_name]), safe='/:*?[]!,~+@')}"
+        for field in _KINDS[kind].fields
+        if field.encode_name in table and table[field.encode_name] != field.default
+    ]
+    return f"{kind}:{path}" + ("?" + "&".join(options) if options else "")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, list | tuple):
+        return ",".join(_text(item) for item in value)
+    return str(value)
+
+
+def _decoded(text: str, uri: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise SettingsError(f"source '{uri}' is not UTF-8 after %-decoding; write % itself as %25") from None
+
+
+def _unknown_kind(text: str, kind: str) -> str:
+    near = nearest(kind, _KINDS)
+    if near:
+        way = f"did you mean '{near}:'?"
+    elif any(sign in text for sign in "/\\.~"):  # what looks like a path most likely is one
+        way = f"did you mean 'folder:{text}'?"
+    else:
+        way = f"known are {', '.join(f'{name}:' for name in _KINDS)}"
+    return f"source '{text}' is of no known kind; {way}"
