@@ -36,14 +36,16 @@ def version() -> str:
     for line in (HERE / "rtflow" / "__init__.py").read_text(encoding="utf-8").splitlines():
         if line.startswith("__version__ = "):
             return line.split('"')[1]
-    raise RuntimeError("rtflow/__init__.py has no line `__version__ = \"...\"`; write one.")
+    raise RuntimeError('rtflow/__init__.py has no line `__version__ = "..."`; write one.')
 
 
 setup(
     name="rtflow",
     version=version(),
     description="A Nipype workflow engine plug-in that runs a graph once per fMRI volume, in real time",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8")
+    if (HERE / "README.md").exists()
+    else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

@@ -1,0 +1,87 @@
+"""What every test shares: the real series, the order of the tests, and an environment without telemetry."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+# Nipype asks its home server for news when it is imported, unless it is told not to before that.
+os.environ["NIPYPE_NO_ET"] = "1"
+os.environ["NO_ET"] = "1"
+
+ROOT = Path(__file__).resolve().parents[1]
+UNPACK = ROOT.parent / "shared" / "data" / "unpack"
+
+#: Markers of tests that run after all others, in this order: a broken unit shows before its consequences.
+LATE_MARKERS = ("realdata", "slow")
+
+_deselected = pytest.StashKey[int]()
+
+
+def laid_out() -> list[Path]:
+    """Return the folders that may hold laid-out series, the preferred one first."""
+    folders = [Path.home() / ".cache" / "rtflow-data"]
+    if chosen := os.environ.get("RTFLOW_DATA"):
+        folders.insert(0, Path(chosen))
+    return folders
+
+
+def have_realdata() -> bool:
+    """Tell whether real series are laid out or can be."""
+    return UNPACK.is_file() or any(folder.is_dir() and any(folder.iterdir()) for folder in laid_out())
+
+
+@cache
+def find_series(name: str) -> Path:
+    """Return the folder of the series `name`, laying it out first where that is possible."""
+    for folder in laid_out():
+        if (folder / name).is_dir():
+            return folder / name
+    if not UNPACK.is_file():
+        pytest.fail(
+            f"The series {name} is needed; it is in none of {', '.join(map(str, laid_out()))}: "
+            "lay it out there, or set RTFLOW_DATA to the folder that has it.",
+            pytrace=False,
+        )
+    done = subprocess.run([UNPACK, name], stdout=subprocess.PIPE, text=True, check=True)
+    return Path(done.stdout.strip().splitlines()[-1]) / name
+
+
+@pytest.fixture(scope="session")
+def series() -> Callable[[str], Path]:
+    """Callable from the name of a real series to its folder."""
+    return find_series
+
+
+def lateness(item: pytest.Item) -> int:
+    """Return 0 for a doctest, 1 for a plain test, more for one with a late marker."""
+    if isinstance(item, pytest.DoctestItem):
+        return 0
+    return max(
+        (2 + LATE_MARKERS.index(m.name) for m in item.iter_markers() if m.name in LATE_MARKERS), default=1
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the fast tests first, and leave out those whose real series cannot be had."""
+    items.sort(key=lateness)
+    if have_realdata():
+        return
+    without = [item for item in items if item.get_closest_marker("realdata")]
+    if without:
+        config.stash[_deselected] = len(without)
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if not item.get_closest_marker("realdata")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests were left out for want of real series, and why."""
+    if count := config.stash.get(_deselected, 0):
+        terminalreporter.write_line(
+            f"{count} tests on real series left out: none in {' or '.join(map(str, laid_out()))}; "
+            "set RTFLOW_DATA to a folder that has them.",
+            yellow=True,
+        )
