@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -202,7 +201,7 @@ def _find_source(order: list[Any], names: dict[Any, str], workflow: str) -> Any:
     if twins:
         raise CompileError(
             names[twins[0]],
-            f"has the same bare name as the source {names[source]}, so that joinsource='{source.name}' means both",
+            f"has the bare name of the source {names[source]}: joinsource='{source.name}' would mean both",
             "rename one of the two",
         )
     return source
@@ -366,9 +365,3 @@ def holds_array(value: Any) -> bool:
     if isinstance(value, dict):
         return any(holds_array(item) for item in value.values())
     return isinstance(value, (list, tuple)) and any(holds_array(item) for item in value)
-
-
-def quiet_nipype() -> None:
-    """Keep Nipype from asking the network for newer versions."""
-    os.environ.setdefault("NIPYPE_NO_ET", "1")
-    os.environ.setdefault("NO_ET", "1")

@@ -1,0 +1,108 @@
+"""The documents of a run in the order in which they were written: numbered, kept, shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from rtflow.documents import (
+    AnyDocument,
+    Document,
+    Frame,
+    PartRecord,
+    Result,
+    VolumeMissing,
+    VolumeReceived,
+    now,
+)
+
+DocumentT = TypeVar("DocumentT", bound=Document)
+Observer = Callable[[AnyDocument], None]
+
+
+class Keeper(Protocol):
+    """What keeps a run on disk: the journal."""
+
+    def keep_frame(self, frame: Frame) -> tuple[PartRecord, ...]:
+        """Keep a frame's bytes, and say where."""
+
+    def keep(self, document: Document) -> None:
+        """Keep a document."""
+
+
+class Chronicle:
+    """Numbers the documents of a run, gives them to the keeper, then to whoever looks on.
+
+    Parameters
+    ----------
+    run_uid
+        Identity of the run.
+    keeper
+        Where documents are kept; what it raises ends the run.
+    observers
+        Called with each document in the writing thread: must return at once. One that raises is dropped.
+    first
+        Number of the next document; more than 0 when a run is resumed.
+    """
+
+    def __init__(
+        self, run_uid: str, keeper: Keeper | None = None, observers: tuple[Observer, ...] = (), first: int = 0
+    ) -> None:
+        self.run_uid = run_uid
+        self._keeper = keeper
+        self._observers = list(observers)
+        self._next = first
+        self._lock = threading.Lock()
+        self._open: set[int] = set()
+        self.counts: dict[str, int] = {"ok": 0, "late": 0, "missing": 0, "failed": 0}
+
+    def add(self, document: DocumentT) -> DocumentT:
+        """Number, time and keep a document."""
+        with self._lock:
+            written = msgspec.structs.replace(document, run_uid=self.run_uid, seq=self._next, time=now())
+            if self._keeper is not None:
+                self._keeper.keep(written)
+            self._next += 1
+            if isinstance(written, Result):
+                self._open.discard(written.volume)
+                self.counts[written.status] += 1
+            for observer in list(self._observers):
+                try:
+                    observer(written)  # type: ignore[arg-type]
+                except Exception:
+                    self._observers.remove(observer)
+        return written
+
+    def frame(self, frame: Frame) -> None:
+        """Keep a frame before anything is done with it."""
+        if frame.missing:
+            self.add(VolumeMissing(volume=frame.volume, received=frame.received, reason=frame.missing))
+        else:
+            if self._keeper is not None:
+                parts = self._keeper.keep_frame(frame)
+            else:
+                parts = tuple(
+                    PartRecord(part.name, part.media_type, len(part.data), part.sha256)
+                    for part in frame.parts
+                )
+            self.add(
+                VolumeReceived(
+                    volume=frame.volume, received=frame.received, acquired=frame.acquired, parts=parts
+                )
+            )
+        with self._lock:
+            self._open.add(frame.volume)
+
+    def reopen(self, frame: Frame) -> None:
+        """Count a frame that stands in the journal already, but has no Result yet."""
+        with self._lock:
+            self._open.add(frame.volume)
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Volumes that were received and have no Result."""
+        with self._lock:
+            return sorted(self._open)

@@ -1,0 +1,214 @@
+"""Calling the nodes of one stage for one volume after another, under each node's policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import Undefined
+
+from rtflow.documents import Event
+from rtflow.errors import DeadlineError
+from rtflow.stream.calls import Call
+from rtflow.stream.compile import PlannedNode
+from rtflow.stream.interface import StreamInterface
+from rtflow.stream.process import Worker, WorkerLostError
+from rtflow.stream.volume import DONE, EMPTY, FAILED, SKIPPED, WITHHELD, VolumeInFlight, seal
+
+_ABSENT: Any = object()
+
+
+class Decisions:
+    """What time decided in the run that is replayed.
+
+    Parameters
+    ----------
+    events
+        Events of the recorded run.
+    late
+        Volumes whose Result was late there.
+    """
+
+    def __init__(self, events: Iterable[Event], late: Iterable[int] = ()) -> None:
+        self.lost = {
+            (event.volume, event.node): bool(event.data.get("killed"))
+            for event in events
+            if event.name in ("deadline_missed", "worker_lost")
+        }
+        self.late = frozenset(late)
+
+
+class Step:
+    """One node of the stream, called once per volume from one thread.
+
+    Parameters
+    ----------
+    planned
+        The node.
+    decisions
+        Of the run that is replayed; None in a live run, which decides by the clock.
+    tell
+        Puts an Event into the journal.
+    """
+
+    def __init__(
+        self, planned: PlannedNode, decisions: Decisions | None, tell: Callable[[Event], object]
+    ) -> None:
+        self.planned = planned
+        self.name = planned.name
+        self.index = planned.index
+        self.interface = planned.node.interface
+        self.is_stream = isinstance(self.interface, StreamInterface)
+        self._inputs = self.interface.inputs
+        self._bindings = planned.bindings
+        self._decisions = decisions
+        self._tell = tell
+        self._last: dict[str, Any] | None = None
+        self._worker: Worker | None = None
+        self._call = Call(self.interface) if planned.mode == "thread" else None
+        self._deadline = planned.deadline if decisions is None and planned.mode == "thread" else None
+        self._started = False
+
+    def begin(self, context: Any, directory: Path, files: dict[str, str]) -> None:
+        """Make the state of a run; a worker process is started, but not waited for."""
+        if self._call is not None:
+            self._call.begin(directory)
+            if self.is_stream:
+                self.interface.start_run(context)
+        else:
+            limit = self.planned.limit if self._decisions is None else None
+            self._worker = Worker(self.name, self.interface, context, directory, limit, files)
+            self._worker.start()
+        self._started = True
+
+    def wait_ready(self) -> None:
+        """Wait for the worker process, if there is one."""
+        if self._worker is not None:
+            self._worker.wait_ready()
+
+    def end(self) -> None:
+        """Close what `begin` opened."""
+        if not self._started:
+            return
+        self._started = False
+        if self._worker is not None:
+            self._worker.stop()
+        elif self.is_stream:
+            self.interface.end_run()
+
+    def run(self, item: VolumeInFlight) -> None:
+        """Take a volume through the node; nothing that the node does is raised."""
+        began = time.perf_counter_ns()
+        state, inputs = self._gather(item)
+        if state != DONE:
+            item.states[self.index] = state
+            if state == SKIPPED:
+                item.skipped.append(self.name)
+            self.gap(item)
+            return
+        try:
+            outputs = self._attempt(item, inputs)
+        except Exception as error:
+            self._fail(item, error)
+        else:
+            item.slots[self.index] = self._last = seal(outputs)
+            if item.stale and any(p[0] in item.stale for b in self._bindings for p in b.producers):
+                item.stale.add(self.index)
+        item.timings[self.name] = (time.perf_counter_ns() - began) / 1e6
+
+    def gap(self, item: VolumeInFlight) -> None:
+        """Tell a stateful node that it does not see this volume."""
+        if not self.planned.stateful:
+            return
+        try:
+            if self._worker is not None:
+                self._worker.gap(item.volume)
+            else:
+                self.interface.gap(item.volume)
+        except Exception as error:
+            item.errors.setdefault(self.name, f"gap: {type(error).__name__}: {error}")
+
+    def _gather(self, item: VolumeInFlight) -> tuple[int, dict[str, Any]]:
+        inputs: dict[str, Any] = {}
+        state = DONE
+        for binding in self._bindings:
+            values = []
+            for producer, field, function in binding.producers:
+                value = item.slots[producer].get(field, _ABSENT)
+                if value is _ABSENT:
+                    if binding.needed:
+                        # Nothing came although the producer ran: it withheld this output.
+                        state = max(state, item.states[producer] or WITHHELD)
+                    value = Undefined
+                elif function is not None:
+                    try:
+                        value = function(value)
+                    except Exception as error:
+                        self._fail(item, error, f"function on the edge to '{binding.field}'")
+                        return FAILED, inputs
+                values.append(value)
+            inputs[binding.field] = values if binding.gathered else values[0]
+        return state, inputs
+
+    def _attempt(self, item: VolumeInFlight, inputs: dict[str, Any]) -> dict[str, Any]:
+        decisions = self._decisions
+        lost = None if decisions is None else decisions.lost.get((item.volume, self.name))
+        if lost:
+            raise DeadlineError("its worker process was lost in the recorded run")
+        if self._worker is not None:
+            outputs, doubts = self._worker.call(item.volume, inputs)
+        else:
+            assert self._call is not None
+            target = self._inputs
+            for field, value in inputs.items():
+                setattr(target, field, value)
+            if self.is_stream:
+                self.interface.volume = item.volume
+            began = time.perf_counter()
+            outputs = self._call(item.volume)
+            if self._deadline is not None and time.perf_counter() - began > self._deadline:
+                raise DeadlineError(f"took longer than {self._deadline:g} s")
+            doubts = self.interface.take_doubts() if self.is_stream else None
+        if lost is not None:
+            raise DeadlineError("missed its deadline in the recorded run")
+        if doubts:
+            item.doubts += doubts
+        return outputs
+
+    def _fail(self, item: VolumeInFlight, error: Exception, where: str = "") -> None:
+        message = ": ".join(filter(None, (where, type(error).__name__, str(error))))
+        killed = self._worker is not None and isinstance(error, (DeadlineError, WorkerLostError))
+        if self._decisions is None and isinstance(error, (DeadlineError, WorkerLostError)):
+            name = "worker_lost" if isinstance(error, WorkerLostError) else "deadline_missed"
+            self._tell(Event(name=name, volume=item.volume, node=self.name, data={"killed": killed}))
+        policy = self.planned.on_error
+        if policy == "last" and self._last is not None:
+            item.slots[self.index] = self._last
+            item.stale.add(self.index)
+            item.doubts.append(f"{self.name}: {message}")
+        elif policy == "fail":
+            item.states[self.index] = FAILED
+            item.slots[self.index] = EMPTY
+            item.errors[self.name] = message
+        else:
+            item.states[self.index] = SKIPPED
+            item.slots[self.index] = EMPTY
+            item.skipped.append(self.name)
+            item.doubts.append(f"{self.name}: {message}")
+        lost = killed or (
+            self._decisions is not None and self._decisions.lost.get((item.volume, self.name), False)
+        )
+        if lost:
+            self.gap(item)
+
+
+def run_stage(steps: list[Step], item: VolumeInFlight) -> None:
+    """Take a volume through the nodes of one stage, in order."""
+    if item.frame.missing:
+        for step in steps:
+            step.gap(item)
+        return
+    for step in steps:
+        step.run(item)

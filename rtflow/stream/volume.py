@@ -1,0 +1,136 @@
+"""One volume on its way through the graph, and the Result it ends in."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from rtflow.documents import Frame, Result, Scalar, Status, hash_values, now
+
+# How a node ended for a volume. The order matters: what a node lacks is explained by the gravest reason.
+DONE, WITHHELD, SKIPPED, FAILED = range(4)
+
+EMPTY: dict[str, Any] = {}
+
+
+class VolumeInFlight:
+    """What is known of a volume between its Frame and its Result.
+
+    Attributes
+    ----------
+    slots
+        Outputs of each node, by its index in the plan; empty where it gave none.
+    states
+        DONE, WITHHELD, SKIPPED or FAILED, by the same index.
+    stale
+        Indices of nodes whose outputs repeat an earlier volume's, or were computed from such.
+    """
+
+    __slots__ = ("doubts", "errors", "frame", "skipped", "slots", "stale", "states", "timings", "volume")
+
+    def __init__(self, frame: Frame, size: int) -> None:
+        self.frame = frame
+        self.volume = frame.volume
+        self.slots: list[dict[str, Any]] = [EMPTY] * size
+        self.states = bytearray(size)
+        self.timings: dict[str, float] = {}
+        self.errors: dict[str, str] = {}
+        self.skipped: list[str] = []
+        self.stale: set[int] = set()
+        self.doubts: list[str] = []
+
+
+def scalars(outputs: dict[str, Any]) -> dict[str, Scalar]:
+    """The outputs that are single values, as plain Python values.
+
+    Absolute paths are left out: they say where a run was, not what it found.
+
+    >>> scalars({"value": np.float32(0.5), "mask": np.ones(2), "kind": "evidence", "file": "/data/x"})
+    {'value': 0.5, 'kind': 'evidence'}
+    """
+    found: dict[str, Scalar] = {}
+    for name, value in outputs.items():
+        cls = value.__class__
+        if cls is float or cls is int or cls is bool:
+            found[name] = value
+        elif cls is str:
+            if not os.path.isabs(value):
+                found[name] = value
+        elif isinstance(value, np.generic):
+            item = value.item()
+            if isinstance(item, (bool, int, float)):
+                found[name] = item
+    return found
+
+
+def seal(outputs: dict[str, Any]) -> dict[str, Any]:
+    """Make the arrays among the outputs read-only: they travel by reference."""
+    for value in outputs.values():
+        if value.__class__ is np.ndarray:
+            value.setflags(write=False)
+    return outputs
+
+
+def result_of(
+    item: VolumeInFlight, names: list[str], deadline: float | None, late: bool | None
+) -> tuple[Result, bool]:
+    """The Result of a volume that has been through the graph.
+
+    Parameters
+    ----------
+    item
+        The volume.
+    names
+        Name of each node, by index.
+    deadline
+        Seconds from the last byte after which the Result is late, or None.
+    late
+        What the run that is replayed decided, or None to decide here.
+
+    Returns
+    -------
+    result, late
+        The Result, and whether it came after the deadline.
+    """
+    values: dict[str, Scalar] = {}
+    stale: list[str] = []
+    for index, outputs in enumerate(item.slots):
+        if not outputs:
+            continue
+        name = names[index]
+        found = scalars(outputs)
+        for field, value in found.items():
+            values[f"{name}.{field}"] = value
+        if index in item.stale:
+            stale += [f"{name}.{field}" for field in found]
+    latency = now() - item.frame.received
+    if late is None:
+        late = deadline is not None and latency > deadline
+    status: Status = "late" if late else "ok"
+    if item.errors:
+        status = "failed"
+    if item.frame.missing:
+        status = "missing"
+    reasons = list(item.doubts)
+    reasons += [f"{name}: skipped" for name in item.skipped]
+    if stale:
+        reasons.append(f"stale: {', '.join(stale)}")
+    if item.frame.missing:
+        reasons.append(item.frame.missing)
+    result = Result(
+        volume=item.volume,
+        status=status,
+        values=values,
+        values_sha256=hash_values(values),
+        stale=tuple(stale),
+        skipped=tuple(item.skipped),
+        errors=item.errors,
+        timings=item.timings,
+        latency=latency * 1e3,
+        margin=None if deadline is None else (deadline - latency) * 1e3,
+        quality="suspect" if reasons else "good",
+        reasons=tuple(reasons),
+    )
+    return result, late
