@@ -98,11 +98,14 @@ class FolderSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields
         The folder; subfolders belong to it.
     pattern
         Which file names to look at.
+    series, echo
+        SeriesNumber and echo (from 1) of the volumes to take, where the folder holds several.
     existing
         Whether files that are there already belong to the run.
     idle
-        Seconds without a new volume after which the run ends; default the larger of 10 TR and 30 s,
-        or 0 where all the volumes that the headers announce are there.
+        Seconds without a new volume after which the run ends; default the larger of 10 TR and 30 s.
+        It counts from the newest file's change, so that a folder that was finished long ago is
+        replayed without waiting.
     wait
         Seconds to wait for the first volume.
     patience
@@ -111,6 +114,8 @@ class FolderSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields
 
     path: LocalPath
     pattern: str = "*"
+    series: int | None = None
+    echo: int | None = None
     existing: bool = True
     idle: NotNegative | None = None
     wait: NotNegative = 30.0

@@ -1,1 +1,44 @@
-"""Where volumes come from."""
+"""Sources of volumes: a folder that a scanner writes to, a simulated scanner, a recorded run."""
+
+from __future__ import annotations
+
+from rtflow.design import Design
+from rtflow.errors import SourceError
+from rtflow.source_settings import AnySource, FolderSource, JournalSource, SimulateSource
+from rtflow.sources.base import Source
+
+__all__ = ["Source", "open_source"]
+
+
+def open_source(spec: AnySource, design: Design | None = None) -> Source:
+    """Open the source that a table describes.
+
+    Parameters
+    ----------
+    spec
+        What `rtflow.settings.parse_source` made of a URI, or the ``[source]`` table.
+    design
+        What the simulated participant does; other sources have a real one.
+
+    Raises
+    ------
+    SourceError
+        If the source does not exist, or holds no volumes that can be read.
+    """
+    # Each kind is imported when it is used: a folder run needs no simulator.
+    match spec:
+        case FolderSource():
+            from rtflow.sources.folder import FolderStream
+
+            return FolderStream(spec)
+        case SimulateSource():
+            from rtflow.sources.simulator import SimulatorSource
+
+            return SimulatorSource(spec, design)
+        case JournalSource():
+            from rtflow.sources.journal import JournalReplay
+
+            return JournalReplay(spec)
+    raise SourceError(
+        f"cannot open a source of kind {type(spec).__name__}; use folder:, simulate: or journal:"
+    )

@@ -1,0 +1,100 @@
+"""What every source of volumes offers, and how one keeps time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+
+from rtflow.documents import Frame, now
+from rtflow.source_settings import SourceTable, Speed
+
+
+class Source(Protocol):
+    """Where the volumes of one run come from.
+
+    Opening a source validates all that can be known without waiting, and raises `SourceError`.
+
+    Attributes
+    ----------
+    tr
+        Repetition time in seconds, None as long as it is not known.
+    volumes
+        Planned number of volumes, None as long as it is not known.
+    uri
+        What the source was opened from, as a URI.
+    """
+
+    @property
+    def tr(self) -> float | None:
+        """Repetition time in seconds, if known."""
+
+    @property
+    def volumes(self) -> int | None:
+        """Planned number of volumes, if known."""
+
+    @property
+    def uri(self) -> str:
+        """What the source was opened from."""
+
+    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        """Frames in the order of their volumes, one for each; ends soon after ``stopping`` is set."""
+
+
+class Pacer:
+    """Releases volumes at the scanner's pace, or so many times faster.
+
+    A late consumer is not waited for: what is due goes out at once, as it would from a scanner.
+
+    Parameters
+    ----------
+    speed
+        Factor on the scanner's pace, or ``max`` for no waiting.
+    """
+
+    def __init__(self, speed: Speed) -> None:
+        self._speed = speed
+        self._start: float | None = None
+
+    def wait(self, at: float, stopping: threading.Event) -> bool:
+        """Wait until scanner time ``at`` (seconds); the first call sets the clock and does not wait.
+
+        Returns
+        -------
+        bool
+            False if ``stopping`` was set.
+        """
+        if self._speed == "max":
+            return not stopping.is_set()
+        if self._start is None:
+            self._start = now() - at / self._speed
+        left = self._start + at / self._speed - now()
+        return not (stopping.wait(left) if left > 0 else stopping.is_set())
+
+
+def uri_of(spec: SourceTable) -> str:
+    """A source table as the URI that `rtflow.settings.parse_source` turns into it again.
+
+    >>> from rtflow.source_settings import FolderSource, SimulateSource
+    >>> uri_of(FolderSource(path="/data/run 1", volumes=10))
+    'folder:/data/run%201?volumes=10'
+    >>> uri_of(SimulateSource())
+    'simulate:'
+    """
+    kind = str(spec.__struct_config__.tag)
+    options = []
+    for field in msgspec.structs.fields(spec):
+        value: Any = getattr(spec, field.name)
+        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+        if field.name == "path" or value == default:
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(str(item) for item in value)
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        options.append(f"{field.name}={quote(str(value), safe='/,*')}")
+    path = quote(str(getattr(spec, "path", "")), safe="/~")
+    return f"{kind}:{path}" + ("?" + "&".join(options) if options else "")
