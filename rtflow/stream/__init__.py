@@ -1,1 +1,20 @@
 """The stream engine: a Nipype workflow that runs once per volume."""
+
+from rtflow.stream.compile import Plan, PlannedNode, inspect
+from rtflow.stream.interface import RunContext, StreamInterface, StreamSink, StreamSource
+from rtflow.stream.options import StreamOptions, stream
+from rtflow.stream.plugin import Resumed, StreamPlugin
+
+__all__ = [
+    "Plan",
+    "PlannedNode",
+    "Resumed",
+    "RunContext",
+    "StreamInterface",
+    "StreamOptions",
+    "StreamPlugin",
+    "StreamSink",
+    "StreamSource",
+    "inspect",
+    "stream",
+]

@@ -168,9 +168,9 @@ class Step:
                 self.interface.volume = item.volume
             began = time.perf_counter()
             outputs = self._call(item.volume)
+            doubts = self.interface.take_doubts() if self.is_stream else None
             if self._deadline is not None and time.perf_counter() - began > self._deadline:
                 raise DeadlineError(f"took longer than {self._deadline:g} s")
-            doubts = self.interface.take_doubts() if self.is_stream else None
         if lost is not None:
             raise DeadlineError("missed its deadline in the recorded run")
         if doubts:
@@ -179,6 +179,8 @@ class Step:
 
     def _fail(self, item: VolumeInFlight, error: Exception, where: str = "") -> None:
         message = ": ".join(filter(None, (where, type(error).__name__, str(error))))
+        if self.is_stream:
+            self.interface.take_doubts()  # of a volume that failed; the next one must not inherit them
         killed = self._worker is not None and isinstance(error, (DeadlineError, WorkerLostError))
         if self._decisions is None and isinstance(error, (DeadlineError, WorkerLostError)):
             name = "worker_lost" if isinstance(error, WorkerLostError) else "deadline_missed"

@@ -12,6 +12,9 @@ from rtflow.documents import Frame, Result, Scalar, Status, hash_values, now
 # How a node ended for a volume. The order matters: what a node lacks is explained by the gravest reason.
 DONE, WITHHELD, SKIPPED, FAILED = range(4)
 
+# How absolute paths begin.
+_ROOTS = (os.sep, "file://")
+
 EMPTY: dict[str, Any] = {}
 
 
@@ -56,7 +59,7 @@ def scalars(outputs: dict[str, Any]) -> dict[str, Scalar]:
         if cls is float or cls is int or cls is bool:
             found[name] = value
         elif cls is str:
-            if not os.path.isabs(value):
+            if not value.startswith(_ROOTS):
                 found[name] = value
         elif isinstance(value, np.generic):
             item = value.item()

@@ -1,0 +1,148 @@
+"""Threads of a run: one for the source, one for each stage, with bounded queues between them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from rtflow.documents import Frame
+from rtflow.stream.calls import own_working_directory
+from rtflow.stream.executor import Step, run_stage
+from rtflow.stream.volume import VolumeInFlight
+
+_END = None
+
+
+class Pipeline:
+    """Takes frames through the stages, in order, and hands each volume to ``finish``.
+
+    Parameters
+    ----------
+    stages
+        Steps of each stage.
+    size
+        Number of nodes in the plan.
+    accept
+        Called with each frame in the source's thread before anything is done with it.
+    finish
+        Called with each volume in the thread of the last stage, in the order of the volumes.
+    backlog
+        How many volumes may wait before the first stage, and between two stages.
+    drop
+        What to do with a volume that finds the backlog full: False waits, and loses nothing; True gives it up
+        (its Result says so).
+    directory
+        Working directory of the stages' threads.
+    """
+
+    def __init__(
+        self,
+        stages: list[list[Step]],
+        size: int,
+        *,
+        accept: Callable[[Frame], None],
+        finish: Callable[[VolumeInFlight], None],
+        backlog: int,
+        drop: bool,
+        directory: Path,
+    ) -> None:
+        self._stages = stages
+        self._size = size
+        self._accept = accept
+        self._finish = finish
+        self._drop = drop
+        self._directory = directory
+        self._queues: list[queue.Queue[VolumeInFlight | None]] = [queue.Queue()]
+        self._queues += [queue.Queue(maxsize=backlog) for _ in stages[1:]]
+        # The first queue is bounded by places, so that the word of a dropped volume passes when it is full.
+        self._places = threading.Semaphore(backlog)
+        self._threads: list[threading.Thread] = []
+        self.stopping = threading.Event()
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+    def start(self, frames: Iterable[Frame]) -> None:
+        """Start the threads."""
+        self._threads = [
+            threading.Thread(target=self._run_stage, args=(number,), name=f"stage-{number}", daemon=True)
+            for number in range(len(self._stages))
+        ]
+        self._threads.append(
+            threading.Thread(target=self._run_source, args=(frames,), name="source", daemon=True)
+        )
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Ask the source to end; volumes that were received are finished."""
+        if error is not None and self.error is None:
+            self.error = error
+        self.stopping.set()
+
+    def join(self, limit: float | None = None) -> bool:
+        """Wait until the last volume is finished; False if ``limit`` seconds passed first."""
+        return self.done.wait(limit)
+
+    def _run_source(self, frames: Iterable[Frame]) -> None:
+        try:
+            for frame in frames:
+                if self.stopping.is_set():
+                    break
+                if not self._admit(frame):
+                    break
+        except BaseException as error:
+            self.stop(error)
+        finally:
+            self._queues[0].put(_END)
+
+    def _admit(self, frame: Frame) -> bool:
+        if self._drop:
+            if not self._places.acquire(blocking=False):
+                frame = replace(
+                    frame, parts=(), payload=None, missing="dropped: the graph was behind when it came"
+                )
+        else:
+            while not self._places.acquire(timeout=0.5):
+                if self.stopping.is_set():
+                    return False
+        self._accept(frame)
+        self._queues[0].put(VolumeInFlight(frame, self._size))
+        return True
+
+    def _run_stage(self, number: int) -> None:
+        last = number == len(self._stages) - 1
+        steps = self._stages[number]
+        inbox = self._queues[number]
+        outbox = None if last else self._queues[number + 1]
+        # Where a thread cannot own its directory, the compiler has put whatever needs one elsewhere.
+        if own_working_directory():
+            with contextlib.suppress(OSError):
+                os.chdir(self._directory)
+        try:
+            while (item := inbox.get()) is not _END:
+                if number == 0 and not item.frame.missing.startswith("dropped"):
+                    self._places.release()
+                if not (self.error is not None and self.stopping.is_set()):
+                    run_stage(steps, item)
+                    if outbox is None:
+                        self._finish(item)
+                    else:
+                        outbox.put(item)
+        except BaseException as error:
+            self.stop(error)
+            self._drain(inbox)
+        finally:
+            if outbox is None:
+                self.done.set()
+            else:
+                outbox.put(_END)
+
+    def _drain(self, inbox: queue.Queue[VolumeInFlight | None]) -> None:
+        # The stage before must not wait for ever for a place in a queue that nobody empties.
+        while inbox.get() is not _END:
+            self._places.release()

@@ -1,0 +1,145 @@
+"""The face that Nipype sees: ``workflow.run(plugin=StreamPlugin(...))``."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtflow.documents import Frame, Result, RunStart, RunStop
+from rtflow.stream.chronicle import Keeper, Observer
+from rtflow.stream.compile import compile_graph
+from rtflow.stream.executor import Decisions
+from rtflow.stream.interface import RunContext
+from rtflow.stream.run import StreamRun
+
+
+@dataclass
+class Resumed:
+    """What the journal of an interrupted run says has been done.
+
+    Parameters
+    ----------
+    results
+        Hash of the values of each volume that has a Result.
+    delivered
+        Volumes whose value has reached the subject's side, by channel.
+    recorded
+        Volumes whose frame is in the journal.
+    documents
+        Number of documents in the journal.
+    """
+
+    results: dict[int, str] = field(default_factory=dict)
+    delivered: set[tuple[str, int]] = field(default_factory=set)
+    recorded: set[int] = field(default_factory=set)
+    documents: int = 0
+
+
+class StreamPlugin:
+    """Runs a Nipype workflow once per volume.
+
+    Parameters
+    ----------
+    out
+        Output folder: ``out/bids``, ``out/runs/RUN_UID``, ``out/session``.
+    context
+        All places of the run, instead of ``out``.
+    start
+        What RunStart says beside what the graph says.
+    keeper
+        Where documents and frames are kept; without one they are only in ``results``.
+    observers
+        Called with each document, in the order of their numbers; must return at once.
+    frames
+        Volumes to run instead of those of the graph's source.
+    decisions
+        Of the run that is replayed.
+    resumed
+        Of the run that goes on.
+    deadline
+        Seconds from a volume's last byte after which its Result is late.
+    backlog
+        How many volumes may wait between two threads.
+    drop
+        Whether a volume that finds the backlog full is given up instead of waited for.
+    stopping
+        Set it, from any thread, to end the run.
+    files
+        Modules that were loaded from a file, which worker processes must load too: name to path.
+
+    Attributes
+    ----------
+    results : list of Result
+        One for each volume, in order.
+    stop : RunStop or None
+        How the run ended.
+
+    Examples
+    --------
+    ::
+
+        plugin = StreamPlugin(out="rtflow-out")
+        workflow.run(plugin=plugin)
+        plugin.results[0].values["region.value"]
+    """
+
+    def __init__(
+        self,
+        out: str | Path = "rtflow-out",
+        *,
+        context: RunContext | None = None,
+        start: RunStart | None = None,
+        keeper: Keeper | None = None,
+        observers: tuple[Observer, ...] = (),
+        frames: Iterable[Frame] | None = None,
+        decisions: Decisions | None = None,
+        resumed: Resumed | None = None,
+        deadline: float | None = None,
+        backlog: int = 2,
+        drop: bool = False,
+        stopping: threading.Event | None = None,
+        files: dict[str, str] | None = None,
+    ) -> None:
+        self.plugin_args: dict[str, Any] = {}
+        if context is None:
+            root = Path(out).absolute()
+            run_uid = uuid.uuid4().hex[:12]
+            context = RunContext(
+                run_uid=run_uid,
+                run_dir=root / "runs" / run_uid,
+                bids_dir=root / "bids",
+                session_dir=root / "session",
+            )
+        self.context = context
+        self.start = start
+        self.keeper = keeper
+        self.observers = observers
+        self.frames = frames
+        self.decisions = decisions
+        self.resumed = resumed
+        self.deadline = deadline
+        self.backlog = backlog
+        self.drop = drop
+        self.stopping = stopping or threading.Event()
+        self.files = files or {}
+        self.results: list[Result] = []
+        self.stop: RunStop | None = None
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run the expanded graph; called by Nipype.
+
+        Raises
+        ------
+        CompileError
+            If the graph cannot be run as a stream; nothing has been written then.
+        RtflowError
+            If the run failed; its RunStop has been written.
+        """
+        del config
+        nodes = list(graph.nodes())
+        name = nodes[0].fullname.split(".")[0] if nodes else "workflow"
+        StreamRun(self, compile_graph(graph, name), updatehash).execute()

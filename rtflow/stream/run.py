@@ -1,0 +1,266 @@
+"""One run of a compiled graph: set-up, the stream, the nodes at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from threadpoolctl import threadpool_limits
+
+from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
+from rtflow.errors import RtflowError, RunError
+from rtflow.stream.chronicle import Chronicle
+from rtflow.stream.compile import Plan, PlannedNode
+from rtflow.stream.executor import Step
+from rtflow.stream.interface import StreamInterface, StreamSink
+from rtflow.stream.pipeline import Pipeline
+from rtflow.stream.stock import EndNode, run_at_set_up
+from rtflow.stream.volume import VolumeInFlight, result_of, scalars
+
+if TYPE_CHECKING:
+    from rtflow.stream.plugin import StreamPlugin
+
+_GRACE = 10.0
+
+
+class StreamRun:
+    """Carries one run from RunStart to RunStop."""
+
+    def __init__(self, plugin: StreamPlugin, plan: Plan, updatehash: bool) -> None:
+        self.plugin = plugin
+        self.plan = plan
+        self.updatehash = updatehash
+        self.resumed = plugin.resumed
+        self.chronicle = Chronicle(
+            plugin.context.run_uid,
+            plugin.keeper,
+            plugin.observers,
+            first=plugin.resumed.documents if plugin.resumed else 0,
+        )
+        self.context = replace(plugin.context, emit=self.chronicle.add)
+        self.names = [node.name for node in plan.nodes]
+        self.steps = [
+            Step(node, plugin.decisions, self.chronicle.add)
+            for node in plan.when("volume")
+            if node is not plan.source
+        ]
+        self.sinks = [step for step in self.steps if isinstance(step.interface, StreamSink)]
+        self.ends = [EndNode(node) for node in plan.when("end")]
+        self.constants: dict[int, Any] = {}
+        self.values: dict[str, Scalar] = {}
+        self.status: Ending = "completed"
+        self.reason = ""
+
+    def execute(self) -> None:
+        """Run it all; RunStop is written however it ends."""
+        source = self.plan.source
+        if not source.constants:
+            self._open_source()  # what is wrong with it is said before anything is written
+        if self.resumed is None:
+            self.chronicle.add(self._start())
+        error: BaseException | None = None
+        try:
+            with self._prepared():
+                try:
+                    self._set_up()
+                    error = self._stream()
+                finally:
+                    self._end_steps()
+                if self.status == "completed":
+                    self._end_nodes()
+        except KeyboardInterrupt:
+            self._abort()
+        except BaseException as raised:
+            error = raised
+        if error is not None:
+            self.status = "failed"
+            self.reason = f"{type(error).__name__}: {error}"
+        self._close_volumes()
+        self.plugin.stop = self.chronicle.add(
+            RunStop(
+                status=self.status,
+                reason=self.reason,
+                counts=dict(self.chronicle.counts),
+                values=self.values,
+                outputs={
+                    "run": str(self.context.run_dir),
+                    "bids": str(self.context.bids_dir),
+                    "session": str(self.context.session_dir),
+                },
+            )
+        )
+        if isinstance(error, RtflowError) or (error is not None and not isinstance(error, Exception)):
+            raise error
+        if error is not None:
+            raise RunError(self.reason) from error
+
+    def _start(self) -> RunStart:
+        interface = self.plan.source.node.interface
+        start = self.plugin.start or RunStart(workflow=self.plan.name)
+        known = {} if self.plan.source.constants else {"tr": interface.tr, "volumes": interface.volumes}
+        seeds = {"run": self.context.seed}
+        nodes = {node.name: node.describe() for node in self.plan.nodes}
+        return msgspec.structs.replace(start, nodes=nodes, seeds=seeds, **known)
+
+    @contextlib.contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """One thread for the linear algebra, quick hand-offs between ours, and no long collections."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-4)
+        gc.collect()
+        gc.freeze()
+        try:
+            with threadpool_limits(limits=1):
+                yield
+        finally:
+            gc.unfreeze()
+            sys.setswitchinterval(interval)
+
+    def _open_source(self) -> None:
+        if self.plugin.frames is not None:
+            return
+        interface = self.plan.source.node.interface
+        self.context = replace(
+            self.context,
+            tr=self.context.tr or interface.tr,
+            volumes=self.context.volumes or interface.volumes,
+        )
+
+    def _set_up(self) -> None:
+        self.constants = run_at_set_up(self.plan, self.updatehash)
+        work = self.context.run_dir / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        for node in (self.plan.source, *(step.planned for step in self.steps)):
+            self._set_constants(node)
+        if self.plan.source.constants:
+            self._open_source()
+        for step in self.steps:
+            step.begin(self.context, work / step.name, self.plugin.files)
+        for step in self.steps:
+            step.wait_ready()
+        gc.collect()
+        gc.freeze()
+
+    def _set_constants(self, node: PlannedNode) -> None:
+        for field, producer, output, function in node.constants:
+            value = getattr(self.constants[producer], output)
+            setattr(node.node.interface.inputs, field, value if function is None else function(value))
+
+    def _stream(self) -> BaseException | None:
+        source: Any = self.plan.source.node.interface
+        stages = sorted({step.planned.stage for step in self.steps}) or [0]
+        pipeline = Pipeline(
+            [[step for step in self.steps if step.planned.stage == stage] for stage in stages],
+            len(self.plan.nodes),
+            accept=self._accept,
+            finish=self._finish,
+            backlog=self.plugin.backlog,
+            drop=self.plugin.drop,
+            directory=self.context.run_dir / "work",
+        )
+        pipeline.stopping = self.plugin.stopping
+        if self.plugin.frames is not None:
+            frames: Any = self.plugin.frames
+        else:
+            source.start_run(self.context)
+            frames = source.frames(pipeline.stopping)
+        pipeline.start(frames)
+        try:
+            pipeline.join()
+        except KeyboardInterrupt:
+            self._abort()
+            pipeline.stop()
+            with contextlib.suppress(
+                KeyboardInterrupt
+            ):  # a second Ctrl-C does not wait for what is under way
+                pipeline.join(_GRACE)
+        if pipeline.error is None and pipeline.stopping.is_set() and self.status == "completed":
+            self._abort()
+        if self.plugin.frames is None:
+            source.end_run()
+        return pipeline.error
+
+    def _abort(self) -> None:
+        self.status = "aborted"
+        self.reason = "stopped by the operator"
+
+    def _accept(self, frame: Frame) -> None:
+        if self.resumed is not None and frame.volume in self.resumed.recorded:
+            if frame.volume not in self.resumed.results:
+                self.chronicle.reopen(frame)
+        else:
+            self.chronicle.frame(frame)
+
+    def _finish(self, item: VolumeInFlight) -> None:
+        source = self.plan.source.index
+        item.slots[source] = {}  # the frame is not an output to publish
+        decisions = self.plugin.decisions
+        late = None if decisions is None else item.volume in decisions.late
+        result, is_late = result_of(item, self.names, self.plugin.deadline, late)
+        before = self.resumed.results.get(item.volume) if self.resumed else None
+        if before is None:
+            if is_late and decisions is None:
+                self.chronicle.add(Event(name="late", volume=item.volume))
+            result = self.chronicle.add(result)
+        elif before != result.values_sha256:
+            self.chronicle.add(
+                Event(
+                    name="resume_differs",
+                    volume=item.volume,
+                    data={"was": before, "is": result.values_sha256},
+                )
+            )
+        self.plugin.results.append(result)
+        for step in self.sinks:
+            self._deliver(step, item, result)
+        for end in self.ends:
+            end.gather(item.slots)
+
+    def _deliver(self, step: Step, item: VolumeInFlight, result: Result) -> None:
+        sink: Any = step.interface
+        if self.resumed is not None and (sink.channel, item.volume) in self.resumed.delivered:
+            return
+        try:
+            given = sink.deliver(result, item.slots[step.index])
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            self.chronicle.add(
+                Event(name="delivery_failed", volume=item.volume, node=step.name, data={"error": message})
+            )
+        else:
+            if given:
+                self.chronicle.add(Delivered(volume=item.volume, channel=sink.channel))
+
+    def _end_steps(self) -> None:
+        for step in self.steps:
+            try:
+                step.end()
+            except Exception as error:
+                self.status = "failed"
+                self.reason = self.reason or f"{step.name}: end of run: {type(error).__name__}: {error}"
+
+    def _end_nodes(self) -> None:
+        outputs = dict(self.constants)
+        for end in self.ends:
+            interface = end.planned.node.interface
+            if isinstance(interface, StreamInterface):
+                interface.start_run(self.context)
+            outputs[end.planned.index] = found = end.run(outputs, self.context.run_dir / "work")
+            for name, value in scalars(found.get()).items():
+                self.values[f"{end.planned.name}.{name}"] = value
+
+    def _close_volumes(self) -> None:
+        for volume in self.chronicle.unfinished:
+            result = Result(
+                volume=volume,
+                status="failed",
+                errors={"run": self.reason or "the run ended before this volume was done"},
+                quality="suspect",
+                reasons=("the run ended before this volume was done",),
+            )
+            self.plugin.results.append(self.chronicle.add(result))

@@ -1,0 +1,110 @@
+"""What stock Nipype runs: the nodes at set-up, cached as always, and those at the end of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import isdefined
+from nipype.pipeline.engine import JoinNode, Node
+
+from rtflow.errors import CompileError, RunError
+from rtflow.stream.compile import Plan, PlannedNode, holds_array
+
+_ABSENT: Any = object()
+
+
+def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
+    """Run the nodes that do not depend on the source; their outputs by index.
+
+    Raises
+    ------
+    CompileError
+        If a node takes an array: Nipype's cache knows an array by its printed form, which two
+        different arrays may share.
+    RunError
+        If a node fails.
+    """
+    outputs: dict[int, Any] = {}
+    by_node = {planned.node: planned for planned in plan.nodes}
+    for planned in plan.when("set-up"):
+        node = planned.node
+        for field, (_, origin) in node.input_source.items():
+            output = origin[0] if isinstance(origin, tuple) else origin
+            for other, producer in by_node.items():
+                came_from = str(node.input_source[field][0])
+                if producer.index in outputs and came_from.startswith(str(other.output_dir()) + "/"):
+                    refuse_array(planned.name, field, getattr(outputs[producer.index], output, None))
+        try:
+            outputs[planned.index] = node.run(updatehash=updatehash).outputs
+        except Exception as error:
+            raise RunError(f"{planned.name}: failed at set-up: {type(error).__name__}: {error}") from error
+    return outputs
+
+
+def refuse_array(name: str, field: str, value: Any) -> None:
+    """Refuse an array as the input of a cached node."""
+    if holds_array(value):
+        raise CompileError(
+            name,
+            f"takes an array ('{field}') on a cached edge, where stock Nipype knows arrays by their printed form",
+            "pass a file, or connect it downstream of the source",
+        )
+
+
+class EndNode:
+    """A node that runs once, at the end of the run, on what was gathered from its volumes.
+
+    What it joins is held in memory for the whole run: scalars and paths, not volumes.
+    """
+
+    def __init__(self, planned: PlannedNode) -> None:
+        self.planned = planned
+        self._joined: dict[str, list[Any]] = {}
+        self._is_join = isinstance(planned.node, JoinNode)
+        if self._is_join:
+            self._joined = {binding.field: [] for binding in planned.bindings}
+
+    def gather(self, slots: list[dict[str, Any]]) -> None:
+        """Take what one volume gave; a value that it withheld leaves no hole."""
+        if not self._is_join:
+            return
+        for binding in self.planned.bindings:
+            producer, output, function = binding.producers[0]
+            value = slots[producer].get(output, _ABSENT)
+            if value is not _ABSENT:
+                self._joined[binding.field].append(value if function is None else function(value))
+
+    def run(self, outputs: dict[int, Any], directory: Path) -> Any:
+        """Run the node by stock Nipype, in a folder of this run.
+
+        Raises
+        ------
+        RunError
+            If it fails.
+        """
+        node = self.planned.node
+        if self._is_join:
+            unique = node._unique
+            node = Node(node.interface, name=node.name, base_dir=str(directory))
+        else:
+            node.base_dir = str(directory)
+            node.input_source = {}
+        try:
+            for field, producer, output, function in self.planned.constants:
+                value = getattr(outputs[producer], output)
+                setattr(node.inputs, field, value if function is None else function(value))
+            if self._is_join:
+                for field, values in self._joined.items():
+                    setattr(node.inputs, field, list(dict.fromkeys(values)) if unique else values)
+            else:
+                for binding in self.planned.bindings:
+                    producer, output, function = binding.producers[0]
+                    value = getattr(outputs[producer], output)
+                    if isdefined(value):
+                        setattr(node.inputs, binding.field, value if function is None else function(value))
+            return node.run().outputs
+        except Exception as error:
+            raise RunError(
+                f"{self.planned.name}: failed at the end of the run: {type(error).__name__}: {error}"
+            ) from error
