@@ -1,1 +1,66 @@
-"""Nipype interfaces for real-time fMRI."""
+"""The nodes: Nipype interfaces, each a thin face over pure functions.
+
+``from rtflow.nodes import Realign, Decode`` imports the modules of these two and no others.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtflow.nodes.accuracy import Accuracy
+    from rtflow.nodes.convert import DicomToBids
+    from rtflow.nodes.decode import Decode
+    from rtflow.nodes.dummies import SkipDummies
+    from rtflow.nodes.labels import Labels
+    from rtflow.nodes.mask import ApplyMask, Mask
+    from rtflow.nodes.realign import Realign
+    from rtflow.nodes.record import RecordRun
+    from rtflow.nodes.region import Region
+    from rtflow.nodes.scanner import ScannerInput
+    from rtflow.nodes.smooth import Smooth
+    from rtflow.nodes.subject import SubjectOutput
+
+__all__ = [
+    "Accuracy",
+    "ApplyMask",
+    "Decode",
+    "DicomToBids",
+    "Labels",
+    "Mask",
+    "Realign",
+    "RecordRun",
+    "Region",
+    "ScannerInput",
+    "SkipDummies",
+    "Smooth",
+    "SubjectOutput",
+]
+
+_MODULES = {
+    "Accuracy": "accuracy",
+    "ApplyMask": "mask",
+    "Decode": "decode",
+    "DicomToBids": "convert",
+    "Labels": "labels",
+    "Mask": "mask",
+    "Realign": "realign",
+    "RecordRun": "record",
+    "Region": "region",
+    "ScannerInput": "scanner",
+    "SkipDummies": "dummies",
+    "Smooth": "smooth",
+    "SubjectOutput": "subject",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,139 @@
+"""Append each volume to the raw BIDS data set, as it comes."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
+
+from rtflow.bids.dataset import RunEntry, add_participant, claim_run, prepare_dataset, sidecar, write_json
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.bids.run_file import RunFile, volumes_in
+from rtflow.design import write_events
+from rtflow.stream.interface import RunContext, StreamInterface
+
+
+class RecordRunInput(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """Inputs of `RecordRun`."""
+
+    incremental = traits.Any(mandatory=True, desc="the volume, a BidsIncremental")
+    design = traits.Any(desc="rtflow.design.Design: becomes the run's events.tsv")
+    compress = traits.Bool(False, usedefault=True, desc="whether the run becomes .nii.gz at its end")
+
+
+class RecordRunOutput(TraitedSpec):  # type: ignore[misc]
+    """Outputs of `RecordRun`."""
+
+    bold_file = traits.Str(desc="absolute path of the run's NIfTI file; it grows while the run lasts")
+
+
+class RecordRun(StreamInterface):
+    """Record the run in the data set of the output folder.
+
+    The run is one NIfTI file that grows in place (`RunFile`), with its sidecar, and its events where there
+    is a design. Stored integers stay what they are; computed values become float32. Volumes that never came,
+    or that do not fit, are zeros, and are listed under ``MissingVolumes``.
+
+    A run that is there already is never touched: a repeated one becomes the next free run, and its sidecar
+    says which was asked for. Only a run that goes on after a crash replaces its own earlier file, once the
+    new one holds as many volumes.
+
+    Raises
+    ------
+    VolumeError
+        If shape, affine, type or scaling of a volume are not those of the first.
+    OutputError
+        If the data set cannot be written, or is not one of raw data.
+    """
+
+    input_spec = RecordRunInput
+    output_spec = RecordRunOutput
+    stateful = True
+
+    def start_run(self, context: RunContext) -> None:
+        """Make the data set; the run gets its place with its first volume."""
+        self._root = context.bids_dir.absolute()
+        self._run_uid = context.run_uid
+        self._resuming = context.resuming
+        self._file: RunFile | None = None
+        self._entry: RunEntry | None = None
+        self._first: BidsIncremental | None = None
+        self._replaces = 0
+        self._listed = 0
+        self._last = 0
+        prepare_dataset(self._root)
+
+    def gap(self, volume: int) -> None:
+        """Zeros for a volume that does not come."""
+        self._last = volume
+        if self._file is not None:
+            self._file.skip_to(volume)
+            self._settle()
+
+    def end_run(self) -> None:
+        """Close the file, and compress it if that is wanted."""
+        file, entry = self._file, self._entry
+        if file is None or entry is None:
+            return
+        file.skip_to(self._last)
+        self._settle()
+        file.close()
+        if file.path != entry.bold:
+            # The run ended with fewer volumes than were there before the crash: those stay.
+            file.path.unlink()
+        elif self.inputs.compress:
+            _compress(entry.bold)
+
+    def _run_interface(self, runtime: Any) -> Any:
+        incremental: BidsIncremental = self.inputs.incremental
+        self._last = incremental.volume
+        if self._file is None:
+            self._begin(incremental)
+        assert self._file is not None
+        assert self._entry is not None
+        self._file.append(incremental)
+        self._settle()
+        self._results = {"bold_file": str(self._entry.bold)}
+        return runtime
+
+    def _begin(self, first: BidsIncremental) -> None:
+        entry = claim_run(self._root, first.entities, self._run_uid, resuming=self._resuming)
+        add_participant(self._root, first.entities["subject"])
+        self._replaces = volumes_in(entry.bold) if self._resuming else 0
+        path = entry.bold.with_name(f".{entry.bold.name}.resumed") if self._replaces else entry.bold
+        self._file = RunFile(path, first)
+        self._entry, self._first = entry, first
+        self._note(entry)
+        if isdefined(self.inputs.design):
+            write_events(self.inputs.design, entry.events)
+
+    def _settle(self) -> None:
+        """Swap a resumed run in once it is no shorter; keep the list of missing volumes up to date."""
+        file, entry = self._file, self._entry
+        assert file is not None
+        assert entry is not None
+        if file.path != entry.bold and file.volumes >= self._replaces:
+            file.path.replace(entry.bold)
+            file.path = entry.bold
+        if len(file.missing) != self._listed:
+            self._note(entry)
+
+    def _note(self, entry: RunEntry) -> None:
+        file, first = self._file, self._first
+        assert file is not None
+        assert first is not None
+        content = sidecar(first.metadata, first.entities, entry, self._run_uid, file.missing)
+        write_json(entry.sidecar, content)
+        self._listed = len(file.missing)
+
+
+def _compress(path: Path) -> None:
+    partial = path.with_name(f".{path.name}.gz.partial")
+    # No time and no name in the gzip header: the same run gives the same file.
+    with path.open("rb") as source, partial.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, 0) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    partial.replace(path.with_suffix(".nii.gz"))
+    path.unlink()

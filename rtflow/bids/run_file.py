@@ -1,0 +1,194 @@
+"""A run as one NIfTI file that grows in place, volume by volume.
+
+The header says at every moment how many volumes the file holds: the voxels of a volume are written
+behind those of the last one, and then the one number in the header that counts them. So a volume costs
+the same at the beginning and at the end of a run, and a reader, or a crash, never finds half a volume.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.errors import OutputError, VolumeError
+
+# Where the NIfTI-1 header keeps dim[4], the number of volumes: an int16 in the ninth byte of dim.
+_COUNT_AT = 48
+_COUNT_MAX = 32767
+_STORED = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
+
+
+class RunFile:
+    """One run, growing.
+
+    Parameters
+    ----------
+    path
+        The ``.nii`` file; one that is there is replaced by the first volume.
+    first
+        The first volume that came; shape, affine, type and scaling of all others must be its own.
+        It is not appended by this.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: Path, first: BidsIncremental) -> None:
+        self.path = path
+        self.volumes = 0
+        self.missing: list[int] = []
+        self._first = first
+        self._dtype = _stored_dtype(first.data)
+        self._zeros = bytes(first.data.size * self._dtype.itemsize)
+        self._file: BinaryIO | None = None
+
+    def append(self, incremental: BidsIncremental) -> None:
+        """Write a volume at the place that its number gives it; what is missing before it becomes zeros.
+
+        Raises
+        ------
+        VolumeError
+            If shape, affine, type or scaling differ from the first volume's, or the number is not above
+            those written already.
+        OutputError
+            If the file cannot be written.
+        """
+        self._check(incremental)
+        self.skip_to(incremental.volume - 1)
+        data = np.asarray(incremental.data, dtype=self._dtype)
+        self._write(data.tobytes(order="F"))
+
+    def skip_to(self, volume: int) -> None:
+        """Write zeros for all volumes that are not there yet, up to and with ``volume``."""
+        while self.volumes < volume:
+            self.missing.append(self.volumes + 1)
+            self._write(self._zeros)
+
+    def close(self) -> None:
+        """Close the file; it is whole already."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, voxels: bytes) -> None:
+        if self.volumes >= _COUNT_MAX:
+            raise VolumeError(
+                f"volume {self.volumes + 1}: a NIfTI-1 file holds {_COUNT_MAX} volumes; begin a new run"
+            )
+        try:
+            if self._file is None:
+                self._file = self._begin(voxels)
+            else:
+                # From where the whole volumes end: what a failed write has left is written over.
+                _write_at(self._file, _HEADER + self.volumes * len(voxels), voxels)
+                _write_at(self._file, _COUNT_AT, struct.pack("<h", self.volumes + 1))
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: {error.strerror or error}; make room, or choose another folder"
+            ) from None
+        self.volumes += 1
+
+    def _begin(self, voxels: bytes) -> BinaryIO:
+        """Header and first volume, which appear together."""
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        file = partial.open("wb+", buffering=0)
+        try:
+            _write_at(file, 0, run_header(self._first, self._dtype) + voxels)
+        except OSError:
+            file.close()
+            partial.unlink()
+            raise
+        partial.replace(self.path)
+        return file
+
+    def _check(self, incremental: BidsIncremental) -> None:
+        first = self._first
+        what = f"volume {incremental.volume}"
+        if incremental.volume <= self.volumes:
+            raise VolumeError(
+                f"{what} comes after volume {self.volumes} was written; volumes must come in order"
+            )
+        pairs = [
+            ("shape", incremental.data.shape, first.data.shape),
+            ("type", _stored_dtype(incremental.data).name, self._dtype.name),
+            ("scaling", (incremental.slope, incremental.intercept), (first.slope, first.intercept)),
+        ]
+        for name, found, expected in pairs:
+            if found != expected:
+                raise VolumeError(
+                    f"{what} has {name} {found}, the run has {expected}; record it as a run of its own"
+                )
+        if not np.allclose(incremental.affine, first.affine, atol=1e-3):
+            raise VolumeError(
+                f"{what} has affine {incremental.affine.tolist()}, the run has {first.affine.tolist()}; "
+                "record it as a run of its own"
+            )
+
+
+_HEADER = 352
+
+
+def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
+    """The 352 bytes before the voxels of a run that holds one volume, little-endian.
+
+    qform and sform are the volume's affine in float32, both of code 1 (scanner); pixdim[4] is the
+    repetition time in seconds, 0 where it is unknown.
+    """
+    import nibabel as nib
+
+    header = nib.Nifti1Header(endianness="<")
+    header.set_data_dtype(dtype)
+    header.set_data_shape((*first.data.shape, 1))
+    affine = first.affine.astype(np.float32)
+    header.set_sform(affine, code="scanner")
+    header.set_qform(affine, code="scanner", strip_shears=True)
+    header["pixdim"][4] = first.metadata.get("RepetitionTime", 0.0)
+    header.set_xyzt_units("mm", "sec")
+    header["scl_slope"], header["scl_inter"] = first.slope, first.intercept
+    header["vox_offset"] = _HEADER
+    # Four zero bytes after the header: no extensions.
+    return bytes(header.binaryblock) + bytes(_HEADER - 348)
+
+
+def _stored_dtype(data: NDArray[Any]) -> np.dtype[Any]:
+    if data.dtype.name in _STORED:
+        return data.dtype.newbyteorder("<")
+    if data.dtype == np.bool_:
+        return np.dtype("uint8")
+    if np.issubdtype(data.dtype, np.floating):
+        return np.dtype("<f4")
+    raise VolumeError(f"voxels of type {data.dtype} cannot be recorded, expected one of {', '.join(_STORED)}")
+
+
+def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
+    # Unbuffered, so that the count cannot reach the disk cache before the voxels; hence short writes.
+    view = memoryview(data)
+    file.seek(offset)
+    while view:
+        view = view[file.write(view) :]
+
+
+def volumes_in(path: Path) -> int:
+    """How many volumes a file holds by its header; 0 if there is none.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = os.pread(file.fileno(), _COUNT_AT + 2, 0)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from None
+    return int(struct.unpack_from("<h", head, _COUNT_AT)[0]) if len(head) == _COUNT_AT + 2 else 0
