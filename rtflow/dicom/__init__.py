@@ -1,1 +1,1 @@
-"""DICOM: which volume an object is, and what it holds."""
+"""DICOM objects of fMRI series: which series and volume is this, what are its voxels and its metadata."""
