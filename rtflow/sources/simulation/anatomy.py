@@ -1,0 +1,241 @@
+"""A head in EPI contrast, and the grid that a scanner lays over it.
+
+The head is the MNI152 template that nilearn carries (ICBM 152 nonlinear symmetric 2009a, 1 mm, skull
+stripped; Fonov et al. 2011). It is blurred once to the point spread of a voxel and from then on taken as
+a continuous object: trilinear between the points of the 1 mm grid. A volume is that object, moved, read at
+the centres of the scanner's voxels, so that a known motion is exact and no volume is ever made by
+resampling another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_BUNDLED = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+
+CENTRE = (0.0, -17.0, 5.0)
+"""Middle of the brain's bounding box in head coordinates, mm: where the field of view is centred."""
+
+CAPSULE = (-76.0, -15.0, 20.0)
+"""Where the marker sits in head coordinates, mm: beside the left of the brain."""
+
+# The obliquity of a slab tilted along the temporal lobes, with a little roll and yaw: degrees about x, y, z.
+_TILT = (-12.0, 3.0, -4.0)
+
+# T1-weighted intensity of air, cerebrospinal fluid, grey and white matter in the template, the T2*-weighted
+# intensity each has in an EPI, and how much brighter its first, unsaturated volume is (longer T1, more so).
+_TEMPLATE = (0.00, 0.05, 0.25, 0.60, 0.90)
+_EPI = (0.0, 900.0, 1300.0, 1000.0, 780.0)
+_UNSATURATED = (0.0, 700.0, 1000.0, 380.0, 200.0)
+
+# Air in the sphenoid sinus and the ear canals takes signal away: centre (mm), radius (mm), loss at the centre.
+# The canals differ, as they do in people, so that left and right are not mirror images.
+_AIR = (
+    ((0.0, 34.0, -24.0), 16.0, 0.85),
+    ((-50.0, -22.0, -32.0), 12.0, 0.70),
+    ((48.0, -18.0, -34.0), 10.0, 0.55),
+)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Two spheres, one in each hemisphere, that respond together.
+
+    Parameters
+    ----------
+    name
+        What the region is called.
+    centres
+        Head coordinates, mm.
+    radius
+        Distance from the centre at which the response has fallen to a half, mm.
+    """
+
+    name: str
+    centres: tuple[tuple[float, float, float], ...]
+    radius: float = 9.0
+
+    def weight(self, points: Floats) -> Floats:
+        """Share of the region's response at points (..., 3) in head coordinates: 1 inside, 0 outside."""
+        distance = np.min(
+            [np.sqrt(((points - np.array(centre)) ** 2).sum(axis=-1)) for centre in self.centres], axis=0
+        )
+        # The edge is as soft as the anatomy: nine tenths of the fall within some 4 mm.
+        rise: Floats = 0.5 * (1.0 + np.tanh(self.radius - distance))
+        return rise
+
+
+REGIONS = (
+    Region("parahippocampal", ((-26.0, -46.0, -8.0), (26.0, -46.0, -8.0))),
+    Region("fusiform", ((-40.0, -52.0, -18.0), (40.0, -52.0, -18.0))),
+)
+"""Near the parahippocampal place area and the fusiform face area."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The continuous object that is scanned.
+
+    Parameters
+    ----------
+    signal
+        Steady-state intensity on a 1 mm grid, float32, shape (z, y, x): neighbours along x, where most
+        reading goes, are neighbours in memory. Zero at its borders.
+    excess
+        What the first volume has beyond it, before saturation; same shape.
+    origin
+        Head coordinates of the first voxel, mm.
+    """
+
+    signal: NDArray[np.float32]
+    excess: NDArray[np.float32]
+    origin: tuple[float, float, float]
+
+
+def read(values: NDArray[np.float32], indices: Floats) -> NDArray[np.float32]:
+    """Trilinear values between the points of a grid; what lies outside reads as its border.
+
+    Parameters
+    ----------
+    values
+        Shape (z, y, x), C order.
+    indices
+        Shape (3, n): x, y, z in voxels.
+
+    Returns
+    -------
+    ndarray, shape (n,), float32
+        Exact for the piecewise trilinear object but for float32.
+    """
+    depth, height, width = values.shape
+    inside = np.clip(indices, 0.0, np.array([[width], [height], [depth]]) - 1.001).astype(np.float32)
+    floor = inside.astype(np.int32)
+    x, y, z = inside - floor
+    first = (floor[2] * height + floor[1]) * width + floor[0]
+    flat = values.reshape(-1)
+
+    def between(near: NDArray[np.float32], far: NDArray[np.float32], share: NDArray[np.float32]) -> Any:
+        far -= near
+        far *= share
+        far += near
+        return far
+
+    def line(step: int) -> Any:
+        return between(flat.take(first + step), flat.take(first + (step + 1)), x)
+
+    def plane(step: int) -> Any:
+        return between(line(step), line(step + width), y)
+
+    whole: NDArray[np.float32] = between(plane(0), plane(height * width), z)
+    return whole
+
+
+def template() -> tuple[NDArray[np.float32], Floats]:
+    """The T1-weighted template at 1 mm, scaled to 1 at most, and where its first voxel lies.
+
+    Returns
+    -------
+    intensity : ndarray, shape (197, 233, 189), float32
+    corner : ndarray, shape (3,)
+        Head coordinates of voxel (0, 0, 0), mm.
+    """
+    import nibabel as nib
+
+    package = find_spec("nilearn")
+    path = Path(package.origin).parent / _BUNDLED if package and package.origin else Path(_BUNDLED)
+    if path.is_file():
+        # Straight from the file: importing nilearn.datasets for it takes longer than all the rest.
+        image = nib.Nifti1Image.from_filename(path)
+    else:
+        from nilearn.datasets import load_mni152_template
+
+        image = load_mni152_template(resolution=1)
+    intensity = np.asarray(image.dataobj, dtype=np.float32)
+    return intensity / intensity.max(), np.array(image.affine[:3, 3], dtype=float)
+
+
+def make_head(blur: float, *, capsule: bool = False) -> Head:
+    """The template in EPI contrast.
+
+    Parameters
+    ----------
+    blur
+        Full width at half maximum of the point spread, mm.
+    capsule
+        Whether an oil capsule is taped beside the left of the head.
+    """
+    from scipy import ndimage
+
+    intensity, corner = template()
+
+    # Only the brain, with room for the blur and the capsule: most of the template is air.
+    used = intensity > _TEMPLATE[1]
+    bounds = [np.flatnonzero(used.any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2), (0, 1))]
+    intensity = intensity[tuple(slice(first, last + 1) for first, last in bounds)]
+    margin = int(np.ceil(1.5 * blur)) + 2
+    left = margin + (12 if capsule else 0)
+    intensity = np.pad(intensity, ((left, margin), (margin, margin), (margin, margin)))
+    origin = corner + np.array([first for first, _ in bounds]) - np.array([left, margin, margin])
+    intensity = np.ascontiguousarray(intensity.T)
+
+    z, y, x = axes = [start + np.arange(size) for start, size in zip(origin[::-1], intensity.shape, strict=True)]
+    keep = np.ones(intensity.shape, dtype=np.float32)
+    for centre, radius, loss in _AIR:
+        fall = [
+            np.exp(-0.5 * ((axis - at) / radius) ** 2).astype(np.float32)
+            for axis, at in zip(axes, centre[::-1], strict=True)
+        ]
+        keep *= 1.0 - np.float32(loss) * (fall[0][:, None, None] * fall[1][:, None] * fall[2])
+    signal = np.interp(intensity, _TEMPLATE, _EPI).astype(np.float32) * keep
+    excess = np.interp(intensity, _TEMPLATE, _UNSATURATED).astype(np.float32) * keep
+    if capsule:
+        across = (x - CAPSULE[0]) ** 2 + ((y - CAPSULE[1]) ** 2)[:, None] + ((z - CAPSULE[2]) ** 2)[:, None, None]
+        signal[across <= 25.0] = 1500.0
+    sigma = blur / np.sqrt(8.0 * np.log(2.0))
+    return Head(
+        _blur(signal, sigma),
+        _blur(excess, sigma),
+        (float(origin[0]), float(origin[1]), float(origin[2])),
+    )
+
+
+def scanner_affine(shape: tuple[int, int, int], voxel: float) -> Floats:
+    """4x4 of an oblique grid whose middle lies at `CENTRE`; voxel indices to scanner coordinates.
+
+    As in volumes that dcm2niix makes from a Siemens scanner, i runs from right to left, j to the front and
+    k to the top: the determinant is negative. The values are float32, as a NIfTI header holds them.
+    """
+    from rtflow.sources.simulation.motion import rotation
+
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(np.radians(_TILT)) @ np.diag([-voxel, voxel, voxel])
+    affine[:3, 3] = np.array(CENTRE) - affine[:3, :3] @ ((np.array(shape) - 1) / 2.0)
+    return affine.astype(np.float32).astype(np.float64)
+
+
+def receive_field(offsets: Floats) -> NDArray[np.float32]:
+    """Sensitivity of the coil at offsets (3, n) in mm from the middle of the grid; about 1.
+
+    It stays with the scanner when the head moves: stronger near the coil, and not the same on both sides.
+    """
+    x, y, z = offsets / 80.0
+    field = 0.92 + 0.12 * (x * x + y * y + z * z) + 0.04 * x - 0.06 * y + 0.03 * z
+    return np.clip(field, 0.5, 1.6).astype(np.float32)
+
+
+def _blur(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    from scipy import ndimage
+
+    blurred: NDArray[np.float32] = ndimage.gaussian_filter(values, sigma, mode="constant", truncate=3.0)
+    for axis in range(3):
+        border = np.moveaxis(blurred, axis, 0)
+        border[0] = border[-1] = 0.0
+    return blurred
