@@ -1,0 +1,46 @@
+# `make run` and `make test` work on a fresh clone: each first makes .venv hold what it needs.
+# ARGS is passed on: make run ARGS="--speed 1", make test ARGS=tests/nodes.
+
+BIN := .venv/bin
+
+.PHONY: help run test check format soak constraints clean
+
+help:
+	@echo "make run          a simulated session, decoded volume by volume (ARGS go to rtflow run)"
+	@echo "make test         every check and every test (ARGS go to pytest)"
+	@echo "make check        the checks without the tests: ruff, mypy, import-linter"
+	@echo "make format       put the code into the house's format"
+	@echo "make soak         sessions on end with other seeds, for SECONDS (600)"
+	@echo "make constraints  pin anew what pip finds, on Python 3.11, 3.12 and 3.13"
+	@echo "make clean        remove .venv, caches and builds; recorded runs stay"
+
+run:
+	@.ci/environment run
+	@$(BIN)/rtflow run workflows/template.py $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check:
+	@.ci/environment test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format:
+	@.ci/environment test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+soak:
+	@.ci/environment run
+	@.ci/soak
+
+constraints:
+	.ci/constraints $(PYTHONS) >constraints.txt.part
+	mv constraints.txt.part constraints.txt
+
+clean:
+	rm -rf .venv build dist rtflow.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
