@@ -149,8 +149,6 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
             after=tuple(names[before] for before in graph.predecessors(node)),
         )
         planned.append(entry)
-        if when[node] == "set-up":
-            continue
         if isinstance(node, MapNode) and when[node] == "volume":
             raise CompileError(
                 names[node],
@@ -158,6 +156,8 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
                 "let one node take the whole list, or set iterables on a node after the source",
             )
         _bind(graph, node, entry, index, when, names)
+        if when[node] == "set-up":
+            _check_cached(node, entry)
         if when[node] == "volume":
             _check_inputs(node, entry)
             entry.mode = _mode(interface, options.mode, own_directories, entry.name)
@@ -356,6 +356,21 @@ def _stage(asked: int | None, earlier: list[PlannedNode], entry: PlannedNode) ->
             "let the stage numbers never decrease along an edge",
         )
     return asked
+
+
+def _check_cached(node: Any, entry: PlannedNode) -> None:
+    for name, value in node.inputs.get().items():
+        if holds_array(value):
+            raise cached_array(entry.name, name)
+
+
+def cached_array(node: str, field: str) -> CompileError:
+    """The error of an array as the input of a node that stock Nipype caches."""
+    return CompileError(
+        node,
+        f"takes an array ('{field}') at set-up, where stock Nipype tells arrays apart by how they print",
+        "pass a file, or connect the node downstream of the source",
+    )
 
 
 def holds_array(value: Any) -> bool:

@@ -25,10 +25,10 @@ class Pipeline:
     ----------
     stages
         Steps of each stage.
-    size
-        Number of nodes in the plan.
     accept
         Called with each frame in the source's thread before anything is done with it.
+    take_off
+        Makes a volume of a frame.
     finish
         Called with each volume in the thread of the last stage, in the order of the volumes.
     backlog
@@ -43,16 +43,16 @@ class Pipeline:
     def __init__(
         self,
         stages: list[list[Step]],
-        size: int,
         *,
         accept: Callable[[Frame], None],
+        take_off: Callable[[Frame], VolumeInFlight],
         finish: Callable[[VolumeInFlight], None],
         backlog: int,
         drop: bool,
         directory: Path,
     ) -> None:
         self._stages = stages
-        self._size = size
+        self._take_off = take_off
         self._accept = accept
         self._finish = finish
         self._drop = drop
@@ -111,7 +111,7 @@ class Pipeline:
                 if self.stopping.is_set():
                     return False
         self._accept(frame)
-        self._queues[0].put(VolumeInFlight(frame, self._size))
+        self._queues[0].put(self._take_off(frame))
         return True
 
     def _run_stage(self, number: int) -> None:

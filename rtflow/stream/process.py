@@ -60,6 +60,7 @@ class Worker:
         self._stateful = bool(getattr(interface, "stateful", False))
         self._state: Any = None
         self._has_state = False
+        self._gaps: list[int] = []
         self._ready = False
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +117,8 @@ class Worker:
             self._wire.receive()
             if self._has_state:
                 self._ask("restore", self._state, _START_LIMIT)
+            while self._gaps:
+                self._keep(self._ask("gap", self._gaps.pop(0), _START_LIMIT))
         except (EOFError, OSError):
             self._end()
             raise RunError(
@@ -142,8 +145,10 @@ class Worker:
         return outputs, doubts
 
     def gap(self, volume: int) -> None:
-        """Tell a stateful node of a volume that it does not see."""
-        self.wait_ready()
+        """Tell a stateful node of a volume that it does not see; a process that is starting hears it then."""
+        if not self._ready:
+            self._gaps.append(volume)
+            return
         self._keep(self._ask("gap", volume, self.limit))
 
     def stop(self) -> None:

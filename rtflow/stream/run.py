@@ -156,8 +156,8 @@ class StreamRun:
         stages = sorted({step.planned.stage for step in self.steps}) or [0]
         pipeline = Pipeline(
             [[step for step in self.steps if step.planned.stage == stage] for stage in stages],
-            len(self.plan.nodes),
             accept=self._accept,
+            take_off=lambda frame: VolumeInFlight(frame, len(self.names), self.plan.source.index),
             finish=self._finish,
             backlog=self.plugin.backlog,
             drop=self.plugin.drop,

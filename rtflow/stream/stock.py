@@ -8,8 +8,8 @@ from typing import Any
 from nipype.interfaces.base import isdefined
 from nipype.pipeline.engine import JoinNode, Node
 
-from rtflow.errors import CompileError, RunError
-from rtflow.stream.compile import Plan, PlannedNode, holds_array
+from rtflow.errors import RunError
+from rtflow.stream.compile import Plan, PlannedNode, cached_array, holds_array
 
 _ABSENT: Any = object()
 
@@ -26,30 +26,16 @@ def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
         If a node fails.
     """
     outputs: dict[int, Any] = {}
-    by_node = {planned.node: planned for planned in plan.nodes}
     for planned in plan.when("set-up"):
         node = planned.node
-        for field, (_, origin) in node.input_source.items():
-            output = origin[0] if isinstance(origin, tuple) else origin
-            for other, producer in by_node.items():
-                came_from = str(node.input_source[field][0])
-                if producer.index in outputs and came_from.startswith(str(other.output_dir()) + "/"):
-                    refuse_array(planned.name, field, getattr(outputs[producer.index], output, None))
+        for field, producer, output, _ in planned.constants:
+            if holds_array(getattr(outputs[producer], output)):
+                raise cached_array(planned.name, field)
         try:
             outputs[planned.index] = node.run(updatehash=updatehash).outputs
         except Exception as error:
             raise RunError(f"{planned.name}: failed at set-up: {type(error).__name__}: {error}") from error
     return outputs
-
-
-def refuse_array(name: str, field: str, value: Any) -> None:
-    """Refuse an array as the input of a cached node."""
-    if holds_array(value):
-        raise CompileError(
-            name,
-            f"takes an array ('{field}') on a cached edge, where stock Nipype knows arrays by their printed form",
-            "pass a file, or connect it downstream of the source",
-        )
 
 
 class EndNode:

@@ -33,10 +33,11 @@ class VolumeInFlight:
 
     __slots__ = ("doubts", "errors", "frame", "skipped", "slots", "stale", "states", "timings", "volume")
 
-    def __init__(self, frame: Frame, size: int) -> None:
+    def __init__(self, frame: Frame, size: int, source: int) -> None:
         self.frame = frame
         self.volume = frame.volume
         self.slots: list[dict[str, Any]] = [EMPTY] * size
+        self.slots[source] = {"frame": frame}
         self.states = bytearray(size)
         self.timings: dict[str, float] = {}
         self.errors: dict[str, str] = {}

@@ -1,0 +1,209 @@
+"""A run on disk: every document, and every byte that came in.
+
+::
+
+    RUN_DIR/journal/documents.jsonl   one document a line, in the order of their numbers
+    RUN_DIR/journal/frames.bin        the bytes of all parts, one after the other
+
+A document that speaks of bytes is written after them. So whatever moment a run is cut off at, each
+whole line is true, and a last line that is not whole was never said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from rtflow.documents import (
+    AnyDocument,
+    Delivered,
+    Document,
+    Event,
+    Frame,
+    Part,
+    PartRecord,
+    Result,
+    RunStart,
+    RunStop,
+    VolumeMissing,
+    VolumeReceived,
+    decode,
+    encode,
+)
+from rtflow.errors import JournalError, OutputError
+
+_DOCUMENTS = "documents.jsonl"
+_FRAMES = "frames.bin"
+
+
+class Journal:
+    """The journal of a run that is under way.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run; made if it is missing.
+    resume
+        Go on with a journal that is there, after cutting off a line or bytes that were not finished.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, or holds a journal already.
+    """
+
+    def __init__(self, run_dir: Path, *, resume: bool = False) -> None:
+        folder = run_dir / "journal"
+        try:
+            folder.mkdir(parents=True, exist_ok=resume)
+            if resume:
+                _cut(folder)
+            self._documents = (folder / _DOCUMENTS).open("ab", buffering=0)
+            self._frames = (folder / _FRAMES).open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(
+                f"the output folder {run_dir} cannot be written ({error.strerror or error}); give another by --out"
+            ) from None
+        self._offset = self._frames.seek(0, os.SEEK_END)
+
+    def keep_frame(self, frame: Frame) -> tuple[PartRecord, ...]:
+        """Write the bytes of a frame, and say where they are."""
+        records = []
+        for part in frame.parts:
+            self._write(self._frames, part.data)
+            records.append(PartRecord(part.name, part.media_type, len(part.data), part.sha256, self._offset))
+            self._offset += len(part.data)
+        return tuple(records)
+
+    def keep(self, document: Document) -> None:
+        """Write a document."""
+        self._write(self._documents, encode(document) + b"\n")
+        if isinstance(document, RunStop):
+            os.fsync(self._frames.fileno())
+            os.fsync(self._documents.fileno())
+
+    def close(self) -> None:
+        """Close the files."""
+        self._documents.close()
+        self._frames.close()
+
+    @staticmethod
+    def _write(file: IO[bytes], data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            raise JournalError(
+                f"the journal cannot be written: {error.strerror or error}; what stands in it is whole"
+            ) from error
+
+
+class Recording:
+    """The journal of a run that is over, or was cut off.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run.
+
+    Raises
+    ------
+    JournalError
+        If there is no journal, or it does not begin with a RunStart of a known schema.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._folder = run_dir / "journal"
+        path = self._folder / _DOCUMENTS
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except OSError:
+            raise JournalError(
+                f"{run_dir} holds no journal (looked for {path.relative_to(run_dir)}); give the folder of a run, "
+                "such as rtflow-out/runs/RUN_UID"
+            ) from None
+        self.documents: list[AnyDocument] = []
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                self.documents.append(decode(line))
+            except msgspec.DecodeError as error:
+                raise JournalError(
+                    f"{path}, line {number}, is no document of this version: {error}"
+                ) from None
+        if not self.documents or not isinstance(self.documents[0], RunStart):
+            raise JournalError(f"{path} does not begin with a RunStart: the run ended before it began")
+        self.start: RunStart = self.documents[0]
+
+    @property
+    def stop(self) -> RunStop | None:
+        """How the run ended; None if it was cut off."""
+        last = self.documents[-1]
+        return last if isinstance(last, RunStop) else None
+
+    @property
+    def results(self) -> list[Result]:
+        """The Results, in the order in which they were written."""
+        return [document for document in self.documents if isinstance(document, Result)]
+
+    @property
+    def events(self) -> list[Event]:
+        """The Events, in the order in which they were written."""
+        return [document for document in self.documents if isinstance(document, Event)]
+
+    @property
+    def delivered(self) -> set[tuple[str, int]]:
+        """Channel and volume of each value that has reached the subject's side."""
+        return {(d.channel, d.volume) for d in self.documents if isinstance(d, Delivered)}
+
+    @property
+    def volumes(self) -> list[VolumeReceived | VolumeMissing]:
+        """What came, and what did not, in order."""
+        return [d for d in self.documents if isinstance(d, (VolumeReceived, VolumeMissing))]
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames as they came, one by one from disk.
+
+        Raises
+        ------
+        JournalError
+            If bytes are gone, or are not those whose hash was written.
+        """
+        path = self._folder / _FRAMES
+        with path.open("rb") as file:
+            for document in self.volumes:
+                if isinstance(document, VolumeMissing):
+                    yield Frame(document.volume, document.received, missing=document.reason)
+                    continue
+                parts = []
+                for record in document.parts:
+                    file.seek(record.offset)
+                    data = file.read(record.size)
+                    if hashlib.sha256(data).hexdigest() != record.sha256:
+                        raise JournalError(
+                            f"{path}: volume {document.volume} ({record.name}) is not what was recorded; "
+                            "the file was changed or is damaged"
+                        )
+                    parts.append(Part(record.name, record.media_type, data))
+                yield Frame(document.volume, document.received, tuple(parts), document.acquired)
+
+
+def _cut(folder: Path) -> None:
+    """Cut off what was being written when the run was."""
+    path = folder / _DOCUMENTS
+    text = path.read_bytes()
+    whole = text.rfind(b"\n") + 1
+    if whole < len(text):
+        os.truncate(path, whole)
+    end = 0
+    for line in text[:whole].splitlines():
+        document = decode(line)
+        if isinstance(document, VolumeReceived):
+            end = max([end, *(part.offset + part.size for part in document.parts)])
+    os.truncate(folder / _FRAMES, end)
