@@ -19,6 +19,7 @@ LocalPath = Annotated[str, msgspec.Meta(extra_json_schema={"format": "path"})]
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Whole = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 NONE = "none"

@@ -1,9 +1,25 @@
-"""Settings of a run: a TOML file, overridden key by key, as one typed structure."""
+"""Settings of a run: a TOML file, overridden key by key, as one typed structure.
+
+The defaults of the structure stand first, then what the file says, then each override in turn. Tables
+are merged key by key; a source of another kind, or a source URI, takes the place of the one that stood.
+TOML cannot say that a setting has no value: the text ``none`` says it, where that is allowed.
+
+A relative path counts from where it is written: in a file, from that file's folder; in an override,
+from the current folder. ``~`` is the home folder in both.
+"""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
+import tomli
+
+from rtflow.errors import SettingsError
+from rtflow.filling import Filling
+from rtflow.setting_types import Count, LocalPath, Positive, Whole
 from rtflow.source_settings import AnySource, SimulateSource
 
 
@@ -16,16 +32,16 @@ class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     subject: str = "01"
     session: str = ""
     task: str = "feedback"
-    run: int = 1
-    tr: float | None = None
+    run: Count = 1
+    tr: Positive | None = None
 
 
 class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How many volumes may be missing, failed or late before the run's exit status is 3; None is any number."""
+    """How many volumes may be missing, failed or late in a run that ends well; ``none`` is any number."""
 
-    missing: int | None = 0
-    failed: int | None = 0
-    late: int | None = None
+    missing: Whole | None = 0
+    failed: Whole | None = 0
+    late: Whole | None = None
 
 
 class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +68,77 @@ class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     source: AnySource = msgspec.field(default_factory=SimulateSource)
     bids: BidsSettings = msgspec.field(default_factory=BidsSettings)
-    dummy_volumes: int = 0
-    deadline: float | None = None
+    dummy_volumes: Whole = 0
+    deadline: Positive | None = None
     limits: Limits = msgspec.field(default_factory=Limits)
     seed: int = 0
-    work_dir: str = ""
+    work_dir: LocalPath = ""
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
+def load_settings(settings_type: type[S], file: Path | None = None, overrides: Sequence[str] = ()) -> S:
+    """The settings that a TOML file and overrides make.
+
+    Parameters
+    ----------
+    settings_type
+        The structure to fill.
+    file
+        A TOML file, or None for the defaults.
+    overrides
+        ``a.b=VALUE`` each: VALUE in TOML syntax, else taken for text. ``source=URI`` works as well.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read, a key is unknown or a value is of the wrong type; the message names
+        the key, what was expected, what was found, and where.
+    """
+    filling = Filling(settings_type)
+    if file is not None:
+        filling.add(_read(file), origin=str(file), folder=file.parent.absolute())
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        keys = [part.strip() for part in key.split(".")]
+        if not equals or not all(keys):
+            raise SettingsError(f"--set {override}: expected NAME=VALUE, such as source.tr=1.5")
+        if not override.isprintable():
+            raise SettingsError(
+                f"--set {override!r}: expected printable text; write such a value into a file"
+            )
+        filling.add_text(keys, text.strip(), origin=f"--set {override}", folder=Path.cwd())
+    return filling.filled()
+
+
+def settings_to_builtins(settings: RunSettings) -> dict[str, Any]:
+    """All settings as what JSON can hold, for the journal."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return plain
+
+
+def settings_from_builtins(settings_type: type[S], recorded: dict[str, Any]) -> S:
+    """The settings that `settings_to_builtins` recorded.
+
+    Raises
+    ------
+    SettingsError
+        If the structure has changed since.
+    """
+    filling = Filling(settings_type, merging=False)
+    filling.add(recorded, origin="the recorded settings")
+    return filling.filled()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {file} does not exist; give a TOML file with -c") from None
+    except OSError as error:
+        raise SettingsError(f"settings file {file}: {error.strerror}; give a TOML file with -c") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"settings file {file} is not UTF-8 text; save it as UTF-8") from None
+    except tomli.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {file} is not valid TOML: {error}; correct that line") from None

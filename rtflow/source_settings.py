@@ -39,9 +39,11 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     seed
         What all chance comes from.
     activation
-        Height of the haemodynamic response in the two regions, percent of the signal.
+        Height of the haemodynamic response in a region while its own condition lasts, percent of the signal.
+    crosstalk
+        The same for other conditions, as a fraction of it.
     tsnr
-        Temporal signal-to-noise ratio in the brain.
+        Temporal signal-to-noise ratio of the median voxel of the brain, without drift, breath and motion.
     motion
         Scale of the head's motion: 1 is a quiet participant (about a millimetre over a run), 0 is none.
     drift
@@ -53,7 +55,7 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     smooth_noise
         Full width at half maximum of the noise's spatial correlation, mm; 0 for none.
     task_motion
-        How far the head nods with the task, degrees.
+        How far the head nods in every trial, whatever its condition, degrees.
     hrf_delay
         Seconds by which the response is later than the canonical one.
     reconstruction
@@ -64,6 +66,8 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
         Millimetres by which the head lies elsewhere than in the reference session, along x.
     gain
         Factor on all intensities.
+    capsule
+        Whether an oil capsule marks the left side of the head.
     truth
         Folder for the ground truth (events, motion, region masks); empty for none.
     """
@@ -74,6 +78,7 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     voxel: Positive = 3.5
     seed: int = 1
     activation: float = 1.5
+    crosstalk: float = 0.35
     tsnr: Positive = 60.0
     motion: NotNegative = 1.0
     drift: float = 1.0
@@ -86,6 +91,7 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     jitter: NotNegative = 0.0
     shift: float = 0.0
     gain: Positive = 1.0
+    capsule: bool = False
     truth: LocalPath = ""
 
 
