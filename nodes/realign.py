@@ -1,0 +1,179 @@
+"""Motion correction: every volume is brought to the place of the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
+from numpy.typing import NDArray
+
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.nodes.brain import read_volume
+from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of
+from rtflow.nodes.registration import Reference, distrust, estimate, prepare, require_signal, reslice
+from rtflow.session import Session
+from rtflow.stream.interface import RunContext, StreamInterface
+
+FIRST = "first"
+SESSION = "session:"
+
+#: The least fraction of the brain that must lie in the field of view of a volume that is beyond doubt.
+COVERAGE = 0.95
+
+
+@dataclass
+class _State:
+    """What `Realign` knows in the middle of a run.
+
+    ``transform`` and ``gain`` are those of the last trusted estimate, ``parameters`` those of the
+    volume ``volume``, the one before the next, or None if its estimate is missing or not trusted.
+    """
+
+    reference: Reference | None = None
+    image: BidsIncremental | None = None
+    transform: NDArray[np.float64] | None = None
+    gain: float | None = None
+    parameters: NDArray[np.float64] | None = None
+    volume: int = 0
+
+
+class RealignInput(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """Inputs of `Realign`."""
+
+    incremental = traits.Any(mandatory=True, desc="the volume: a BidsIncremental")
+    reference = traits.Str(
+        FIRST,
+        usedefault=True,
+        desc="'first' (the first volume that comes), the path of an image, or 'session:NAME'",
+    )
+    save = traits.Str("", usedefault=True, desc="session item to keep the reference under")
+
+
+class RealignOutput(TraitedSpec):  # type: ignore[misc]
+    """Outputs of `Realign`."""
+
+    incremental = traits.Any(desc="the volume on the grid of the reference, float32")
+    reference = traits.Any(desc="the reference: a BidsIncremental")
+    transform = traits.Any(desc="4x4 used to reslice, RAS mm, reference to moved volume")
+    trans_x = traits.Float(desc="mm, to the right")
+    trans_y = traits.Float(desc="mm, to the front")
+    trans_z = traits.Float(desc="mm, up")
+    rot_x = traits.Float(desc="rad, about the axis from left to right")
+    rot_y = traits.Float(desc="rad, about the axis from back to front")
+    rot_z = traits.Float(desc="rad, about the axis from below to above")
+    framewise_displacement = traits.Float(desc="mm, Power et al. 2012")
+
+
+class Realign(StreamInterface):
+    """Estimate the head's motion against a reference, and reslice the volume onto the reference's grid.
+
+    The estimate starts from the last trusted one, at first from the position in the scanner; a volume may
+    have another grid than the reference (a reference of an earlier run). If what comes out cannot be
+    trusted it is tried once more from the position in the scanner. If that cannot be trusted either, the
+    volume is resliced by the last trusted transform and doubted, the six parameters and the framewise
+    displacement are withheld, and the next volume starts from the last trusted estimate.
+
+    Parameters are those of `rtflow.nodes.motion`, about the centre of the reference's brain. The framewise
+    displacement is withheld, too, for the first volume and for one whose predecessor is missing or not trusted.
+    Voxels outside the volume's field of view are 0.
+
+    Raises
+    ------
+    VolumeError
+        On a volume that is not finite, or the same everywhere; with reference ``first`` the next one
+        becomes the reference then.
+    UsageError
+        At the start of the run, if the reference is not an image of one volume.
+    SessionError
+        At the start of the run, if the session has no such reference.
+    """
+
+    input_spec = RealignInput
+    output_spec = RealignOutput
+    stateful = True
+
+    def start_run(self, context: RunContext) -> None:
+        """Find the reference, unless it is to come with the first volume."""
+        self._session = Session(context)
+        self._state = _State()
+        named = self.inputs.reference
+        if named.startswith(SESSION):
+            item = self._session.load(named.removeprefix(SESSION))
+            self._refer(BidsIncremental(item.arrays["data"], item.arrays["affine"], volume=0))
+        elif named != FIRST:
+            self._refer(BidsIncremental(*read_volume(named, "reference"), volume=0))
+
+    def gap(self, volume: int) -> None:
+        """Forget where the head was one volume ago; keep where it was trusted to be."""
+        self._state.parameters = None
+
+    def snapshot(self) -> _State:
+        """The reference, and the last estimates."""
+        return self._state
+
+    def restore(self, state: _State) -> None:
+        """Go on from there."""
+        self._state = state
+
+    def _refer(self, image: BidsIncremental) -> Reference:
+        reference = prepare(image.data, image.affine)
+        self._state.reference = reference
+        self._state.image = image.with_data(image.data, reference=reference.identity)
+        if self.inputs.save:
+            arrays = {"data": image.data, "affine": image.affine}
+            self._session.save(self.inputs.save, arrays, reference.grid, centre=reference.centre.tolist())
+        return reference
+
+    def _run_interface(self, runtime: Any) -> Any:
+        state = self._state
+        incremental: BidsIncremental = self.inputs.incremental
+        before, follows = state.parameters, self.volume == state.volume + 1
+        # Should this volume fail, the next one has no predecessor.
+        state.parameters, state.volume = None, self.volume
+        require_signal(incremental.data, f"volume {self.volume}")
+
+        reference = state.reference
+        if reference is None:
+            reference = self._refer(incremental)
+        transform = self._locate(reference, incremental)
+        self._results = {
+            "incremental": incremental.on_affine(
+                self._resliced(reference, incremental, transform),
+                reference.affine,
+                reference=reference.identity,
+            ),
+            "reference": state.image,
+            "transform": transform,
+        }
+        if state.parameters is not None:
+            self._results.update(zip(PARAMETERS, state.parameters.tolist(), strict=True))
+            if before is not None and follows:
+                self._results["framewise_displacement"] = framewise_displacement(before, state.parameters)
+        return runtime
+
+    def _locate(self, reference: Reference, incremental: BidsIncremental) -> NDArray[np.float64]:
+        """The transform to reslice by; sets ``parameters`` of the state if it can be trusted."""
+        state = self._state
+        data, affine = incremental.data, incremental.affine
+        found = estimate(reference, data, affine, state.transform)
+        reason = distrust(found, state.gain)
+        if reason and state.transform is not None:
+            found = estimate(reference, data, affine)
+            reason = distrust(found, state.gain)
+        if reason:
+            self.doubt(f"realign: {reason}")
+            return np.eye(4) if state.transform is None else state.transform
+        if found.overlap < COVERAGE:
+            self.doubt(f"realign: only {found.overlap:.1%} of the brain lies in the field of view")
+        state.transform, state.gain = found.transform, found.gain
+        state.parameters = parameters_of(found.transform, reference.centre)
+        return found.transform
+
+    def _resliced(
+        self, reference: Reference, incremental: BidsIncremental, transform: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        if incremental.data is reference.data:
+            return incremental.data.astype(np.float32)
+        return reslice(incremental.data, incremental.affine, transform, reference.grid)
