@@ -13,6 +13,9 @@ from rtflow.bids.grid import Grid
 from rtflow.bids.masked import Mask
 from rtflow.errors import UsageError, VolumeError
 
+#: The least fraction of the brain, or of a mask, that a volume beyond doubt shows.
+COVERAGE = 0.95
+
 
 def otsu_threshold(values: NDArray[Any], bins: int = 256) -> float:
     """The threshold that parts values into two classes with the least variance within (Otsu 1979).
@@ -85,7 +88,7 @@ def brain_mask(data: NDArray[Any], *, threshold: float | None = None, erode: int
 
 
 def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask without holes, looked for in each slice along k: at the lowest slice a ventricle is open below."""
+    """The mask without holes, slice by slice along k: one open to the lowest slice is one too."""
     filled = np.empty(mask.shape, dtype=bool)
     for k in range(mask.shape[2]):
         filled[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
@@ -125,7 +128,7 @@ def read_volume(path: str | Path, what: str) -> tuple[NDArray[Any], NDArray[np.f
     import nibabel as nib
 
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         data = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise UsageError(f"{what} {path} does not exist; give the path of an image") from None

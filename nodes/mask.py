@@ -14,12 +14,9 @@ from rtflow.bids import masked
 from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import UsageError, VolumeError
-from rtflow.nodes.brain import brain_mask, read_mask
+from rtflow.nodes.brain import COVERAGE, brain_mask, read_mask
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
-
-#: The least fraction of a mask that must have signal in a volume that is beyond doubt.
-COVERAGE = 0.95
 
 
 class MaskInput(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -161,7 +158,8 @@ def take(incremental: BidsIncremental, mask: masked.Mask) -> NDArray[np.float32]
     if not np.isfinite(values).all():
         count = int(np.count_nonzero(~np.isfinite(values)))
         raise VolumeError(
-            f"volume {incremental.volume} has {count} of {values.size} voxels within the mask that are not finite"
+            f"volume {incremental.volume} has {count} voxels within the mask that are not finite, "
+            f"of {values.size}"
         )
     return values
 

@@ -32,7 +32,8 @@ def rotation(x: float, y: float, z: float) -> NDArray[np.float64]:
     about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
     about_y = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
     about_z = np.array([[cos_z, -sin_z, 0], [sin_z, cos_z, 0], [0, 0, 1]])
-    return about_x @ about_y @ about_z
+    product: NDArray[np.float64] = about_x @ about_y @ about_z
+    return product
 
 
 def transform_of(parameters: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:

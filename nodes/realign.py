@@ -10,17 +10,16 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.nodes.brain import read_volume
+from rtflow.errors import SessionError, UsageError, VolumeError
+from rtflow.nodes.brain import COVERAGE, read_volume
 from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of
-from rtflow.nodes.registration import Reference, distrust, estimate, prepare, require_signal, reslice
+from rtflow.nodes.registration import Reference, distrust, estimate, prepare
+from rtflow.nodes.reslice import require_signal, reslice
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 
 FIRST = "first"
 SESSION = "session:"
-
-#: The least fraction of the brain that must lie in the field of view of a volume that is beyond doubt.
-COVERAGE = 0.95
 
 
 @dataclass
@@ -75,8 +74,9 @@ class Realign(StreamInterface):
     volume is resliced by the last trusted transform and doubted, the six parameters and the framewise
     displacement are withheld, and the next volume starts from the last trusted estimate.
 
-    Parameters are those of `rtflow.nodes.motion`, about the centre of the reference's brain. The framewise
-    displacement is withheld, too, for the first volume and for one whose predecessor is missing or not trusted.
+    Parameters are those of `rtflow.nodes.motion`, about the centre of the reference's brain. The
+    framewise displacement is withheld, too, for the first volume and for one whose predecessor is
+    missing or not trusted.
     Voxels outside the volume's field of view are 0.
 
     Raises
@@ -99,11 +99,22 @@ class Realign(StreamInterface):
         self._session = Session(context)
         self._state = _State()
         named = self.inputs.reference
+        if named == FIRST:
+            return
         if named.startswith(SESSION):
-            item = self._session.load(named.removeprefix(SESSION))
-            self._refer(BidsIncremental(item.arrays["data"], item.arrays["affine"], volume=0))
-        elif named != FIRST:
-            self._refer(BidsIncremental(*read_volume(named, "reference"), volume=0))
+            arrays = self._session.load(named.removeprefix(SESSION)).arrays
+            if not {"data", "affine"} <= arrays.keys():
+                raise SessionError(
+                    f"session item {named.removeprefix(SESSION)!r} is no reference: it holds "
+                    f"{', '.join(sorted(arrays))}, expected data and affine; name one that Realign saved"
+                )
+            data, affine = arrays["data"], arrays["affine"]
+        else:
+            data, affine = read_volume(named, "reference")
+        try:
+            self._refer(BidsIncremental(data, affine, volume=0))
+        except VolumeError as error:
+            raise UsageError(f"Realign cannot use reference {named}: {error}") from None
 
     def gap(self, volume: int) -> None:
         """Forget where the head was one volume ago; keep where it was trusted to be."""
@@ -129,32 +140,37 @@ class Realign(StreamInterface):
     def _run_interface(self, runtime: Any) -> Any:
         state = self._state
         incremental: BidsIncremental = self.inputs.incremental
-        before, follows = state.parameters, self.volume == state.volume + 1
+        volume = incremental.volume
+        before = state.parameters if volume == state.volume + 1 else None
         # Should this volume fail, the next one has no predecessor.
-        state.parameters, state.volume = None, self.volume
-        require_signal(incremental.data, f"volume {self.volume}")
-
+        state.parameters, state.volume = None, volume
+        require_signal(incremental.data, f"volume {volume}")
         reference = state.reference
+        parameters: NDArray[np.float64] | None
         if reference is None:
             reference = self._refer(incremental)
-        transform = self._locate(reference, incremental)
-        self._results = {
-            "incremental": incremental.on_affine(
-                self._resliced(reference, incremental, transform),
-                reference.affine,
-                reference=reference.identity,
-            ),
+            state.transform, state.gain = np.eye(4), 1.0
+            transform, parameters = state.transform, np.zeros(6)
+            resliced = incremental.data.astype(np.float32)
+        else:
+            transform, parameters = self._locate(reference, incremental)
+            resliced = reslice(incremental.data, incremental.affine, transform, reference.grid)
+        self._results: dict[str, Any] = {
+            "incremental": incremental.on_affine(resliced, reference.affine, reference=reference.identity),
             "reference": state.image,
             "transform": transform,
         }
-        if state.parameters is not None:
-            self._results.update(zip(PARAMETERS, state.parameters.tolist(), strict=True))
-            if before is not None and follows:
-                self._results["framewise_displacement"] = framewise_displacement(before, state.parameters)
+        if parameters is not None:
+            self._results.update(zip(PARAMETERS, parameters.tolist(), strict=True))
+            if before is not None:
+                self._results["framewise_displacement"] = framewise_displacement(before, parameters)
+        state.parameters = parameters
         return runtime
 
-    def _locate(self, reference: Reference, incremental: BidsIncremental) -> NDArray[np.float64]:
-        """The transform to reslice by; sets ``parameters`` of the state if it can be trusted."""
+    def _locate(
+        self, reference: Reference, incremental: BidsIncremental
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """The transform to reslice by, and the parameters if it can be trusted."""
         state = self._state
         data, affine = incremental.data, incremental.affine
         found = estimate(reference, data, affine, state.transform)
@@ -164,16 +180,8 @@ class Realign(StreamInterface):
             reason = distrust(found, state.gain)
         if reason:
             self.doubt(f"realign: {reason}")
-            return np.eye(4) if state.transform is None else state.transform
+            return (np.eye(4) if state.transform is None else state.transform), None
         if found.overlap < COVERAGE:
             self.doubt(f"realign: only {found.overlap:.1%} of the brain lies in the field of view")
         state.transform, state.gain = found.transform, found.gain
-        state.parameters = parameters_of(found.transform, reference.centre)
-        return found.transform
-
-    def _resliced(
-        self, reference: Reference, incremental: BidsIncremental, transform: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
-        if incremental.data is reference.data:
-            return incremental.data.astype(np.float32)
-        return reslice(incremental.data, incremental.affine, transform, reference.grid)
+        return found.transform, parameters_of(found.transform, reference.centre)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
@@ -42,10 +43,11 @@ class Region(StreamInterface):
     """Average a region, and compare with rest: the mean first, then the ratio.
 
     With ``baseline="rest"`` a task volume is compared with the mean over the rest block before it, as
-    `rtflow.nodes.baseline.RestBaseline` says in full; ``trial_type`` carries the haemodynamic lag already. With
-    ``baseline="opening"`` every volume after the first ``opening`` seconds that reached the node is
-    compared with the mean over those. ``value`` and ``kind`` are withheld while there is no baseline. No baseline
-    holds a volume of a task, or a later one.
+    `rtflow.nodes.baseline.RestBaseline` says in full; ``trial_type`` carries the haemodynamic lag
+    already. With ``baseline="opening"`` every volume after the first ``opening`` seconds is compared
+    with the mean over those, counted from the first volume that comes to the node. ``value`` and
+    ``kind`` are withheld while there is no baseline. No baseline holds a later volume, that against
+    rest none of a task.
 
     Voxels that are exactly 0 lie outside the field of view after motion correction and are left out of the
     mean; if more than 5 % of the region do, the volume is doubted.
@@ -55,7 +57,8 @@ class Region(StreamInterface):
     GridError
         If the region is on another grid than the volume.
     VolumeError
-        If a voxel of the region is not finite, if none has signal, or if ``trial_type`` is needed and missing.
+        If a voxel of the region is not finite, if none has signal, or if ``trial_type`` is needed and
+        missing.
     """
 
     input_spec = RegionInput
@@ -66,7 +69,7 @@ class Region(StreamInterface):
         """Begin without a baseline."""
         del context
         self._masks = MaskFiles()
-        if isinstance(self.inputs.mask, str):
+        if isinstance(self.inputs.mask, str | Path):
             self._masks.find(self.inputs.mask)
         self._state: RestBaseline | OpeningBaseline = (
             RestBaseline() if self.inputs.baseline == "rest" else OpeningBaseline(self.inputs.opening)
@@ -87,7 +90,7 @@ class Region(StreamInterface):
         if doubt:
             self.doubt(f"region: {doubt}")
         baseline = self._baseline(mean, incremental)
-        self._results = {"mean": mean}
+        self._results: dict[str, Any] = {"mean": mean}
         if baseline is None:
             return runtime
         if baseline <= 0.0:

@@ -1,4 +1,4 @@
-"""Rigid registration of one volume to a reference, and the reslice that follows.
+"""Rigid registration of one volume to a reference.
 
 The estimate is an inverse-compositional Gauss-Newton fit (Baker & Matthews, IJCV 2004; 56:221-255): gradients
 and design are those of the reference, made once, so a volume costs only the sampling of its own voxels at
@@ -30,6 +30,7 @@ from rtflow.bids.grid import Grid, identify
 from rtflow.errors import VolumeError
 from rtflow.nodes.brain import brain_mask
 from rtflow.nodes.motion import parameters_of, transform_of
+from rtflow.nodes.reslice import require_signal
 
 #: Points at which volume and reference are compared, at most.
 POINTS = 15_000
@@ -166,6 +167,8 @@ def prepare(data: NDArray[Any], affine: NDArray[Any], *, points: int = POINTS) -
     arm = world - centre[:, None]
     design = np.concatenate([gradient, np.cross(arm, gradient, axis=0), values[None], values * arm / _RADIUS])
     spread = _MAD * float(np.median(np.abs(values - np.median(values))))
+    if spread <= 0.0 or values.sum() <= 0.0:
+        raise VolumeError("the reference has a brain without contrast; give another reference")
     return Reference(
         data=data,
         affine=np.asarray(affine, dtype=np.float64),
@@ -217,8 +220,8 @@ def estimate(
         sampled = ndimage.map_coordinates(
             data, where, output=np.float64, order=3, prefilter=False, mode="nearest"
         )
-        seen = ((where >= 1.0) & (where <= last)).all(axis=0)
-        overlap = float(((where >= -0.5) & (where <= last + 1.5)).all(axis=0).mean())
+        seen = np.all((where >= 1.0) & (where <= last), axis=0)
+        overlap = float(np.mean(np.all((where >= -0.5) & (where <= last + 1.5), axis=0)))
         if seen.mean() < _LEAST_OVERLAP:
             break
         if count == 1:
@@ -283,68 +286,6 @@ def distrust(found: Estimate, gain: float | None = None) -> str:
     return ""
 
 
-def reslice(
-    data: NDArray[Any],
-    affine: NDArray[Any],
-    transform: NDArray[np.float64],
-    onto: Grid,
-) -> NDArray[np.float32]:
-    """A volume as it would have been scanned on another grid, had the head not moved.
-
-    One interpolation by cubic B-splines, prefiltered (Unser, IEEE Signal Process Mag 1999; 16:22-38). A voxel
-    of the field of view reaches half a voxel to either side of its centre: there the value is that of
-    the nearest centre, so that a hundredth of a millimetre does not blank a slice; farther out it is 0.
-
-    Parameters
-    ----------
-    data
-        Shape (i, j, k), integers or floats, finite.
-    affine
-        Its 4x4, voxel indices to RAS+ mm.
-    transform
-        4x4, RAS+ mm: positions on the new grid to positions in the volume.
-    onto
-        The new grid.
-
-    Returns
-    -------
-    Shape ``onto.shape``, float32.
-    """
-    move = np.linalg.inv(affine) @ transform @ onto.matrix()
-    coefficients = ndimage.spline_filter(data, order=3, output=np.float32, mode="mirror")
-    resliced: NDArray[np.float32] = ndimage.affine_transform(
-        coefficients,
-        move[:3, :3],
-        move[:3, 3],
-        output_shape=onto.shape,
-        output=np.float32,
-        order=3,
-        prefilter=False,
-        mode="nearest",
-    )
-    outside = _outside(move, onto.shape, data.shape)
-    if outside is not None:
-        resliced[outside] = 0.0
-    return resliced
-
-
-def require_signal(data: NDArray[Any], what: str) -> None:
-    """Refuse a volume that holds no image.
-
-    Raises
-    ------
-    VolumeError
-        If a voxel is not finite, or all are alike.
-    """
-    if data.dtype.kind not in "iuf":
-        raise VolumeError(f"{what} has voxels of type {data.dtype}; expected integers or floats")
-    low, high = data.min(), data.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise VolumeError(f"{what} has voxels that are not finite; they cannot be interpolated")
-    if low == high:
-        raise VolumeError(f"{what} holds no signal: every voxel is {low:g}")
-
-
 class _Fit:
     """Weights of a linear model, with how well it fits."""
 
@@ -378,8 +319,8 @@ def _robust_fit(
         trust *= trust
         trust *= seen
         weighted = design * trust
-        weights = np.linalg.solve(weighted @ design.T, weighted @ sampled)
-        inliers = float(np.count_nonzero(trust) / max(1, np.count_nonzero(seen)))
+        weights = np.asarray(np.linalg.solve(weighted @ design.T, weighted @ sampled), dtype=np.float64)
+        inliers = float(np.mean(trust[seen] > 0.0))
     return _Fit(weights, scale, inliers)
 
 
@@ -387,23 +328,3 @@ def _correlate(data: NDArray[np.float64], kernels: Any) -> NDArray[np.float64]:
     for axis, kernel in enumerate(kernels):
         data = ndimage.correlate1d(data, kernel, axis, mode="mirror")
     return data
-
-
-def _outside(
-    move: NDArray[np.float64], shape: tuple[int, ...], field: tuple[int, ...]
-) -> NDArray[np.bool_] | None:
-    """Which voxels of a grid lie outside a field of view; None if none does.
-
-    ``move`` takes voxel indices of the grid (of ``shape``) to those of the field.
-    """
-    ends = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
-    corners = move[:3, :3] @ ends + move[:3, 3:]
-    edge = np.array(field) - 0.5
-    if (corners >= -0.5).all() and (corners <= edge[:, None]).all():
-        return None
-    outside = np.zeros(shape, dtype=bool)
-    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    for axis in range(3):
-        where = (move[axis, 0] * i + move[axis, 3]) + move[axis, 1] * j + move[axis, 2] * k
-        outside |= (where < -0.5) | (where > edge[axis])
-    return outside
