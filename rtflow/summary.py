@@ -1,0 +1,229 @@
+"""What a run came to: counts, latencies and the latest values, gathered document by document.
+
+Gathering is quick and safe from any thread, so that it may stand in the way of the engine; working
+out percentiles is left to whoever looks.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from rtflow.documents import (
+    AnyDocument,
+    Ending,
+    Result,
+    RunStart,
+    RunStop,
+    Scalar,
+    VolumeMissing,
+    VolumeReceived,
+)
+from rtflow.settings import Limits
+
+STATUSES = ("ok", "late", "missing", "failed")
+KEPT_MESSAGES = 20
+"""Different messages that are kept: a fault that words itself anew each time must not fill the memory."""
+
+KEPT_VALUES = 60
+"""Latest feedback values that are kept, for a display."""
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value below which so many percent lie, between two of them by a straight line.
+
+    Parameters
+    ----------
+    values
+        At least one value, in ascending order.
+    percent
+        0 to 100.
+
+    >>> percentile([1.0, 2.0, 4.0], 75)
+    3.0
+    """
+    at = (len(values) - 1) * percent / 100
+    below = int(at)
+    above = min(below + 1, len(values) - 1)
+    return values[below] + (at - below) * (values[above] - values[below])
+
+
+def spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Median, 95th percentile and maximum; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return {"p50": percentile(ordered, 50), "p95": percentile(ordered, 95), "max": ordered[-1]}
+
+
+def exit_status(status: Ending, counts: Mapping[str, int], limits: Limits) -> int:
+    """The exit status of a run: 0 it ended well, 1 it did not, 3 it lost more volumes than it may.
+
+    >>> exit_status("completed", {"ok": 9, "missing": 1}, Limits())
+    3
+    """
+    if status != "completed":
+        return 1
+    allowed = msgspec.structs.asdict(limits)
+    over = [name for name, limit in allowed.items() if limit is not None and counts.get(name, 0) > limit]
+    return 3 if over else 0
+
+
+def published(values: Mapping[str, Scalar], name: str) -> dict[str, Scalar]:
+    """The values of one name, by the node that published each.
+
+    >>> published({"decode.value": 0.5, "decode.kind": "evidence"}, "value")
+    {'decode': 0.5}
+    """
+    split = ((key.rpartition("."), value) for key, value in values.items())
+    return {node: value for (node, _, last), value in split if last == name}
+
+
+@dataclass
+class Seen:
+    """A summary as it stood at one moment.
+
+    Parameters
+    ----------
+    start, stop
+        The first and last documents of the run, once they are there.
+    last
+        The latest Result.
+    newest
+        Number of the latest volume that came or was given up.
+    counts
+        Number of Results of each status.
+    suspect
+        Number of Results whose quality is suspect.
+    latencies
+        Milliseconds from last byte to Result, of each volume that has been through the graph.
+    feedback
+        Latest feedback values, and the kind of the last one.
+    errors, doubts
+        How many volumes each message stands in.
+    """
+
+    start: RunStart | None = None
+    stop: RunStop | None = None
+    last: Result | None = None
+    newest: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    suspect: int = 0
+    latencies: Sequence[float] = field(default_factory=lambda: array("d"))
+    feedback: Sequence[float] = ()
+    kind: str = ""
+    errors: dict[str, int] = field(default_factory=dict)
+    doubts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Number of Results."""
+        return sum(self.counts.values())
+
+
+class Summary:
+    """Gathers the documents of a run.
+
+    Memory grows by eight bytes per volume and node, and by nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen = Seen()
+        self._latencies = array("d")
+        self._timings: dict[str, array[float]] = {}
+        self._feedback: deque[float] = deque(maxlen=KEPT_VALUES)
+        self._errors: Counter[str] = Counter()
+        self._doubts: Counter[str] = Counter()
+
+    def add(self, document: AnyDocument) -> None:
+        """Take in one document."""
+        with self._lock:
+            seen = self._seen
+            match document:
+                case RunStart():
+                    seen.start = document
+                case VolumeReceived() | VolumeMissing():
+                    seen.newest = max(seen.newest, document.volume)
+                case Result():
+                    self._add_result(document)
+                case RunStop():
+                    seen.stop = document
+
+    def _add_result(self, result: Result) -> None:
+        seen = self._seen
+        seen.last = result
+        seen.counts[result.status] += 1
+        seen.suspect += result.quality == "suspect"
+        if result.status in ("ok", "late"):
+            self._latencies.append(result.latency)
+        for node, milliseconds in result.timings.items():
+            self._timings.setdefault(node, array("d")).append(milliseconds)
+        for node, value in published(result.values, "value").items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self._feedback.append(float(value))
+                seen.kind = str(result.values.get(f"{node}.kind") or node)
+        for node, message in result.errors.items():
+            _count(self._errors, f"{node}: {message}")
+        for reason in result.reasons:
+            _count(self._doubts, reason)
+
+    def seen(self) -> Seen:
+        """How things stand; a copy of its own."""
+        with self._lock:
+            return Seen(
+                **{
+                    **vars(self._seen),
+                    "counts": dict(self._seen.counts),
+                    "latencies": self._latencies[:],
+                    "feedback": tuple(self._feedback),
+                    "errors": dict(self._errors),
+                    "doubts": dict(self._doubts),
+                }
+            )
+
+    def timings(self) -> dict[str, Sequence[float]]:
+        """Milliseconds of each node's calls."""
+        with self._lock:
+            return {node: times[:] for node, times in self._timings.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as what JSON can hold.
+
+        ``accuracy`` is there if a node at the end of the run gave a field of that name, ``reason`` if the
+        run did not end well. Latencies and times of nodes are milliseconds, None without any.
+        """
+        seen = self.seen()
+        start, stop = seen.start or RunStart(workflow=""), seen.stop or RunStop(status="failed")
+        limits = msgspec.convert(start.settings.get("limits", {}), Limits)
+        told: dict[str, Any] = {
+            "run_uid": start.run_uid,
+            "status": stop.status,
+            "exit_status": exit_status(stop.status, seen.counts, limits),
+            "workflow": start.workflow,
+            "source": start.source,
+            "volumes": {"planned": start.volumes, **seen.counts, "suspect": seen.suspect},
+            "values": dict(stop.values),
+            "latency_ms": spread(seen.latencies),
+            "nodes": {node: spread(times) for node, times in self.timings().items()},
+            "errors": seen.errors,
+            "doubts": seen.doubts,
+            "outputs": dict(stop.outputs),
+            "seconds": max(stop.time - start.time, 0.0),
+        }
+        accuracies = [value for value in published(stop.values, "accuracy").values() if value is not None]
+        if accuracies:
+            told["accuracy"] = accuracies[-1]
+        if stop.reason:
+            told["reason"] = stop.reason
+        return told
+
+
+def _count(counter: Counter[str], message: str) -> None:
+    counter[message if message in counter or len(counter) < KEPT_MESSAGES else "others"] += 1
