@@ -1,0 +1,229 @@
+"""The wheel, the source archive, an editable install and a bare checkout are one and the same rtflow."""
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from pyproject_hooks import BuildBackendHookCaller, quiet_subprocess_runner
+
+ROOT = Path(__file__).resolve().parents[1]
+LINKS = ("nodes", "workflows", "bids_apps", "dash_app")
+
+#: Run under ``python -S``, so that no install of the environment that runs the tests gets in the way.
+#: Imports every module, and prints the modules' names and the data files of each package.
+PROBE = """
+import importlib, json, os, pkgutil, site, sys
+
+if len(sys.argv) > 1:
+    site.addsitedir(sys.argv[1])
+import rtflow
+
+modules = ["rtflow"] + sorted(found.name for found in pkgutil.walk_packages(rtflow.__path__, "rtflow."))
+files, data = [], []
+for name in modules:
+    module = importlib.import_module(name)
+    files.append(os.path.realpath(module.__file__))
+    for top in getattr(module, "__path__", []):
+        for folder, inner, names in os.walk(top):
+            packages = {n for n in inner if os.path.exists(f"{folder}/{n}/__init__.py")}
+            inner[:] = sorted(set(inner) - packages - {"__pycache__"})
+            within = os.path.relpath(folder, top)
+            data += [f"{name}:{os.path.normpath(f'{within}/{n}')}" for n in names if not n.endswith(".py")]
+print(json.dumps({"modules": modules, "files": files, "data": sorted(data)}))
+"""
+
+
+def python(*arguments: str | Path, path: list[Path], **options: object) -> str:
+    """Run this Python without its site's installs, with `path` and then the dependencies to import from."""
+    search = os.pathsep.join(map(str, [*path, sysconfig.get_path("purelib")]))
+    done = subprocess.run(
+        [sys.executable, "-S", *arguments],
+        env=os.environ | {"PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def build(source: Path, kind: str, out: Path) -> Path:
+    """Build `source` by its own back end and return what came out. `kind`: wheel, sdist or editable."""
+    backend = BuildBackendHookCaller(source, "setuptools.build_meta", runner=quiet_subprocess_runner)
+    out.mkdir(parents=True, exist_ok=True)
+    return out / getattr(backend, f"build_{kind}")(str(out))
+
+
+def install(wheel: Path, target: Path) -> Path:
+    """Install `wheel` alone into the folder `target`."""
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+    ]
+    subprocess.run([*pip, "--target", target, wheel], check=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, links as links, so that building leaves the real one alone."""
+    copy = tmp_path_factory.mktemp("checkout") / "rtflow"
+    leave = shutil.ignore_patterns(
+        ".git", ".venv*", ".*cache", ".hypothesis", "__pycache__", "build", "dist", "*.egg-info", "rtflow-out"
+    )
+    return Path(shutil.copytree(ROOT, copy, symlinks=True, ignore=leave))
+
+
+@pytest.fixture(scope="session")
+def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source archive, built from the checkout and unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(build(checkout, "sdist", folder)) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = (entry for entry in folder.iterdir() if entry.is_dir())
+    return unpacked
+
+
+@pytest.fixture(scope="session")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the checkout."""
+    return build(checkout, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the wheel was installed into."""
+    return install(wheel, tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="session")
+def from_checkout(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What a checkout offers that was not installed."""
+    return json.loads(python("-c", PROBE, path=[checkout], cwd=tmp_path_factory.mktemp("elsewhere")))
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Return the bytes of the files in `wheel`, by name."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_checkout_offers_every_source_file(from_checkout: dict[str, list[str]], checkout: Path) -> None:
+    sources = {
+        path.resolve()
+        for folder in ("rtflow", *LINKS)
+        for path in (checkout / folder).rglob("*.py")
+        if not any(part.is_symlink() for part in path.parents)
+    }
+    assert {Path(file) for file in from_checkout["files"]} == sources
+    assert {"rtflow.nodes", "rtflow.workflows", "rtflow.bids_apps", "rtflow.dash_app"} <= set(
+        from_checkout["modules"]
+    )
+
+
+def test_the_wheel_offers_what_a_checkout_offers(
+    installed: Path, from_checkout: dict[str, list[str]], tmp_path: Path
+) -> None:
+    found = json.loads(python("-c", PROBE, path=[installed], cwd=tmp_path))
+    assert found["modules"] == from_checkout["modules"]
+    assert found["data"] == from_checkout["data"]
+    assert not [file for file in found["files"] if not Path(file).is_relative_to(installed.resolve())]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Editable installation:pyproject_hooks.BuildBackendWarning"
+)  # general advice
+@pytest.mark.parametrize("source", ["checkout", "sdist"])
+def test_an_editable_install_offers_what_a_checkout_offers(
+    source: str, request: pytest.FixtureRequest, from_checkout: dict[str, list[str]], tmp_path: Path
+) -> None:
+    folder = request.getfixturevalue(source)
+    site = install(build(folder, "editable", tmp_path / "wheel"), tmp_path / "site")
+    found = json.loads(python("-c", PROBE, site, path=[site], cwd=tmp_path))
+    assert found["modules"] == from_checkout["modules"]
+    assert found["data"] == from_checkout["data"]
+    assert not [file for file in found["files"] if not Path(file).is_relative_to(folder.resolve())]
+
+
+def test_the_source_archive_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    rebuilt = build(sdist, "wheel", tmp_path)
+    assert rebuilt.name == wheel.name
+    assert contents(rebuilt) == contents(wheel)
+
+
+def test_the_source_archive_holds_no_links_and_no_file_twice(sdist: Path) -> None:
+    assert not [path for path in sdist.rglob("*") if path.is_symlink()]
+    assert not [folder for folder in LINKS if (sdist / "rtflow" / folder).exists()]
+    assert (sdist / "tests" / Path(__file__).name).read_bytes() == Path(__file__).read_bytes()
+
+
+def test_the_wheel_carries_licence_types_and_data(wheel: Path) -> None:
+    names = contents(wheel)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert names["rtflow/py.typed"] == b""
+    assert [name for name in names if name.endswith("licenses/LICENSE")]
+    tables = {f"rtflow/workflows/{path.name}" for path in (ROOT / "workflows").glob("*.toml")}
+    assert tables <= set(names)
+    assert not [name for name in names if name.split("/")[0] in {"tests", *LINKS}]
+
+
+def test_the_links_are_relative_and_lead_to_the_folders() -> None:
+    for folder in LINKS:
+        link = ROOT / "rtflow" / folder
+        assert link.is_symlink()
+        assert str(link.readlink()) == f"../{folder}"
+
+
+def test_the_installed_command_answers(installed: Path, tmp_path: Path) -> None:
+    told = python(installed / "bin" / "rtflow", "--help", path=[installed], cwd=tmp_path)
+    assert "replay" in told
+
+
+def test_every_requirement_is_pinned_within_its_range_on_every_python(wheel: Path) -> None:
+    (metadata,) = (data for name, data in contents(wheel).items() if name.endswith(".dist-info/METADATA"))
+    required = [Requirement(line) for line in message_from_bytes(metadata).get_all("Requires-Dist", [])]
+    assert len(required) > 20
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    for minor in ("3.11", "3.12", "3.13"):
+        here = {"python_version": minor, "python_full_version": f"{minor}.0", "extra": "test"}
+        pinned = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(here)]
+        versions = {pin.name.lower().replace("_", "-"): str(pin.specifier)[2:] for pin in pinned}
+        assert len(versions) == len(pinned), f"a package is pinned twice on Python {minor}"
+        for requirement in required:
+            version = versions[requirement.name.lower().replace("_", "-")]
+            assert requirement.specifier.contains(version), (
+                f"{requirement} is pinned to {version}, Python {minor}"
+            )
+
+
+def test_pins_that_differ_between_pythons_carry_markers() -> None:
+    merge = runpy.run_path(str(ROOT / ".ci" / "constraints"))["merge"]
+    resolved = {
+        "3.11": {"a": "1", "b": "1", "c": "3"},
+        "3.12": {"a": "1", "b": "2"},
+        "3.13": {"a": "1", "b": "2"},
+    }
+    assert merge(resolved) == [
+        "a==1",
+        'b==1 ; python_version == "3.11"',
+        'b==2 ; python_version == "3.12" or python_version == "3.13"',
+        'c==3 ; python_version == "3.11"',
+    ]
