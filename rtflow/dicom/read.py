@@ -73,7 +73,22 @@ _WANTED = list(TAGS.values())
 
 
 class IncompleteError(DicomError):
-    """A DICOM object whose end is not there yet."""
+    """A DICOM object whose end is not there yet.
+
+    Parameters
+    ----------
+    message
+        What is there, and what should be.
+    header
+        The header, if that at least is complete.
+    """
+
+    def __init__(self, message: str, header: Header | None = None) -> None:
+        super().__init__(message)
+        self.header = header
+
+    def __reduce__(self) -> tuple[type[IncompleteError], tuple[str]]:
+        return type(self), (str(self),)
 
 
 class NotDicomError(DicomError):
@@ -210,7 +225,7 @@ def read_header(data: bytes) -> Header:
     if not syntax:
         raise DicomError("damaged: the DICOM file does not name its transfer syntax")
     if syntax in UncompressedTransferSyntaxes and len(pixels) < pixel_bytes(header):
-        raise IncompleteError(f"{len(pixels)} of {pixel_bytes(header)} bytes of pixel data")
+        raise IncompleteError(f"{len(pixels)} of {pixel_bytes(header)} bytes of pixel data", header)
     return header
 
 

@@ -1,0 +1,153 @@
+"""Arrivals in any order to volumes in theirs: what is held, what is given up, when a run is over.
+
+Nothing here reads a clock or a file: times come in with the calls, so that every order of events can be
+tried in a test.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Release(Generic[T]):
+    """One volume that is settled: there, or missing with a reason."""
+
+    volume: int
+    item: T | None
+    missing: str = ""
+
+
+class Assembler(Generic[T]):
+    """Puts the volumes of one run in order.
+
+    A volume is given up when ``patience`` has passed since a later one came *and* since the last one came
+    in its turn. The second condition matters where a stray late volume comes first: the others then still
+    have their time.
+
+    Parameters
+    ----------
+    patience
+        Seconds.
+    idle
+        Seconds without a new volume after which the run is over.
+    volumes
+        Number of volumes that was asked for, None if none was.
+    planned
+        Number of volumes that the headers announce, if they do. It ends the run when it is reached; it grows
+        when more volumes come, and it makes volumes missing only if any came live: what was there
+        already may be an excerpt, or a scan that was stopped.
+    began
+        Time at which the waiting began.
+    """
+
+    def __init__(
+        self,
+        *,
+        patience: float,
+        idle: float,
+        volumes: int | None = None,
+        planned: int | None = None,
+        began: float = 0.0,
+    ) -> None:
+        self._patience = patience
+        self._idle = idle
+        self._volumes = volumes
+        self._planned = planned
+        self._live = False
+        self._next = 1
+        self._held: dict[int, tuple[T, float]] = {}
+        self._uids: set[str] = set()
+        self._remarks: dict[int, str] = {}
+        self._news = began
+        self._in_turn = began
+        self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended; no more volumes are taken."""
+        return self._over
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` will next have something to do, if nothing comes before."""
+        return min(self._news + self._idle, self._give_up_at())
+
+    def arrive(self, volume: int, uid: str, item: T, at: float, *, live: bool = True) -> list[Release[T]]:
+        """Take in a volume; what can go out now, in order.
+
+        A volume that was there before (by its number or by the unique identity of its object), or that was
+        given up, is dropped.
+        """
+        if self._over or volume < self._next or volume in self._held or (uid and uid in self._uids):
+            return []
+        if self._volumes is not None and volume > self._volumes:
+            return []
+        if self._planned is not None:
+            self._planned = max(self._planned, volume)
+        self._live |= live
+        self._uids.add(uid)
+        self._held[volume] = (item, at)
+        self._news = max(self._news, at)
+        if volume == self._next:
+            self._in_turn = max(self._in_turn, at)
+        return self._release()
+
+    def remark(self, volume: int, reason: str) -> None:
+        """Why a volume may turn out to be missing: its file is cut off, say."""
+        self._remarks[volume] = reason
+
+    def tick(self, at: float) -> list[Release[T]]:
+        """Time has passed: give up what is overdue, end the run if it has been silent for long."""
+        if self._over:
+            return []
+        if at >= self._news + self._idle:
+            return self.finish(f"no new volume came for {self._idle:g} s")
+        released: list[Release[T]] = []
+        while not self._over and at >= self._give_up_at():
+            released.append(
+                self._missing(f"it did not come within {self._patience:g} s of volume {min(self._held)}")
+            )
+            released += self._release()
+        return released
+
+    def finish(self, why: str) -> list[Release[T]]:
+        """End the run: what is held goes out, and what is not there up to the last volume is missing."""
+        if self._over:
+            return []
+        last = max((*self._held, *self._remarks, self._planned or 0 if self._live else 0), default=0)
+        if self._volumes is not None:
+            last = self._volumes
+        released: list[Release[T]] = []
+        while self._next <= last:
+            if self._next in self._held:
+                released += self._release()
+            else:
+                released.append(self._missing(why))
+        self._over = True
+        return released
+
+    def _give_up_at(self) -> float:
+        if not self._held:
+            return math.inf
+        return max(min(at for _, at in self._held.values()), self._in_turn) + self._patience
+
+    def _missing(self, why: str) -> Release[T]:
+        volume = self._next
+        self._next += 1
+        return Release(volume, None, self._remarks.pop(volume, why))
+
+    def _release(self) -> list[Release[T]]:
+        released = []
+        while self._next in self._held:
+            item, _ = self._held.pop(self._next)
+            released.append(Release(self._next, item))
+            self._next += 1
+        total = self._planned if self._volumes is None else self._volumes
+        if total is not None and self._next > total:
+            self._over = True
+        return released
