@@ -99,8 +99,8 @@ class RunStart(Document, frozen=True, kw_only=True, tag=True):
 
     ``versions`` maps package names to versions, ``settings`` is the whole of the settings,
     ``workflow_sha256`` the hash of the workflow file, ``seeds`` the seeds of everything random.
-    ``volumes`` and ``tr`` (seconds) are what was planned, if known. ``replay_of`` is the run_uid of
-    the run that this one replays.
+    ``volumes`` and ``tr`` (seconds) are what was planned, if known. ``places`` are the folders of the
+    run. ``replay_of`` is the run_uid of the run that this one replays.
     """
 
     workflow: str
@@ -113,6 +113,7 @@ class RunStart(Document, frozen=True, kw_only=True, tag=True):
     nodes: dict[str, dict[str, Any]] = {}
     volumes: int | None = None
     tr: float | None = None
+    places: dict[str, str] = {}
     replay_of: str = ""
 
 
@@ -226,7 +227,7 @@ class RunStop(Document, frozen=True, kw_only=True, tag=True):
 AnyDocument = RunStart | VolumeReceived | VolumeMissing | Result | Delivered | Event | RunStop
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(AnyDocument)
+_DECODER: msgspec.json.Decoder[AnyDocument] = msgspec.json.Decoder(AnyDocument)
 _CANONICAL = msgspec.msgpack.Encoder(order="deterministic")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -42,7 +42,7 @@ _FRAMES = "frames.bin"
 
 
 class Journal:
-    """The journal of a run that is under way.
+    """The journal of a run that is under way; its files are made when the first word is written.
 
     Parameters
     ----------
@@ -50,47 +50,71 @@ class Journal:
         Folder of the run; made if it is missing.
     resume
         Go on with a journal that is there, after cutting off a line or bytes that were not finished.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written, or holds a journal already.
+    beside
+        Files to write into the run's folder before the first word: name to content.
     """
 
-    def __init__(self, run_dir: Path, *, resume: bool = False) -> None:
-        folder = run_dir / "journal"
-        try:
-            folder.mkdir(parents=True, exist_ok=resume)
-            if resume:
-                _cut(folder)
-            self._documents = (folder / _DOCUMENTS).open("ab", buffering=0)
-            self._frames = (folder / _FRAMES).open("ab", buffering=0)
-        except OSError as error:
-            raise OutputError(
-                f"the output folder {run_dir} cannot be written ({error.strerror or error}); give another by --out"
-            ) from None
-        self._offset = self._frames.seek(0, os.SEEK_END)
+    def __init__(
+        self, run_dir: Path, *, resume: bool = False, beside: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._run_dir = run_dir
+        self._beside = beside or {}
+        self._resume = resume
+        self._files: tuple[IO[bytes], IO[bytes]] | None = None
+        self._offset = 0
 
     def keep_frame(self, frame: Frame) -> tuple[PartRecord, ...]:
-        """Write the bytes of a frame, and say where they are."""
+        """Write the bytes of a frame, and say where they are.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written, or holds a journal already.
+        JournalError
+            If writing fails later.
+        """
+        file = self._open()[1]
         records = []
         for part in frame.parts:
-            self._write(self._frames, part.data)
+            self._write(file, part.data)
             records.append(PartRecord(part.name, part.media_type, len(part.data), part.sha256, self._offset))
             self._offset += len(part.data)
         return tuple(records)
 
     def keep(self, document: Document) -> None:
-        """Write a document."""
-        self._write(self._documents, encode(document) + b"\n")
+        """Write a document; raises as `keep_frame`."""
+        documents, frames = self._open()
+        self._write(documents, encode(document) + b"\n")
         if isinstance(document, RunStop):
-            os.fsync(self._frames.fileno())
-            os.fsync(self._documents.fileno())
+            os.fsync(frames.fileno())
+            os.fsync(documents.fileno())
 
     def close(self) -> None:
         """Close the files."""
-        self._documents.close()
-        self._frames.close()
+        for file in self._files or ():
+            file.close()
+
+    def _open(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._files is None:
+            folder = self._run_dir / "journal"
+            try:
+                folder.mkdir(parents=True, exist_ok=self._resume)
+                if self._resume:
+                    _cut(folder)
+                for name, content in self._beside.items():
+                    path = self._run_dir / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                documents = (folder / _DOCUMENTS).open("ab", buffering=0)
+                frames = (folder / _FRAMES).open("ab", buffering=0)
+            except OSError as error:
+                raise OutputError(
+                    f"the output folder {self._run_dir} cannot be written ({error.strerror or error}); "
+                    "give another by --out"
+                ) from None
+            self._offset = frames.seek(0, os.SEEK_END)
+            self._files = documents, frames
+        return self._files
 
     @staticmethod
     def _write(file: IO[bytes], data: bytes) -> None:
@@ -126,8 +150,8 @@ class Recording:
             lines = path.read_bytes().split(b"\n")
         except OSError:
             raise JournalError(
-                f"{run_dir} holds no journal (looked for {path.relative_to(run_dir)}); give the folder of a run, "
-                "such as rtflow-out/runs/RUN_UID"
+                f"{run_dir} holds no journal (looked for {path.relative_to(run_dir)}); "
+                "give the folder of a run, such as rtflow-out/runs/RUN_UID"
             ) from None
         self.documents: list[AnyDocument] = []
         for number, line in enumerate(lines[:-1], start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,15 +30,22 @@ class Decisions:
         Events of the recorded run.
     late
         Volumes whose Result was late there.
+    until
+        Last volume for which they hold; later ones are decided by the clock again.
     """
 
-    def __init__(self, events: Iterable[Event], late: Iterable[int] = ()) -> None:
+    def __init__(self, events: Iterable[Event], late: Iterable[int] = (), until: float = math.inf) -> None:
         self.lost = {
             (event.volume, event.node): bool(event.data.get("killed"))
             for event in events
             if event.name in ("deadline_missed", "worker_lost")
         }
         self.late = frozenset(late)
+        self.until = until
+
+    def hold_for(self, volume: int) -> bool:
+        """Whether a volume was decided on before."""
+        return volume <= self.until
 
 
 class Step:
@@ -68,7 +76,6 @@ class Step:
         self._last: dict[str, Any] | None = None
         self._worker: Worker | None = None
         self._call = Call(self.interface) if planned.mode == "thread" else None
-        self._deadline = planned.deadline if decisions is None and planned.mode == "thread" else None
         self._started = False
 
     def begin(self, context: Any, directory: Path, files: dict[str, str]) -> None:
@@ -78,8 +85,7 @@ class Step:
             if self.is_stream:
                 self.interface.start_run(context)
         else:
-            limit = self.planned.limit if self._decisions is None else None
-            self._worker = Worker(self.name, self.interface, context, directory, limit, files)
+            self._worker = Worker(self.name, self.interface, context, directory, files)
             self._worker.start()
         self._started = True
 
@@ -124,7 +130,7 @@ class Step:
             return
         try:
             if self._worker is not None:
-                self._worker.gap(item.volume)
+                self._worker.gap(item.volume, self.planned.limit)
             else:
                 self.interface.gap(item.volume)
         except Exception as error:
@@ -153,12 +159,13 @@ class Step:
         return state, inputs
 
     def _attempt(self, item: VolumeInFlight, inputs: dict[str, Any]) -> dict[str, Any]:
-        decisions = self._decisions
-        lost = None if decisions is None else decisions.lost.get((item.volume, self.name))
+        decided = self._decided(item.volume)
+        lost = decided.lost.get((item.volume, self.name)) if decided else None
         if lost:
             raise DeadlineError("its worker process was lost in the recorded run")
         if self._worker is not None:
-            outputs, doubts = self._worker.call(item.volume, inputs)
+            limit = None if decided else self.planned.limit
+            outputs, doubts = self._worker.call(item.volume, inputs, limit)
         else:
             assert self._call is not None
             target = self._inputs
@@ -168,9 +175,10 @@ class Step:
                 self.interface.volume = item.volume
             began = time.perf_counter()
             outputs = self._call(item.volume)
-            doubts = self.interface.take_doubts() if self.is_stream else None
-            if self._deadline is not None and time.perf_counter() - began > self._deadline:
-                raise DeadlineError(f"took longer than {self._deadline:g} s")
+            doubts = self.interface.take_doubts() if self.is_stream else []
+            deadline = self.planned.deadline
+            if deadline is not None and not decided and time.perf_counter() - began > deadline:
+                raise DeadlineError(f"took longer than {deadline:g} s")
         if lost is not None:
             raise DeadlineError("missed its deadline in the recorded run")
         if doubts:
@@ -182,7 +190,8 @@ class Step:
         if self.is_stream:
             self.interface.take_doubts()  # of a volume that failed; the next one must not inherit them
         killed = self._worker is not None and isinstance(error, (DeadlineError, WorkerLostError))
-        if self._decisions is None and isinstance(error, (DeadlineError, WorkerLostError)):
+        decided = self._decided(item.volume)
+        if not decided and isinstance(error, (DeadlineError, WorkerLostError)):
             name = "worker_lost" if isinstance(error, WorkerLostError) else "deadline_missed"
             self._tell(Event(name=name, volume=item.volume, node=self.name, data={"killed": killed}))
         policy = self.planned.on_error
@@ -199,11 +208,12 @@ class Step:
             item.slots[self.index] = EMPTY
             item.skipped.append(self.name)
             item.doubts.append(f"{self.name}: {message}")
-        lost = killed or (
-            self._decisions is not None and self._decisions.lost.get((item.volume, self.name), False)
-        )
-        if lost:
+        if killed or (decided and decided.lost.get((item.volume, self.name))):
             self.gap(item)
+
+    def _decided(self, volume: int) -> Decisions | None:
+        decisions = self._decisions
+        return decisions if decisions is not None and decisions.hold_for(volume) else None
 
 
 def run_stage(steps: list[Step], item: VolumeInFlight) -> None:

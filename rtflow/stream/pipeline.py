@@ -101,8 +101,10 @@ class Pipeline:
             self._queues[0].put(_END)
 
     def _admit(self, frame: Frame) -> bool:
+        placed = True
         if self._drop:
-            if not self._places.acquire(blocking=False):
+            placed = self._places.acquire(blocking=False)
+            if not placed:
                 frame = replace(
                     frame, parts=(), payload=None, missing="dropped: the graph was behind when it came"
                 )
@@ -111,7 +113,9 @@ class Pipeline:
                 if self.stopping.is_set():
                     return False
         self._accept(frame)
-        self._queues[0].put(self._take_off(frame))
+        item = self._take_off(frame)
+        item.placed = placed
+        self._queues[0].put(item)
         return True
 
     def _run_stage(self, number: int) -> None:
@@ -125,7 +129,7 @@ class Pipeline:
                 os.chdir(self._directory)
         try:
             while (item := inbox.get()) is not _END:
-                if number == 0 and not item.frame.missing.startswith("dropped"):
+                if number == 0 and item.placed:
                     self._places.release()
                 if not (self.error is not None and self.stopping.is_set()):
                     run_stage(steps, item)

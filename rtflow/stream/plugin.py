@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from rtflow.documents import Frame, Result, RunStart, RunStop
 from rtflow.stream.chronicle import Keeper, Observer
@@ -15,6 +15,21 @@ from rtflow.stream.compile import compile_graph
 from rtflow.stream.executor import Decisions
 from rtflow.stream.interface import RunContext
 from rtflow.stream.run import StreamRun
+
+
+class Volumes(Protocol):
+    """Where volumes come from."""
+
+    @property
+    def tr(self) -> float | None:
+        """Repetition time in seconds, as far as it is known."""
+
+    @property
+    def volumes(self) -> int | None:
+        """Number of volumes, as far as it is known."""
+
+    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        """Frames in the order of their volumes; ends soon after ``stopping`` is set."""
 
 
 @dataclass
@@ -29,6 +44,8 @@ class Resumed:
         Volumes whose value has reached the subject's side, by channel.
     recorded
         Volumes whose frame is in the journal.
+    counts
+        Number of Results of each status.
     documents
         Number of documents in the journal.
     """
@@ -36,6 +53,7 @@ class Resumed:
     results: dict[int, str] = field(default_factory=dict)
     delivered: set[tuple[str, int]] = field(default_factory=set)
     recorded: set[int] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
     documents: int = 0
 
 
@@ -54,14 +72,17 @@ class StreamPlugin:
         Where documents and frames are kept; without one they are only in ``results``.
     observers
         Called with each document, in the order of their numbers; must return at once.
-    frames
-        Volumes to run instead of those of the graph's source.
+    source
+        Where volumes come from instead of the graph's own source: a recorded run, say.
     decisions
         Of the run that is replayed.
     resumed
         Of the run that goes on.
     deadline
-        Seconds from a volume's last byte after which its Result is late.
+        Seconds from a volume's last byte after which its Result is late. ``tr`` takes the source's repetition
+        time, divided by ``pace``.
+    pace
+        How many times faster than a scanner the source runs.
     backlog
         How many volumes may wait between two threads.
     drop
@@ -95,10 +116,11 @@ class StreamPlugin:
         start: RunStart | None = None,
         keeper: Keeper | None = None,
         observers: tuple[Observer, ...] = (),
-        frames: Iterable[Frame] | None = None,
+        source: Volumes | None = None,
         decisions: Decisions | None = None,
         resumed: Resumed | None = None,
-        deadline: float | None = None,
+        deadline: float | Literal["tr"] | None = None,
+        pace: float = 1.0,
         backlog: int = 2,
         drop: bool = False,
         stopping: threading.Event | None = None,
@@ -118,10 +140,11 @@ class StreamPlugin:
         self.start = start
         self.keeper = keeper
         self.observers = observers
-        self.frames = frames
+        self.source = source
         self.decisions = decisions
         self.resumed = resumed
         self.deadline = deadline
+        self.pace = pace
         self.backlog = backlog
         self.drop = drop
         self.stopping = stopping or threading.Event()

@@ -20,6 +20,7 @@ from rtflow.stream.transfer import Wire, new_block
 from rtflow.stream.worker import end_descendants
 
 _START_LIMIT = 120.0
+_STOP_LIMIT = 30.0
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from rtflow.stream.worker import serve; serve({fds})"
 
 
@@ -40,8 +41,6 @@ class Worker:
         The run.
     directory
         Where the worker makes its per-volume directories.
-    limit
-        Seconds after which a call is killed; None in a replay, which kills nothing by the clock.
     files
         Modules that the worker must load from a file first: name to path.
     """
@@ -52,11 +51,9 @@ class Worker:
         interface: Any,
         context: RunContext,
         directory: Path,
-        limit: float | None,
         files: dict[str, str],
     ) -> None:
         self.name = name
-        self.limit = limit
         self._stateful = bool(getattr(interface, "stateful", False))
         self._state: Any = None
         self._has_state = False
@@ -127,8 +124,15 @@ class Worker:
             ) from None
         self._ready = True
 
-    def call(self, volume: int, inputs: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def call(
+        self, volume: int, inputs: dict[str, Any], limit: float | None
+    ) -> tuple[dict[str, Any], list[str]]:
         """Run one volume: its outputs, and what the node doubts of them.
+
+        Parameters
+        ----------
+        limit
+            Seconds after which the call is killed; None in a replay, which kills nothing by the clock.
 
         Raises
         ------
@@ -140,16 +144,16 @@ class Worker:
             If the node raised.
         """
         self.wait_ready()
-        outputs, doubts, state = self._ask("call", (volume, inputs), self.limit)
+        outputs, doubts, state = self._ask("call", (volume, inputs), limit)
         self._keep(state)
         return outputs, doubts
 
-    def gap(self, volume: int) -> None:
+    def gap(self, volume: int, limit: float | None) -> None:
         """Tell a stateful node of a volume that it does not see; a process that is starting hears it then."""
         if not self._ready:
             self._gaps.append(volume)
             return
-        self._keep(self._ask("gap", volume, self.limit))
+        self._keep(self._ask("gap", volume, limit))
 
     def stop(self) -> None:
         """Let the node end its run, and end the process."""
@@ -158,7 +162,7 @@ class Worker:
         try:
             if self._ready:
                 self._wire.send(("stop", None))
-                if self._wire.connection.poll(self.limit or _START_LIMIT):
+                if self._wire.connection.poll(_STOP_LIMIT):
                     self._wire.receive()
         except (EOFError, OSError):
             pass

@@ -23,7 +23,7 @@ from rtflow.stream.stock import EndNode, run_at_set_up
 from rtflow.stream.volume import VolumeInFlight, result_of, scalars
 
 if TYPE_CHECKING:
-    from rtflow.stream.plugin import StreamPlugin
+    from rtflow.stream.plugin import StreamPlugin, Volumes
 
 _GRACE = 10.0
 
@@ -42,7 +42,9 @@ class StreamRun:
             plugin.observers,
             first=plugin.resumed.documents if plugin.resumed else 0,
         )
-        self.context = replace(plugin.context, emit=self.chronicle.add)
+        if plugin.resumed:
+            self.chronicle.counts.update(plugin.resumed.counts)
+        self.context = replace(plugin.context, emit=self._emit)
         self.names = [node.name for node in plan.nodes]
         self.steps = [
             Step(node, plugin.decisions, self.chronicle.add)
@@ -51,6 +53,9 @@ class StreamRun:
         ]
         self.sinks = [step for step in self.steps if isinstance(step.interface, StreamSink)]
         self.ends = [EndNode(node) for node in plan.when("end")]
+        self.source: Volumes = plugin.source or plan.source.node.interface
+        # Nodes at set-up may tell the source where to look: it cannot be opened before they have run.
+        self.source_known = plugin.source is not None or not plan.source.constants
         self.constants: dict[int, Any] = {}
         self.values: dict[str, Scalar] = {}
         self.status: Ending = "completed"
@@ -58,8 +63,7 @@ class StreamRun:
 
     def execute(self) -> None:
         """Run it all; RunStop is written however it ends."""
-        source = self.plan.source
-        if not source.constants:
+        if self.source_known:
             self._open_source()  # what is wrong with it is said before anything is written
         if self.resumed is None:
             self.chronicle.add(self._start())
@@ -100,9 +104,8 @@ class StreamRun:
             raise RunError(self.reason) from error
 
     def _start(self) -> RunStart:
-        interface = self.plan.source.node.interface
         start = self.plugin.start or RunStart(workflow=self.plan.name)
-        known = {} if self.plan.source.constants else {"tr": interface.tr, "volumes": interface.volumes}
+        known = {"tr": self.context.tr, "volumes": self.context.volumes}
         seeds = {"run": self.context.seed}
         nodes = {node.name: node.describe() for node in self.plan.nodes}
         return msgspec.structs.replace(start, nodes=nodes, seeds=seeds, **known)
@@ -122,13 +125,11 @@ class StreamRun:
             sys.setswitchinterval(interval)
 
     def _open_source(self) -> None:
-        if self.plugin.frames is not None:
-            return
-        interface = self.plan.source.node.interface
+        source = self.source
         self.context = replace(
             self.context,
-            tr=self.context.tr or interface.tr,
-            volumes=self.context.volumes or interface.volumes,
+            tr=self.context.tr or source.tr,
+            volumes=self.context.volumes or source.volumes,
         )
 
     def _set_up(self) -> None:
@@ -137,7 +138,7 @@ class StreamRun:
         work.mkdir(parents=True, exist_ok=True)
         for node in (self.plan.source, *(step.planned for step in self.steps)):
             self._set_constants(node)
-        if self.plan.source.constants:
+        if not self.source_known:
             self._open_source()
         for step in self.steps:
             step.begin(self.context, work / step.name, self.plugin.files)
@@ -152,7 +153,6 @@ class StreamRun:
             setattr(node.node.interface.inputs, field, value if function is None else function(value))
 
     def _stream(self) -> BaseException | None:
-        source: Any = self.plan.source.node.interface
         stages = sorted({step.planned.stage for step in self.steps}) or [0]
         pipeline = Pipeline(
             [[step for step in self.steps if step.planned.stage == stage] for stage in stages],
@@ -164,12 +164,10 @@ class StreamRun:
             directory=self.context.run_dir / "work",
         )
         pipeline.stopping = self.plugin.stopping
-        if self.plugin.frames is not None:
-            frames: Any = self.plugin.frames
-        else:
-            source.start_run(self.context)
-            frames = source.frames(pipeline.stopping)
-        pipeline.start(frames)
+        own: Any = self.plan.source.node.interface if self.plugin.source is None else None
+        if own is not None:
+            own.start_run(self.context)
+        pipeline.start(self.source.frames(pipeline.stopping))
         try:
             pipeline.join()
         except KeyboardInterrupt:
@@ -181,9 +179,12 @@ class StreamRun:
                 pipeline.join(_GRACE)
         if pipeline.error is None and pipeline.stopping.is_set() and self.status == "completed":
             self._abort()
-        if self.plugin.frames is None:
-            source.end_run()
+        if own is not None:
+            own.end_run()
         return pipeline.error
+
+    def _emit(self, event: Event) -> None:
+        self.chronicle.add(event)
 
     def _abort(self) -> None:
         self.status = "aborted"
@@ -200,11 +201,12 @@ class StreamRun:
         source = self.plan.source.index
         item.slots[source] = {}  # the frame is not an output to publish
         decisions = self.plugin.decisions
-        late = None if decisions is None else item.volume in decisions.late
-        result, is_late = result_of(item, self.names, self.plugin.deadline, late)
+        decided = decisions is not None and decisions.hold_for(item.volume)
+        late = item.volume in decisions.late if decisions is not None and decided else None
+        result, is_late = result_of(item, self.names, self._deadline(), late)
         before = self.resumed.results.get(item.volume) if self.resumed else None
         if before is None:
-            if is_late and decisions is None:
+            if is_late and not decided:
                 self.chronicle.add(Event(name="late", volume=item.volume))
             result = self.chronicle.add(result)
         elif before != result.values_sha256:
@@ -220,6 +222,13 @@ class StreamRun:
             self._deliver(step, item, result)
         for end in self.ends:
             end.gather(item.slots)
+
+    def _deadline(self) -> float | None:
+        deadline = self.plugin.deadline
+        if deadline != "tr":
+            return deadline
+        tr = self.context.tr or self.source.tr  # a folder learns it from the first header
+        return tr / self.plugin.pace if tr else None
 
     def _deliver(self, step: Step, item: VolumeInFlight, result: Result) -> None:
         sink: Any = step.interface

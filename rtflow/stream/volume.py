@@ -31,11 +31,14 @@ class VolumeInFlight:
         Indices of nodes whose outputs repeat an earlier volume's, or were computed from such.
     """
 
-    __slots__ = ("doubts", "errors", "frame", "skipped", "slots", "stale", "states", "timings", "volume")
+    __slots__ = (
+        *("doubts", "errors", "frame", "placed", "skipped", "slots", "stale", "states", "timings", "volume"),
+    )
 
     def __init__(self, frame: Frame, size: int, source: int) -> None:
         self.frame = frame
         self.volume = frame.volume
+        self.placed = True  # whether it holds one of the places before the first stage
         self.slots: list[dict[str, Any]] = [EMPTY] * size
         self.slots[source] = {"frame": frame}
         self.states = bytearray(size)

@@ -1,0 +1,291 @@
+"""One run from RunStart to RunStop: settings, workflow, journal and stream put together."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rtflow.documents import AnyDocument, RunStart, RunStop
+from rtflow.errors import RtflowError, WorkflowError
+from rtflow.journal import Journal
+from rtflow.settings import Limits, RunSettings, settings_to_builtins
+from rtflow.source_settings import format_source
+
+if TYPE_CHECKING:
+    from nipype import Workflow
+
+    from rtflow.stream import Plan, RunContext
+
+Observe = Callable[[AnyDocument], None]
+
+_PACKAGES = ("rtflow", "nipype", "nibabel", "numpy", "scipy", "pydicom", "nilearn", "scikit-learn", "msgspec")
+
+
+@dataclass(frozen=True)
+class WorkflowFile:
+    """A Python file with ``build(settings) -> nipype.Workflow`` and, perhaps, a ``class Settings``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    module
+        Name under which it was imported; no other file has it.
+    sha256
+        Hash of the file.
+    settings_type
+        Its ``Settings``, or `RunSettings`.
+    build
+        Its ``build``.
+    """
+
+    path: Path
+    module: str
+    sha256: str
+    settings_type: type[RunSettings]
+    build: Callable[[Any], Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the file without its suffix."""
+        return self.path.stem
+
+
+def load_workflow(path: Path) -> WorkflowFile:
+    """Import a workflow file.
+
+    Raises
+    ------
+    WorkflowError
+        If the file is missing, cannot be imported, or has no ``build``.
+    """
+    from rtflow.stream.worker import import_file
+
+    path = Path(path).absolute()
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WorkflowError(
+            f"workflow file {path}: {error.strerror or error}; give the path of a Python file, "
+            "or make one by 'rtflow new DIR'"
+        ) from None
+    module_name = (
+        f"rtflow_workflow_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}{sha256[:8]}"
+    )
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # what stands beside it can be imported, as in a script
+    try:
+        module = import_file(module_name, str(path))
+    except Exception as error:
+        raise WorkflowError(f"workflow file {path} cannot be imported: {_where(error, path)}") from error
+    build = getattr(module, "build", None)
+    if not callable(build):
+        raise WorkflowError(
+            f"workflow file {path} has no function build(settings) that returns a nipype.Workflow; add one"
+        )
+    settings_type = getattr(module, "Settings", RunSettings)
+    if not (isinstance(settings_type, type) and issubclass(settings_type, RunSettings)):
+        raise WorkflowError(
+            f"workflow file {path}: Settings must derive from rtflow.settings.RunSettings, "
+            f"got {settings_type!r}"
+        )
+    return WorkflowFile(path, module_name, sha256, settings_type, build)
+
+
+def build_workflow(workflow: WorkflowFile, settings: RunSettings) -> Workflow:
+    """The Nipype workflow of a file, for these settings.
+
+    Raises
+    ------
+    WorkflowError
+        If ``build`` raises, or returns something else.
+    """
+    from nipype import Workflow
+
+    try:
+        flow = workflow.build(settings)
+    except RtflowError:
+        raise
+    except Exception as error:
+        raise WorkflowError(
+            f"workflow file {workflow.path}: build() raised {_where(error, workflow.path)}"
+        ) from error
+    if not isinstance(flow, Workflow):
+        raise WorkflowError(
+            f"workflow file {workflow.path}: build() must return a nipype.Workflow, got {type(flow).__name__}"
+        )
+    flow.base_dir = flow.base_dir or settings.work_dir or None
+    flow.config.setdefault("execution", {})["create_report"] = "false"
+    return flow
+
+
+def plan(workflow: WorkflowFile, settings: RunSettings) -> Plan:
+    """Which node runs when, without running any.
+
+    Raises
+    ------
+    CompileError
+        If the graph cannot be run as a stream.
+    """
+    from rtflow.stream import inspect
+
+    return inspect(build_workflow(workflow, settings))
+
+
+def run(
+    workflow: WorkflowFile,
+    settings: RunSettings,
+    out: Path,
+    *,
+    session: Path | None = None,
+    observe: Observe | None = None,
+    stopping: threading.Event | None = None,
+) -> RunStop:
+    """Run a workflow once.
+
+    Parameters
+    ----------
+    workflow, settings
+        What to run.
+    out
+        Output folder: ``out/bids``, ``out/runs/RUN_UID``, and ``out/session`` unless ``session`` is given.
+    observe
+        Called with each document; must return at once.
+    stopping
+        Set it, from any thread, to end the run.
+
+    Raises
+    ------
+    UsageError
+        If it cannot begin; nothing has been written then.
+    RtflowError
+        If the run failed; its RunStop has been written.
+    """
+    context = new_context(out, session, settings)
+    settings.work_dir = settings.work_dir or str(out.absolute() / "work")
+    plan(workflow, settings)
+    return execute(workflow, settings, context, observe=observe, stopping=stopping)
+
+
+def execute(
+    workflow: WorkflowFile,
+    settings: RunSettings,
+    context: RunContext,
+    *,
+    observe: Observe | None = None,
+    stopping: threading.Event | None = None,
+    replay_of: str = "",
+    **options: Any,
+) -> RunStop:
+    """Run a workflow in a given place.
+
+    Parameters
+    ----------
+    context
+        The run and its folders.
+    replay_of
+        The run_uid of the run that is replayed.
+    options
+        Further options of `StreamPlugin`: source, decisions, resumed.
+    """
+    from rtflow.stream import StreamPlugin
+
+    recorded = settings_to_builtins(settings)
+    journal = Journal(
+        context.run_dir,
+        resume=context.resuming,
+        beside={
+            f"workflow/{workflow.path.name}": workflow.path.read_bytes(),
+            "workflow/settings.json": msgspec.json.format(msgspec.json.encode(recorded), indent=2),
+        },
+    )
+    speed = getattr(settings.source, "speed", 1.0)
+    paced = not context.replaying and speed != "max"
+    plugin = StreamPlugin(
+        context=context,
+        start=RunStart(
+            workflow=workflow.name,
+            workflow_file=str(workflow.path),
+            workflow_sha256=workflow.sha256,
+            source=format_source(settings.source),
+            settings=recorded,
+            versions=_versions(),
+            places={"bids": str(context.bids_dir), "session": str(context.session_dir)},
+            replay_of=replay_of,
+        ),
+        keeper=journal,
+        observers=(observe,) if observe else (),
+        deadline=settings.deadline or ("tr" if paced else None),
+        pace=float(speed) if paced else 1.0,
+        stopping=stopping,
+        files={workflow.module: str(workflow.path)},
+        **options,
+    )
+    flow = build_workflow(workflow, settings)
+    try:
+        flow.run(plugin=plugin)
+    finally:
+        journal.close()
+    assert plugin.stop is not None
+    return plugin.stop
+
+
+def exit_status(stop: RunStop, limits: Limits) -> int:
+    """Exit status of a command that ran: 0 well, 1 failed or aborted, 3 beyond the limits."""
+    if stop.status != "completed":
+        return 1
+    beyond = [
+        limit is not None and stop.counts.get(status, 0) > limit
+        for status, limit in (("missing", limits.missing), ("failed", limits.failed), ("late", limits.late))
+    ]
+    return 3 if any(beyond) else 0
+
+
+def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunContext:
+    """A run of its own in an output folder."""
+    from rtflow.stream import RunContext
+
+    out = out.absolute()
+    run_uid = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
+    return RunContext(
+        run_uid=run_uid,
+        run_dir=out / "runs" / run_uid,
+        bids_dir=out / "bids",
+        session_dir=(session or out / "session").absolute(),
+        seed=settings.seed,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a checkout that was not installed
+            continue
+    return found
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """An error in a line, with the line of the workflow file that it came from."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line = error.lineno
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" + (f" (line {line})" if line else "")

@@ -1,0 +1,204 @@
+"""A recorded run once more: replayed elsewhere, or taken up where it was cut off."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rtflow.documents import Frame, Result, RunStop
+from rtflow.engine import Observe, WorkflowFile, build_workflow, execute, load_workflow, new_context
+from rtflow.errors import JournalError, UsageError
+from rtflow.journal import Recording
+from rtflow.settings import RunSettings, settings_from_builtins
+from rtflow.source_settings import JournalSource, Speed
+from rtflow.sources.journal import JournalReplay
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results of a replay beside those of the recorded run.
+
+    Parameters
+    ----------
+    equal
+        Number of volumes whose values are equal bit for bit and whose status is the same.
+    differing
+        Volumes where they are not, or which only one of the two has.
+    """
+
+    equal: int
+    differing: tuple[int, ...]
+
+    @classmethod
+    def of(cls, recorded: list[Result], replayed: list[Result]) -> Comparison:
+        """Compare Results by volume."""
+        before = {result.volume: (result.values_sha256, result.status) for result in recorded}
+        after = {result.volume: (result.values_sha256, result.status) for result in replayed}
+        differing = sorted(v for v in before.keys() | after.keys() if before.get(v) != after.get(v))
+        return cls(len(before.keys() | after.keys()) - len(differing), tuple(differing))
+
+
+def replay(
+    run_dir: Path,
+    *,
+    out: Path | None = None,
+    speed: Speed = "max",
+    observe: Observe | None = None,
+    stopping: threading.Event | None = None,
+) -> tuple[RunStop, Comparison]:
+    """Run the frames of a recorded run through its workflow, with its settings and its decisions.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the recorded run.
+    out
+        Output folder of the replay; default ``run_dir/replays``.
+    speed
+        How many times faster than it was, or ``max``.
+    observe, stopping
+        As for `rtflow.engine.run`.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    RtflowError
+        As for `rtflow.engine.run`.
+    """
+    from rtflow.stream.executor import Decisions
+
+    recording = Recording(run_dir.absolute())
+    workflow, settings = _as_it_ran(recording)
+    out = (out or run_dir / "replays").absolute()
+    context = new_context(out, None, settings)
+    # What the run took from its session, it left a copy of: the session itself has moved on since.
+    used = recording.run_dir / "session"
+    if used.is_dir():
+        shutil.copytree(used, context.session_dir, dirs_exist_ok=True)
+    settings.work_dir = str(out / "work")
+    results: list[Result] = []
+
+    def watch(document: Any) -> None:
+        if isinstance(document, Result):
+            results.append(document)
+        if observe is not None:
+            observe(document)
+
+    stop = execute(
+        workflow,
+        settings,
+        replace(context, replaying=True, tr=recording.start.tr, volumes=recording.start.volumes),
+        observe=watch,
+        stopping=stopping,
+        replay_of=recording.start.run_uid,
+        source=JournalReplay(JournalSource(path=str(recording.run_dir), speed=speed)),
+        decisions=Decisions(
+            recording.events, [result.volume for result in recording.results if result.status == "late"]
+        ),
+    )
+    return stop, Comparison.of(recording.results, results)
+
+
+def resume(
+    run_dir: Path, *, observe: Observe | None = None, stopping: threading.Event | None = None
+) -> RunStop:
+    """Take up a run that was cut off: run what is recorded at full speed, then go on live.
+
+    Nodes come to the state they were in because they see the same volumes again. What has a Result gets
+    no second one, and what was delivered is not delivered again.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run.
+    observe, stopping
+        As for `rtflow.engine.run`.
+
+    Raises
+    ------
+    UsageError
+        If the run has ended.
+    JournalError
+        If the journal cannot be read.
+    RtflowError
+        As for `rtflow.engine.run`.
+    """
+    from rtflow.stream import Resumed, RunContext, StreamSource
+    from rtflow.stream.executor import Decisions
+
+    recording = Recording(run_dir.absolute())
+    start = recording.start
+    if recording.stop is not None:
+        raise UsageError(
+            f"run {start.run_uid} has ended ({recording.stop.status}); "
+            f"'rtflow replay {run_dir}' runs it again"
+        )
+    workflow, settings = _as_it_ran(recording)
+    flow = build_workflow(workflow, settings)
+    live = next(node.interface for node in flow._get_all_nodes() if isinstance(node.interface, StreamSource))
+    context = RunContext(
+        run_uid=start.run_uid,
+        run_dir=recording.run_dir,
+        bids_dir=Path(start.places["bids"]),
+        session_dir=Path(start.places["session"]),
+        tr=start.tr,
+        volumes=start.volumes,
+        seed=settings.seed,
+        resuming=True,
+    )
+    return execute(
+        workflow,
+        settings,
+        context,
+        observe=observe,
+        stopping=stopping,
+        source=_RecordedThenLive(recording, live),
+        decisions=Decisions(
+            recording.events, until=max((document.volume for document in recording.volumes), default=0)
+        ),
+        resumed=Resumed(
+            results={result.volume: result.values_sha256 for result in recording.results},
+            delivered=recording.delivered,
+            recorded={document.volume for document in recording.volumes},
+            counts=Counter(result.status for result in recording.results),
+            documents=len(recording.documents),
+        ),
+    )
+
+
+class _RecordedThenLive:
+    """The frames in the journal, then those of the live source that are not in it."""
+
+    def __init__(self, recording: Recording, live: Any) -> None:
+        self._recording = recording
+        self._live = live
+        self.tr = recording.start.tr
+        self.volumes = recording.start.volumes
+
+    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        last = 0
+        for frame in self._recording.frames():
+            if stopping.is_set():
+                return
+            last = frame.volume
+            yield frame
+        for frame in self._live.frames(stopping):
+            if frame.volume > last:
+                yield frame
+
+
+def _as_it_ran(recording: Recording) -> tuple[WorkflowFile, RunSettings]:
+    start = recording.start
+    path = recording.run_dir / "workflow" / Path(start.workflow_file).name
+    if not path.is_file():
+        raise JournalError(f"{path} is missing: the run cannot be run again without its workflow file")
+    workflow = load_workflow(path)
+    if workflow.sha256 != start.workflow_sha256:
+        raise JournalError(f"{path} was changed since the run; restore it, or run it as a new workflow")
+    return workflow, settings_from_builtins(workflow.settings_type, start.settings)
