@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from rtflow.errors import UsageError
+from rtflow.errors import SettingsError, UsageError
+from rtflow.setting_types import Count, LocalPath, NotNegative, Positive
 
 REST = "rest"
 
@@ -94,6 +95,46 @@ def block_design(
             for number in range(blocks)
         )
     )
+
+
+class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What the participant is asked to do, and when: blocks in turn, or a file of events.
+
+    Parameters
+    ----------
+    conditions
+        What the trials are of; the blocks go through them in turn.
+    blocks
+        Number of blocks.
+    block, rest, opening
+        Seconds of a block, of the rest after it, and from the start of the first volume that the scanner
+        saves to the first block.
+    events
+        A BIDS events.tsv; it takes the place of the blocks.
+    """
+
+    conditions: tuple[str, ...] = ("scene", "face")
+    blocks: Count = 8
+    block: Positive = 36.0
+    rest: NotNegative = 18.0
+    opening: NotNegative = 40.0
+    events: LocalPath = ""
+
+    def design(self) -> Design:
+        """The trials that these settings mean.
+
+        Raises
+        ------
+        UsageError
+            If the file of events cannot be read, or there is no condition.
+        """
+        if self.events:
+            return read_events(Path(self.events))
+        if not self.conditions:
+            raise SettingsError("design.conditions is empty, expected one name at least; name the conditions")
+        return block_design(
+            self.conditions, blocks=self.blocks, block=self.block, rest=self.rest, opening=self.opening
+        )
 
 
 def read_events(path: Path) -> Design:
