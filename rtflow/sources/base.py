@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any, Protocol
-from urllib.parse import quote
-
-import msgspec
+from typing import Protocol
 
 from rtflow.documents import Frame, now
-from rtflow.source_settings import SourceTable, Speed
+from rtflow.source_settings import Speed
 
 
 class Source(Protocol):
@@ -73,28 +70,3 @@ class Pacer:
             self._start = now() - at / self._speed
         left = self._start + at / self._speed - now()
         return not (stopping.wait(left) if left > 0 else stopping.is_set())
-
-
-def uri_of(spec: SourceTable) -> str:
-    """A source table as the URI that `rtflow.settings.parse_source` turns into it again.
-
-    >>> from rtflow.source_settings import FolderSource, SimulateSource
-    >>> uri_of(FolderSource(path="/data/run 1", volumes=10))
-    'folder:/data/run%201?volumes=10'
-    >>> uri_of(SimulateSource())
-    'simulate:'
-    """
-    kind = str(spec.__struct_config__.tag)
-    options = []
-    for field in msgspec.structs.fields(spec):
-        value: Any = getattr(spec, field.name)
-        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
-        if field.name == "path" or value == default:
-            continue
-        if isinstance(value, tuple):
-            value = ",".join(str(item) for item in value)
-        elif isinstance(value, bool):
-            value = str(value).lower()
-        options.append(f"{field.name}={quote(str(value), safe='/,*')}")
-    path = quote(str(getattr(spec, "path", "")), safe="/~")
-    return f"{kind}:{path}" + ("?" + "&".join(options) if options else "")

@@ -10,9 +10,8 @@ from pathlib import Path
 from rtflow.dicom.identify import Instance, Series
 from rtflow.documents import Frame, now
 from rtflow.errors import SourceError
-from rtflow.source_settings import FolderSource
+from rtflow.source_settings import FolderSource, format_source
 from rtflow.sources.assembling import Assembler, Release
-from rtflow.sources.base import uri_of
 from rtflow.sources.reading import Reader, VolumeFile, unusable
 from rtflow.sources.watching import Notice, Watcher
 
@@ -66,7 +65,7 @@ class FolderStream:
     @property
     def uri(self) -> str:
         """What the source was opened from."""
-        return uri_of(self._spec)
+        return format_source(self._spec)
 
     @property
     def tr(self) -> float | None:

@@ -17,8 +17,8 @@ from rtflow.bids.masked import Mask
 from rtflow.design import Design, block_design
 from rtflow.documents import Frame, Part, now
 from rtflow.errors import SourceError
-from rtflow.source_settings import SimulateSource
-from rtflow.sources.base import Pacer, uri_of
+from rtflow.source_settings import SimulateSource, format_source
+from rtflow.sources.base import Pacer
 
 if TYPE_CHECKING:
     from rtflow.sources.simulation.plan import Plan
@@ -124,7 +124,7 @@ class SimulatorSource:
     @property
     def uri(self) -> str:
         """The settings as a URI; the design is not part of it."""
-        return uri_of(self._spec)
+        return format_source(self._spec)
 
     @cached_property
     def _plan(self) -> Plan:

@@ -1,0 +1,119 @@
+"""The node that volumes come from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
+
+from rtflow.documents import Frame
+from rtflow.errors import UsageError
+from rtflow.source_settings import AnySource, SourceTable, parse_source
+from rtflow.sources import Source, open_source
+from rtflow.stream.interface import StreamSource
+
+
+def source_table(uri: str | AnySource, speed: float | str | None = None) -> AnySource:
+    """The table behind a URI, with another speed if one is given.
+
+    Parameters
+    ----------
+    uri
+        A source URI, or a table already.
+    speed
+        Factor on the scanner's pace, or ``max``.
+
+    Raises
+    ------
+    SettingsError
+        If the URI is wrong.
+    UsageError
+        If a speed is given for a source that comes at its own.
+
+    Examples
+    --------
+    >>> source_table("simulate:?tr=1", speed="max").speed
+    'max'
+    """
+    table = parse_source(uri) if isinstance(uri, str) else uri
+    if speed is None:
+        return table
+    if "speed" not in table.__struct_fields__:
+        raise UsageError(
+            f"a source of kind {table.__struct_config__.tag} comes at its own pace; leave speed away"
+        )
+    changed: AnySource = msgspec.structs.replace(table, speed=speed)
+    return changed
+
+
+class ScannerInputInput(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """Inputs of `ScannerInput`."""
+
+    uri = traits.Any(mandatory=True, desc="where volumes come from: a source URI, or a source table")
+    design = traits.Any(desc="Design that the simulated participant follows; real ones have their own")
+    speed = traits.Any(desc="how many times faster than a scanner, or 'max'; for sources that can be paced")
+
+
+class ScannerInputOutput(TraitedSpec):  # type: ignore[misc]
+    """Outputs of `ScannerInput`."""
+
+    frame = traits.Any(desc="Frame of one volume")
+
+
+class ScannerInput(StreamSource):
+    """The stream's source: one frame for each volume.
+
+    The source behind ``uri`` is opened when it is first asked for anything, and once.
+
+    Examples
+    --------
+    >>> scanner = ScannerInput(uri="simulate:?tr=1.5&volumes=20", speed="max")
+    >>> scanner.tr, scanner.volumes
+    (1.5, 20)
+    """
+
+    input_spec = ScannerInputInput
+    output_spec = ScannerInputOutput
+    _source: Source | None = None
+
+    def open_source(self) -> Source:
+        """Open the source if it is not open yet.
+
+        Raises
+        ------
+        UsageError
+            If the URI is wrong, or there is no such source, or it holds no volumes.
+        """
+        if self._source is None:
+            uri: Any = self.inputs.uri
+            if not isinstance(uri, str | SourceTable):
+                raise UsageError(f"uri should be a source URI or a source table, got {uri!r}")
+            speed = self.inputs.speed if isdefined(self.inputs.speed) else None
+            design = self.inputs.design if isdefined(self.inputs.design) else None
+            self._source = open_source(source_table(uri, speed), design)  # type: ignore[arg-type]
+        return self._source
+
+    @property
+    def tr(self) -> float | None:  # type: ignore[override]
+        """Repetition time in seconds, if it is known by now."""
+        return self.open_source().tr
+
+    @property
+    def volumes(self) -> int | None:  # type: ignore[override]
+        """Planned number of volumes, if it is known by now."""
+        return self.open_source().volumes
+
+    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        """Frames in the order of their volumes; ends soon after ``stopping`` is set."""
+        return self.open_source().frames(stopping)
+
+    def end_run(self) -> None:
+        """Forget the source: another run opens it anew."""
+        self._source = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An open source holds threads and queues; a copy of the node opens its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_source"}
