@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINKS = ("nodes", "workflows", "bids_apps", "dash_app")
 
 #: Run under ``python -S``, so that no install of the environment that runs the tests gets in the way.
-#: Imports every module that it finds or is told of, and prints their names and the data files of each package.
+#: Imports every module that it finds or is told of, and prints their names and each package's data files.
 #: It must be told where folders are mapped without links: such can be imported, but not found by walking.
 PROBE = """
 import importlib, json, os, pkgutil, site, sys
