@@ -1,0 +1,239 @@
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.design import block_design, read_events
+from rtflow.errors import OutputError, VolumeError
+from rtflow.nodes.record import RecordRun
+
+DESIGN = block_design(["scene", "face"], blocks=2, block=4.0, rest=2.0)
+ENTITIES = {"subject": "01", "task": "faces", "run": "1"}
+
+
+def incremental(volume: int, entities: dict[str, str] = ENTITIES, shape=(4, 4, 3)) -> BidsIncremental:
+    data = np.random.default_rng(volume).integers(1, 4000, shape, dtype=np.int16)
+    metadata = {
+        "RepetitionTime": 2.0,
+        "EchoTime": 0.03,
+        "SliceTiming": [0.0, 0.7, 1.4],
+        "AcquisitionTime": f"10:00:{volume:02d}",
+    }
+    return BidsIncremental(
+        data, np.diag([3.0, 3.0, 4.0, 1.0]), volume=volume, metadata=metadata, entities=entities
+    )
+
+
+@pytest.fixture
+def record(call, make_context):
+    """Callable that records volumes; those left out are gaps. Returns the path that the node gives."""
+
+    def run(volumes, run_uid="run-a", *, total=None, end=True, options=None, make=incremental, **fields):
+        node = RecordRun(**(options or {}))
+        node.start_run(make_context(run_uid, **fields))
+        path = None
+        for volume in range(1, (total or max(volumes)) + 1):
+            if volume in volumes:
+                path = call(node, volume, incremental=make(volume))["bold_file"]
+            else:
+                node.gap(volume)
+        if end:
+            node.end_run()
+        else:
+            node._file.close()  # as a crash does
+        return path
+
+    return run
+
+
+def stored(path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def sidecar(path) -> dict:
+    return json.loads(Path(str(path).removesuffix(".nii") + ".json").read_text())
+
+
+def test_a_run_becomes_a_data_set(record, tmp_path) -> None:
+    path = record(range(1, 6), options={"design": DESIGN})
+    root = tmp_path / "bids"
+    assert path == str(root / "sub-01" / "func" / "sub-01_task-faces_run-1_bold.nii")
+    assert sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()) == [
+        "README.md",
+        "dataset_description.json",
+        "participants.tsv",
+        "sub-01/func/sub-01_task-faces_run-1_bold.json",
+        "sub-01/func/sub-01_task-faces_run-1_bold.nii",
+        "sub-01/func/sub-01_task-faces_run-1_events.tsv",
+    ]
+    for volume in range(1, 6):
+        assert np.array_equal(stored(path)[..., volume - 1], incremental(volume).data)
+    about = sidecar(path)
+    assert about["TaskName"] == "faces"
+    assert about["RepetitionTime"] == nib.load(path).header.get_zooms()[3] == 2.0
+    assert about["SliceTiming"] == [0.0, 0.7, 1.4]
+    assert about["RunUID"] == "run-a"
+    assert not {"AcquisitionTime", "MissingVolumes", "RequestedRun"} & about.keys()
+    assert read_events(root / "sub-01/func/sub-01_task-faces_run-1_events.tsv") == DESIGN
+    assert json.loads((root / "dataset_description.json").read_text())["DatasetType"] == "raw"
+    assert (root / "participants.tsv").read_text() == "participant_id\nsub-01\n"
+
+
+def test_a_session_has_its_folder(record, tmp_path) -> None:
+    path = record([1], make=lambda volume: incremental(volume, {**ENTITIES, "session": "pre"}))
+    assert path == str(tmp_path / "bids/sub-01/ses-pre/func/sub-01_ses-pre_task-faces_run-1_bold.nii")
+
+
+def test_missing_volumes_are_zeros_and_stand_in_the_sidecar_at_once(record) -> None:
+    path = record([2, 3, 6], total=8, end=False)
+    assert sidecar(path)["MissingVolumes"] == [1, 4, 5, 7, 8]
+    assert stored(path).shape[3] == 8
+    for volume in range(1, 9):
+        expected = incremental(volume).data if volume in (2, 3, 6) else 0
+        assert (stored(path)[..., volume - 1] == expected).all()
+
+
+def test_a_volume_that_does_not_fit_fails_alone(call, make_context) -> None:
+    node = RecordRun()
+    node.start_run(make_context())
+    path = call(node, 1, incremental=incremental(1))["bold_file"]
+    for volume in (2, 4):
+        with pytest.raises(VolumeError, match=r"shape \(5, 4, 3\), the run has \(4, 4, 3\)"):
+            call(node, volume, incremental=incremental(volume, shape=(5, 4, 3)))
+        if volume == 2:
+            call(node, 3, incremental=incremental(3))
+    node.end_run()
+    assert sidecar(path)["MissingVolumes"] == [2, 4]
+    assert stored(path).shape[3] == 4
+
+
+def test_a_run_that_is_there_is_never_touched(record, tmp_path) -> None:
+    first = record(range(1, 4))
+    before = {file: file.read_bytes() for file in (tmp_path / "bids").rglob("*_bold.*")}
+    second = record(range(1, 6), "run-b")
+    third = record(range(1, 3), "run-c", options={"compress": True})
+    assert [path.rsplit("_", 2)[1] for path in (first, second, third)] == ["run-1", "run-2", "run-3"]
+    assert all(file.read_bytes() == content for file, content in before.items())
+    assert sidecar(second)["RequestedRun"] == "1"
+    fourth = record([1], "run-d")
+    # The compressed run counts as one that is there.
+    assert "run-4" in fourth
+    assert stored(second).shape[3] == 5
+
+
+def test_runs_keep_the_digits_of_their_numbers_and_a_run_without_one_gets_the_second(record) -> None:
+    def padded(volume):
+        return incremental(volume, {**ENTITIES, "run": "09"})
+
+    def bare(volume):
+        return incremental(volume, {"subject": "01", "task": "faces"})
+
+    assert "run-09_" in record([1], make=padded)
+    assert "run-10_" in record([1], "run-b", make=padded)
+    assert record([1], "run-c", make=bare).endswith("sub-01_task-faces_bold.nii")
+    repeated = record([1], "run-d", make=bare)
+    assert repeated.endswith("sub-01_task-faces_run-2_bold.nii")
+    assert sidecar(repeated)["RequestedRun"] == "none"
+
+
+def test_a_participant_is_listed_once_and_other_columns_stay(record, tmp_path) -> None:
+    root = tmp_path / "bids"
+    root.mkdir()
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-02\t30\n")
+    record([1])
+    record([1], "run-b")
+    assert (root / "participants.tsv").read_text() == "participant_id\tage\nsub-02\t30\nsub-01\tn/a\n"
+
+
+def test_a_data_set_that_is_there_keeps_its_readme_and_description(record, tmp_path) -> None:
+    root = tmp_path / "bids"
+    root.mkdir()
+    (root / "README").write_text("Ours.")
+    (root / "dataset_description.json").write_text('{"Name": "Ours", "BIDSVersion": "1.8.0"}')
+    record([1])
+    assert (root / "README").read_text() == "Ours."
+    assert json.loads((root / "dataset_description.json").read_text())["Name"] == "Ours"
+    assert not (root / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [('{"Name": "x", "DatasetType": "derivative"}', "derivative"), ("{not json", "JSON"), ("[]", "JSON")],
+)
+def test_a_folder_that_is_no_raw_data_set_is_refused_before_the_first_volume(
+    make_context, tmp_path, content, named
+) -> None:
+    root = tmp_path / "bids"
+    root.mkdir()
+    (root / "dataset_description.json").write_text(content)
+    with pytest.raises(OutputError, match=named):
+        RecordRun().start_run(make_context())
+    assert [file.name for file in root.iterdir()] == ["dataset_description.json"]
+
+
+def test_a_run_without_a_subject_or_task_is_refused(record) -> None:
+    for absent in ("subject", "task"):
+        entities = {**ENTITIES, absent: ""}
+        with pytest.raises(OutputError, match=r"set bids\.subject and bids\.task"):
+            record([1], make=lambda volume, entities=entities: incremental(volume, entities))
+
+
+# After a crash.
+
+
+def test_a_resumed_run_is_swapped_in_once_it_is_no_shorter(call, record, make_context, tmp_path) -> None:
+    path = record(range(1, 5), end=False)
+    folder = tmp_path / "bids/sub-01/func"
+    node = RecordRun()
+    node.start_run(make_context(resuming=True))
+    for volume in range(1, 8):
+        call(node, volume, incremental=incremental(volume))
+        # A reader of the file never finds fewer volumes than before the crash.
+        assert stored(path).shape[3] == max(volume, 4)
+    node.end_run()
+    assert stored(path).shape[3] == 7
+    assert not [file.name for file in folder.iterdir() if file.name.startswith(".")]
+    assert len(list(folder.glob("*_bold.nii"))) == 1
+
+
+def test_a_resumed_run_gets_back_the_place_that_was_its_own(record) -> None:
+    record([1, 2])
+    second = record([1, 2], "run-b", end=False)
+    third = record([1, 2], "run-c")
+    again = record([1, 2, 3], "run-b", resuming=True)
+    assert again == second != third
+    assert stored(again).shape[3] == 3
+    assert sidecar(again)["RequestedRun"] == "1"
+
+
+def test_a_resumed_run_that_ends_shorter_leaves_what_was_there(record, tmp_path) -> None:
+    path = record(range(1, 5), end=False)
+    record(range(1, 3), resuming=True)
+    assert stored(path).shape[3] == 4
+    assert not list((tmp_path / "bids/sub-01/func").glob(".*"))
+
+
+def test_a_run_that_crashed_before_its_first_volume_begins_anew(record, tmp_path) -> None:
+    assert record([2], resuming=True).endswith("run-1_bold.nii")
+    assert sidecar(tmp_path / "bids/sub-01/func/sub-01_task-faces_run-1_bold.nii")["MissingVolumes"] == [1]
+
+
+def test_a_compressed_run_holds_the_same_and_has_the_same_bytes_each_time(record, tmp_path) -> None:
+    plain = record(range(1, 4))
+    zipped = [record(range(1, 4), uid, options={"compress": True}) + ".gz" for uid in ("run-b", "run-c")]
+    assert all(np.array_equal(stored(path), stored(plain)) for path in zipped)
+    first, second = (Path(path).read_bytes() for path in zipped)
+    assert first == second
+    assert not list((tmp_path / "bids/sub-01/func").glob("*run-2_bold.nii"))
+
+
+def test_a_run_without_a_single_volume_leaves_no_run(call, make_context, tmp_path) -> None:
+    node = RecordRun()
+    node.start_run(make_context())
+    node.gap(1)
+    node.end_run()
+    assert not list((tmp_path / "bids").rglob("*_bold*"))
+    del call
