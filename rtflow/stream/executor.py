@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 from nipype.interfaces.base import Undefined
 
 from rtflow.documents import Event
-from rtflow.errors import DeadlineError
+from rtflow.errors import DeadlineError, VolumeError
 from rtflow.stream.calls import Call
 from rtflow.stream.compile import PlannedNode
 from rtflow.stream.interface import StreamInterface
@@ -71,6 +71,9 @@ class Step:
         self.is_stream = isinstance(self.interface, StreamInterface)
         self._inputs = self.interface.inputs
         self._bindings = planned.bindings
+        # Plain tuples: this is walked for every node of every volume.
+        self._single = [(b.field, *b.producers[0], b.needed) for b in planned.bindings if not b.gathered]
+        self._gathered = [b for b in planned.bindings if b.gathered]
         self._decisions = decisions
         self._tell = tell
         self._last: dict[str, Any] | None = None
@@ -106,23 +109,25 @@ class Step:
 
     def run(self, item: VolumeInFlight) -> None:
         """Take a volume through the node; nothing that the node does is raised."""
-        began = time.perf_counter_ns()
-        state, inputs = self._gather(item)
-        if state != DONE:
-            item.states[self.index] = state
-            if state == SKIPPED:
-                item.skipped.append(self.name)
-            self.gap(item)
-            return
+        began = perf_counter_ns()
+        index = self.index
+        inputs: dict[str, Any] = {}
         try:
+            state = self._gather(item, inputs)
+            if state != DONE:
+                item.states[index] = state
+                if state == SKIPPED:
+                    item.skipped.append(self.name)
+                self.gap(item)
+                return
             outputs = self._attempt(item, inputs)
         except Exception as error:
             self._fail(item, error)
         else:
-            item.slots[self.index] = self._last = seal(outputs)
+            item.slots[index] = self._last = seal(outputs)
             if item.stale and any(p[0] in item.stale for b in self._bindings for p in b.producers):
-                item.stale.add(self.index)
-        item.timings[self.name] = (time.perf_counter_ns() - began) / 1e6
+                item.stale.add(index)
+        item.timings[self.name] = (perf_counter_ns() - began) / 1e6
 
     def gap(self, item: VolumeInFlight) -> None:
         """Tell a stateful node that it does not see this volume."""
@@ -136,27 +141,32 @@ class Step:
         except Exception as error:
             item.errors.setdefault(self.name, f"gap: {type(error).__name__}: {error}")
 
-    def _gather(self, item: VolumeInFlight) -> tuple[int, dict[str, Any]]:
-        inputs: dict[str, Any] = {}
+    def _gather(self, item: VolumeInFlight, inputs: dict[str, Any]) -> int:
+        """Fill ``inputs``; DONE, or why the node cannot run."""
         state = DONE
-        for binding in self._bindings:
-            values = []
-            for producer, field, function in binding.producers:
-                value = item.slots[producer].get(field, _ABSENT)
+        slots = item.slots
+        for field, producer, output, function, needed in self._single:
+            value = slots[producer].get(output, _ABSENT)
+            if value is _ABSENT:
+                if needed:
+                    # Nothing came although the producer ran: it withheld this output.
+                    state = max(state, item.states[producer] or WITHHELD)
+                value = Undefined
+            elif function is not None:
+                try:
+                    value = function(value)
+                except Exception as error:
+                    raise VolumeError(
+                        f"function on the edge to '{field}': {type(error).__name__}: {error}"
+                    ) from error
+            inputs[field] = value
+        for binding in self._gathered:
+            values = [slots[producer].get(output, _ABSENT) for producer, output, _ in binding.producers]
+            for (producer, _, _), value in zip(binding.producers, values, strict=True):
                 if value is _ABSENT:
-                    if binding.needed:
-                        # Nothing came although the producer ran: it withheld this output.
-                        state = max(state, item.states[producer] or WITHHELD)
-                    value = Undefined
-                elif function is not None:
-                    try:
-                        value = function(value)
-                    except Exception as error:
-                        self._fail(item, error, f"function on the edge to '{binding.field}'")
-                        return FAILED, inputs
-                values.append(value)
-            inputs[binding.field] = values if binding.gathered else values[0]
-        return state, inputs
+                    state = max(state, item.states[producer] or WITHHELD)
+            inputs[binding.field] = values
+        return state
 
     def _attempt(self, item: VolumeInFlight, inputs: dict[str, Any]) -> dict[str, Any]:
         decided = self._decided(item.volume)
@@ -173,11 +183,11 @@ class Step:
                 setattr(target, field, value)
             if self.is_stream:
                 self.interface.volume = item.volume
-            began = time.perf_counter()
+            deadline = self.planned.deadline
+            began = perf_counter_ns() if deadline else 0
             outputs = self._call(item.volume)
             doubts = self.interface.take_doubts() if self.is_stream else []
-            deadline = self.planned.deadline
-            if deadline is not None and not decided and time.perf_counter() - began > deadline:
+            if deadline and not decided and perf_counter_ns() - began > deadline * 1e9:
                 raise DeadlineError(f"took longer than {deadline:g} s")
         if lost is not None:
             raise DeadlineError("missed its deadline in the recorded run")
@@ -185,8 +195,8 @@ class Step:
             item.doubts += doubts
         return outputs
 
-    def _fail(self, item: VolumeInFlight, error: Exception, where: str = "") -> None:
-        message = ": ".join(filter(None, (where, type(error).__name__, str(error))))
+    def _fail(self, item: VolumeInFlight, error: Exception) -> None:
+        message = f"{type(error).__name__}: {error}"
         if self.is_stream:
             self.interface.take_doubts()  # of a volume that failed; the next one must not inherit them
         killed = self._worker is not None and isinstance(error, (DeadlineError, WorkerLostError))

@@ -106,12 +106,14 @@ def result_of(
     for index, outputs in enumerate(item.slots):
         if not outputs:
             continue
-        name = names[index]
         found = scalars(outputs)
+        if not found:
+            continue
+        prefix = names[index] + "."
         for field, value in found.items():
-            values[f"{name}.{field}"] = value
+            values[prefix + field] = value
         if index in item.stale:
-            stale += [f"{name}.{field}" for field in found]
+            stale += [prefix + field for field in found]
     latency = now() - item.frame.received
     if late is None:
         late = deadline is not None and latency > deadline

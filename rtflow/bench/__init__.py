@@ -1,0 +1,1 @@
+"""Benchmarks: what rtflow costs, beside a named peer in the same run."""
