@@ -17,7 +17,6 @@ import msgspec
 
 from rtflow.documents import (
     AnyDocument,
-    Ending,
     Result,
     RunStart,
     RunStop,
@@ -25,6 +24,7 @@ from rtflow.documents import (
     VolumeMissing,
     VolumeReceived,
 )
+from rtflow.engine import exit_status
 from rtflow.settings import Limits
 
 STATUSES = ("ok", "late", "missing", "failed")
@@ -62,19 +62,6 @@ def spread(values: Sequence[float]) -> dict[str, float] | None:
     return {"p50": percentile(ordered, 50), "p95": percentile(ordered, 95), "max": ordered[-1]}
 
 
-def exit_status(status: Ending, counts: Mapping[str, int], limits: Limits) -> int:
-    """The exit status of a run: 0 it ended well, 1 it did not, 3 it lost more volumes than it may.
-
-    >>> exit_status("completed", {"ok": 9, "missing": 1}, Limits())
-    3
-    """
-    if status != "completed":
-        return 1
-    allowed = msgspec.structs.asdict(limits)
-    over = [name for name, limit in allowed.items() if limit is not None and counts.get(name, 0) > limit]
-    return 3 if over else 0
-
-
 def published(values: Mapping[str, Scalar], name: str) -> dict[str, Scalar]:
     """The values of one name, by the node that published each.
 
@@ -95,6 +82,8 @@ class Seen:
         The first and last documents of the run, once they are there.
     last
         The latest Result.
+    began
+        When the first volume came.
     newest
         Number of the latest volume that came or was given up.
     counts
@@ -112,6 +101,7 @@ class Seen:
     start: RunStart | None = None
     stop: RunStop | None = None
     last: Result | None = None
+    began: float = 0.0
     newest: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
     suspect: int = 0
@@ -150,6 +140,7 @@ class Summary:
                 case RunStart():
                     seen.start = document
                 case VolumeReceived() | VolumeMissing():
+                    seen.began = seen.began or document.received
                     seen.newest = max(seen.newest, document.volume)
                 case Result():
                     self._add_result(document)
@@ -205,10 +196,10 @@ class Summary:
         told: dict[str, Any] = {
             "run_uid": start.run_uid,
             "status": stop.status,
-            "exit_status": exit_status(stop.status, seen.counts, limits),
+            "exit_status": exit_status(stop, limits),
             "workflow": start.workflow,
             "source": start.source,
-            "volumes": {"planned": start.volumes, **seen.counts, "suspect": seen.suspect},
+            "volumes": {"planned": start.volumes, **seen.counts, **stop.counts, "suspect": seen.suspect},
             "values": dict(stop.values),
             "latency_ms": spread(seen.latencies),
             "nodes": {node: spread(times) for node, times in self.timings().items()},

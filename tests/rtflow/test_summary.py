@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtflow.documents import AnyDocument, Delivered, Event, Result, RunStart, RunStop, VolumeReceived
-from rtflow.settings import Limits
 from rtflow.summary import (
     KEPT_MESSAGES,
     KEPT_VALUES,
     Summary,
-    exit_status,
     percentile,
     published,
     spread,
@@ -27,7 +26,7 @@ def run_of(*results: Result, stop: RunStop | None = None, **settings: object) ->
     start = RunStart(
         run_uid="r", time=100.0, workflow="w", source="simulate:", volumes=len(results), settings=settings
     )
-    stop = stop or RunStop(run_uid="r", time=107.5, status="completed")
+    stop = stop or RunStop(time=107.5, status="completed", counts=Counter(one.status for one in results))
     return [start, *results, stop]
 
 
@@ -49,27 +48,6 @@ def test_a_spread_needs_no_order() -> None:
     assert spread([]) is None
 
 
-@pytest.mark.parametrize(
-    ("status", "counts", "limits", "expected"),
-    [
-        ("completed", {"ok": 5}, Limits(), 0),
-        ("completed", {"ok": 5, "late": 5}, Limits(), 0),
-        ("completed", {"late": 2}, Limits(late=1), 3),
-        ("completed", {"late": 1}, Limits(late=1), 0),
-        ("completed", {"missing": 1}, Limits(), 3),
-        ("completed", {"missing": 1}, Limits(missing=None), 0),
-        ("completed", {"failed": 1}, Limits(), 3),
-        ("completed", {"failed": 2}, Limits(failed=2), 0),
-        ("aborted", {"ok": 5}, Limits(), 1),
-        ("failed", {"missing": 5}, Limits(), 1),
-    ],
-)
-def test_the_exit_status_follows_ending_and_limits(
-    status: str, counts: dict[str, int], limits: Limits, expected: int
-) -> None:
-    assert exit_status(status, counts, limits) == expected
-
-
 def test_a_run_is_told_as_one_object() -> None:
     documents = run_of(
         Result(volume=1, status="ok", latency=10.0, timings={"a": 1.0, "b": 5.0}),
@@ -77,7 +55,11 @@ def test_a_run_is_told_as_one_object() -> None:
         Result(volume=3, status="missing", latency=999.0, quality="suspect", reasons=("x",)),
         Result(volume=4, status="failed", latency=999.0, errors={"b": "no"}),
         stop=RunStop(
-            time=107.5, status="completed", values={"score.accuracy": 0.9, "a.n": 2}, outputs={"run": "/r"}
+            time=107.5,
+            status="completed",
+            counts={"ok": 1, "late": 1, "missing": 1, "failed": 1},
+            values={"score.accuracy": 0.9, "a.n": 2},
+            outputs={"run": "/r"},
         ),
         limits={"missing": 1, "failed": 1},
     )

@@ -1,0 +1,5 @@
+"""``python -m rtflow`` is ``rtflow``."""
+
+from rtflow.cli.main import main
+
+main()

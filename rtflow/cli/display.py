@@ -1,0 +1,188 @@
+"""What one sees while a run goes on: a live display on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rtflow.summary import STATUSES, Seen, percentile, published
+
+LOOKS_PER_SECOND = 4
+_BARS = "▁▂▃▄▅▆▇█"
+_COLOURS = {"ok": "green", "late": "yellow", "missing": "red", "failed": "red", "suspect": "yellow"}
+
+
+class Display:
+    """Shows a run while it goes on, from a thread of its own.
+
+    Parameters
+    ----------
+    look
+        Gives how things stand.
+    console
+        Where to show it.
+    """
+
+    def __init__(self, look: Callable[[], Seen], console: Console) -> None:
+        self._look = look
+        self._console = console
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=lambda: picture(self._look()),
+                console=self._console,
+                refresh_per_second=LOOKS_PER_SECOND,
+                transient=True,
+            )
+            self._live.start()
+        else:
+            self._thread = threading.Thread(target=self._print_lines, name="display", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._live is not None:
+            self._live.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _print_lines(self) -> None:
+        said = 0
+        over = False
+        while not over:
+            over = self._over.wait(1 / LOOKS_PER_SECOND)
+            seen = self._look()
+            step = max((seen.start.volumes or 0) // 10, 1) if seen.start and seen.start.volumes else 25
+            if seen.done // step > said:
+                said = seen.done // step
+                self._console.print(line(seen), soft_wrap=True, highlight=False, markup=False)
+
+
+def line(seen: Seen) -> str:
+    """How things stand, in a line of ASCII."""
+    planned = seen.start.volumes if seen.start else None
+    said = [f"volume {seen.done}" + (f" of {planned}" if planned else "")]
+    said += [f"{seen.counts[status]} {status}" for status in STATUSES if seen.counts[status]]
+    if seen.suspect:
+        said.append(f"{seen.suspect} suspect")
+    if seen.latencies:
+        said.append(f"latency {seen.latencies[-1]:.1f} ms (median {_median(seen):.1f})")
+    if seen.feedback:
+        said.append(f"{seen.kind} {seen.feedback[-1]:+.3f}")
+    return ", ".join(said)
+
+
+def picture(seen: Seen) -> RenderableType:
+    """How things stand, for a terminal."""
+    if seen.start is None:
+        return Text("Preparing the run ...", style="dim")
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column()
+    if seen.feedback:
+        rows.add_row("feedback", _feedback(seen))
+    if seen.latencies:
+        longest = max(seen.latencies)
+        rows.add_row(
+            "latency", f"{seen.latencies[-1]:.1f} ms, median {_median(seen):.1f}, longest {longest:.1f}"
+        )
+    if motion := _motion(seen):
+        rows.add_row("motion", motion)
+    rows.add_row("volumes", _counts(seen))
+    for name, messages, colour in (("failed", seen.errors, "red"), ("doubt", seen.doubts, "yellow")):
+        if messages:
+            message, count = list(messages.items())[-1]
+            rows.add_row(
+                name, Text(f"{message} ({count} x)", style=colour, overflow="ellipsis", no_wrap=True)
+            )
+    title = Text.assemble((seen.start.workflow, "bold"), "  ", (seen.start.source, "dim"))
+    return Panel(Group(_progress(seen), rows), title=title, title_align="left", expand=True)
+
+
+def _progress(seen: Seen) -> RenderableType:
+    assert seen.start is not None
+    planned = seen.start.volumes
+    row = Table.grid(padding=(0, 2), expand=True)
+    row.add_column(no_wrap=True)
+    if planned is None:
+        waiting = "waiting for the first volume" if not seen.newest else f"volume {seen.done}"
+        row.add_row(waiting)
+        return row
+    row.add_column(ratio=1)
+    row.add_column(no_wrap=True)
+    row.add_row(
+        f"volume {seen.done} of {planned}",
+        ProgressBar(total=planned, completed=seen.done),
+        _left(seen, planned) or "",
+    )
+    return row
+
+
+def _left(seen: Seen, planned: int) -> str | None:
+    """Time to the end of the run, at the pace so far."""
+    if seen.last is None or seen.done < 2 or not seen.began:
+        return None
+    pace = (seen.last.time - seen.began) / (seen.done - 1)
+    seconds = math.ceil(max(pace * (planned - seen.done), 0))
+    return f"{seconds // 60}:{seconds % 60:02d} left"
+
+
+def _feedback(seen: Seen) -> Text:
+    """The latest value, its kind, and the way of the last ones around zero."""
+    reach = max([1.0, *(abs(value) for value in seen.feedback if math.isfinite(value))])
+    bars = "".join(
+        _BARS[round((value / reach + 1) / 2 * (len(_BARS) - 1))] if math.isfinite(value) else " "
+        for value in seen.feedback[-40:]
+    )
+    return Text.assemble((f"{seen.feedback[-1]:+.3f}", "bold cyan"), f" {seen.kind}  ", (bars, "cyan"))
+
+
+def _motion(seen: Seen) -> str | None:
+    """Displacement and the six parameters of the latest volume that has them."""
+    values = seen.last.values if seen.last else {}
+
+    def first(name: str) -> float | None:
+        found = [one for one in published(values, name).values() if isinstance(one, int | float)]
+        return float(found[0]) if found else None
+
+    shifts = [first(f"trans_{axis}") for axis in "xyz"]
+    turns = [first(f"rot_{axis}") for axis in "xyz"]
+    displacement = first("framewise_displacement")
+    said = [] if displacement is None else [f"FD {displacement:.2f} mm"]
+    if None not in shifts:
+        said.append("x y z " + " ".join(f"{value:+.2f}" for value in shifts if value is not None) + " mm")
+    if None not in turns:
+        degrees = [math.degrees(value) for value in turns if value is not None]
+        said.append("turned " + " ".join(f"{value:+.2f}" for value in degrees) + "°")
+    return ", ".join(said) or None
+
+
+def _counts(seen: Seen) -> Text:
+    said = Text()
+    for status, count in {**seen.counts, "suspect": seen.suspect}.items():
+        if count or status == "ok":
+            said.append(f"{count} {status}  ", style=_COLOURS[status])
+    waiting = seen.newest - seen.done
+    if waiting > 0:
+        said.append(f"{waiting} under way", style="dim")
+    return said
+
+
+def _median(seen: Seen) -> float:
+    return percentile(sorted(seen.latencies), 50)

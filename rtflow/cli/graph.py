@@ -1,0 +1,86 @@
+"""``rtflow graph``: which node runs when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtflow.cli import options
+from rtflow.errors import OutputError
+
+if TYPE_CHECKING:
+    from rtflow.stream import Plan
+
+EXAMPLES = "Examples: [cyan]rtflow graph template[/cyan], [cyan]rtflow graph mine.py --svg mine.svg[/cyan]"
+
+
+def command(
+    workflow: Annotated[
+        Path,
+        typer.Argument(
+            help="A Python file with build(settings), or the name of a workflow that comes with rtflow."
+        ),
+    ],
+    config: options.Config = None,
+    source: options.Source = None,
+    set_: options.Set = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the graph into this file.")] = None,
+) -> None:
+    """Show which node runs at set-up, per volume and at the end, and how; nothing is run."""
+    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.shipped import settings_path, workflow_path
+    from rtflow.drawing import draw
+    from rtflow.engine import load_workflow, plan
+    from rtflow.settings import load_settings
+
+    log = NipypeLog()
+    try:
+        path = workflow_path(workflow)
+        loaded = load_workflow(path)
+        settings = load_settings(
+            loaded.settings_type, settings_path(config, path), options.overrides(source, set_)
+        )
+        found = plan(loaded, settings)
+    finally:
+        log.close()
+    _show(found)
+    if svg is not None:
+        try:
+            svg.write_text(draw(found.name, found.nodes), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{svg} cannot be written ({error.strerror}); give another file") from None
+        typer.echo(f"drawn in {svg}")
+
+
+def _show(found: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rtflow.drawing import COLOURS, TITLES
+
+    table = Table(title=f"{found.name}: which node runs when", title_justify="left", title_style="bold")
+    table.add_column("runs", no_wrap=True)
+    table.add_column("node", overflow="fold")
+    table.add_column("interface", overflow="fold")
+    for column in ("stage", "mode", "on error", "deadline", "after"):
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("stage", "deadline") else "left"
+        )
+    for when, title in TITLES.items():
+        nodes = [node for node in found.nodes if node.when == when]
+        for node in nodes:
+            streamed = when == "volume"
+            table.add_row(
+                f"[{COLOURS[when][1]}]{title}[/]" if node is nodes[0] else "",
+                node.name,
+                node.interface,
+                str(node.stage) if streamed else "",
+                node.mode if streamed else "",
+                node.on_error if streamed else "",
+                f"{node.deadline:g} s" if streamed and node.deadline is not None else "",
+                ", ".join(node.after),
+                end_section=node is nodes[-1],
+            )
+    Console().print(table)

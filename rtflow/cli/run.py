@@ -1,0 +1,107 @@
+"""``rtflow run``: one run of a workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtflow.cli import options
+from rtflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.watching import Watched
+
+EXAMPLES = (
+    "Examples: [cyan]rtflow run template[/cyan], "
+    "[cyan]rtflow run mine.py --source 'folder:/data/incoming?pattern=*.dcm'[/cyan], "
+    "[cyan]rtflow run template --speed max --json --set source.activation=0[/cyan]"
+)
+
+
+def command(
+    workflow: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A Python file with build(settings), or the name of a workflow that comes with rtflow."
+        ),
+    ] = None,
+    config: options.Config = None,
+    source: options.Source = None,
+    set_: options.Set = None,
+    speed: options.Speed = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path(
+        "rtflow-out"
+    ),
+    session: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="References, masks and models of the session; default OUT/session."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN_DIR", help="Go on with a run that was cut off; all else is taken from there."
+        ),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run a workflow once, from the first volume to the last."""
+    from rtflow.cli.output import NipypeLog, stdout_to_stderr
+    from rtflow.cli.watching import Watched
+
+    log = NipypeLog()
+    try:
+        with stdout_to_stderr(json):
+            watched = Watched(json=json, quiet=quiet)
+            if resume is not None:
+                if workflow or config or source or set_ or speed or session:
+                    raise UsageError(
+                        "--resume takes all else from the run's folder; leave out the other options"
+                    )
+                _resume(resume, watched, log)
+            elif workflow is None:
+                raise UsageError(
+                    "no workflow was given; try 'rtflow run template', or make your own by 'rtflow new DIR'"
+                )
+            else:
+                given = options.overrides(source, set_, speed)
+                _run(workflow, config, given, out, session, watched, log)
+    finally:
+        log.close()
+    raise typer.Exit(watched.tell())
+
+
+def _run(
+    workflow: Path,
+    config: Path | None,
+    overrides: list[str],
+    out: Path,
+    session: Path | None,
+    watched: Watched,
+    log: NipypeLog,
+) -> None:
+    from rtflow.cli.shipped import settings_path, workflow_path
+    from rtflow.engine import load_workflow, run
+    from rtflow.settings import load_settings
+
+    path = workflow_path(workflow)
+    loaded = load_workflow(path)
+    settings = load_settings(loaded.settings_type, settings_path(config, path), overrides)
+    watched.run(
+        lambda observe, stopping: run(
+            loaded, settings, out, session=session, observe=log.following(observe, out), stopping=stopping
+        )
+    )
+
+
+def _resume(run_dir: Path, watched: Watched, log: NipypeLog) -> None:
+    from rtflow.journal import Recording
+    from rtflow.rerun import resume
+
+    for document in Recording(run_dir).documents:
+        watched.summary.add(document)
+    log.write_to(run_dir / "logs" / "nipype.log")
+    watched.run(lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping))
