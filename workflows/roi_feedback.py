@@ -4,6 +4,7 @@ The region is the brain, found in the first volume, unless ``mask`` names an ima
 signal is compared with the rest before each block, without one with the opening of the run.
 """
 
+import msgspec
 from nipype import Node, Workflow
 
 from rtflow.design import DesignSettings
@@ -46,14 +47,10 @@ class Settings(RunSettings):
 
 def build(settings: Settings) -> Workflow:
     """The graph; which node runs when is read off it."""
-    bids = settings.bids
     design = {"design": settings.design.design()} if settings.design else {}
 
     scanner = Node(ScannerInput(uri=settings.source, **design), name="scanner")
-    convert = Node(
-        DicomToBids(subject=bids.subject, session=bids.session, task=bids.task, run=bids.run),
-        name="convert",
-    )
+    convert = Node(DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
     record = Node(RecordRun(**design), name="record")
     skip = Node(SkipDummies(volumes=settings.dummy_volumes), name="skip")
     realign = Node(Realign(reference="first"), name="realign")

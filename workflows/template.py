@@ -79,14 +79,10 @@ def build(settings: Settings) -> Workflow:
     """The graph; which node runs when is read off it."""
     design = settings.design.design()
     decoding = settings.decoding
-    bids = settings.bids
-    first = bids.run == 1
+    first = settings.bids.run == 1
 
     scanner = Node(ScannerInput(uri=settings.source, design=design), name="scanner")
-    convert = Node(
-        DicomToBids(subject=bids.subject, session=bids.session, task=bids.task, run=bids.run),
-        name="convert",
-    )
+    convert = Node(DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
     record = Node(RecordRun(design=design), name="record")
     skip = Node(SkipDummies(volumes=settings.dummy_volumes), name="skip")
 
