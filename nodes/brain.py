@@ -76,7 +76,7 @@ def brain_mask(data: NDArray[Any], *, threshold: float | None = None, erode: int
         sizes = np.bincount(labels.ravel())
         sizes[0] = 0
         bright = ndimage.binary_dilation(labels == sizes.argmax(), flat, mask=bright)
-    mask = fill_holes(bright)
+    mask = ndimage.binary_fill_holes(bright)
     if erode:
         mask = ndimage.binary_erosion(mask, flat, iterations=erode, border_value=1)
     if not pieces or not mask.any():
@@ -85,14 +85,6 @@ def brain_mask(data: NDArray[Any], *, threshold: float | None = None, erode: int
             "give the mask as a file, or another threshold"
         )
     return np.ascontiguousarray(mask, dtype=bool)
-
-
-def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask without holes, slice by slice along k: one open to the lowest slice is one too."""
-    filled = np.empty(mask.shape, dtype=bool)
-    for k in range(mask.shape[2]):
-        filled[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
-    return filled
 
 
 def read_mask(path: str | Path) -> Mask:

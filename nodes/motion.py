@@ -7,7 +7,7 @@ reference to the position of the same tissue in the moved volume (pull-back)::
 
 with the translation ``t`` in millimetres, right-handed angles in radians about the world axes, the rotation
 about z applied first, and the centre ``c`` that of the reference's brain
-(`rtflow.nodes.registration.Reference.centre`). Parameters are ordered as `PARAMETERS`; the names are
+(`rtflow.nodes.reference.Reference.centre`). Parameters are ordered as `PARAMETERS`; the names are
 fMRIPrep's. The centre decides how a rotation shares out between the two halves, so framewise displacements
 compare only between transforms about one centre.
 """

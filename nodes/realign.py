@@ -13,7 +13,8 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import SessionError, UsageError, VolumeError
 from rtflow.nodes.brain import COVERAGE, read_volume
 from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of
-from rtflow.nodes.registration import Reference, distrust, estimate, prepare
+from rtflow.nodes.reference import Reference, prepare
+from rtflow.nodes.registration import distrust, estimate
 from rtflow.nodes.reslice import require_signal, reslice
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
