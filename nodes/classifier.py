@@ -27,7 +27,7 @@ class Decoder:
         A and B.
     mean, deviation
         Of each voxel over the training volumes, shape (voxels,), float64, frozen. Where the deviation is 0
-        the voxel did not vary and has no say.
+        the voxel did not vary, or was not chosen, and has no say.
     coef
         Weights of the z-scored voxels, shape (2, voxels), float64.
     intercept
@@ -110,8 +110,40 @@ def moments(samples: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return mean, deviation
 
 
+def separation(samples: Values, labels: Sequence[str]) -> NDArray[np.float64]:
+    """F of a one-way analysis of variance over the labels, for each voxel; 0 where it does not vary.
+
+    F = (between / (groups - 1)) / (within / (volumes - groups)), sums of squares.
+
+    Parameters
+    ----------
+    samples
+        Shape (volumes, voxels).
+    labels
+        One per volume; more volumes than different labels.
+    """
+    truth = np.array(labels)
+    groups = [truth == name for name in np.unique(truth)]
+    mean, deviation = moments(samples)
+    total = len(samples) * deviation**2
+    between = np.zeros(samples.shape[1])
+    for members in groups:
+        between += members.sum() * (samples[members].mean(axis=0, dtype=np.float64) - mean) ** 2
+    varies = deviation > 0
+    within = np.where(varies, np.maximum(total - between, 1e-12 * total), 1.0)
+    ratio = np.where(varies, between, 0.0) / within
+    found: NDArray[np.float64] = ratio * (len(samples) - len(groups)) / max(len(groups) - 1, 1)
+    return found
+
+
 def train(
-    samples: Values, labels: Sequence[str], conditions: tuple[str, str], *, strength: float, seed: int
+    samples: Values,
+    labels: Sequence[str],
+    conditions: tuple[str, str],
+    *,
+    strength: float,
+    seed: int,
+    best: int = 0,
 ) -> Decoder:
     """Fit the two regressions.
 
@@ -131,6 +163,9 @@ def train(
         Inverse of the penalty: scikit-learn's ``C``.
     seed
         Given to scikit-learn.
+    best
+        Take only so many voxels, those that tell the labels of the training volumes apart best
+        (`separation`); 0 takes all.
 
     Raises
     ------
@@ -152,6 +187,9 @@ def train(
         raise VolumeError(
             f"none of {samples.shape[1]} voxels varies over the training volumes; check the mask"
         )
+    if 0 < best < samples.shape[1]:
+        order = np.argsort(-separation(samples, labels), kind="stable")
+        deviation[order[best:]] = 0.0
     gram = np.zeros((len(samples), len(samples)))
     for _, z in _blocks(samples, mean, deviation):
         gram += z @ z.T

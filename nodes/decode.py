@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,9 @@ class DecodeInput(BaseInterfaceInputSpec):  # type: ignore[misc]
         desc="z-scores by the training volumes; opening: of percent of this run's opening rest",
     )
     strength = traits.Float(1.0, usedefault=True, desc="inverse of the L2 penalty, scikit-learn's C")
+    best = traits.Int(
+        0, usedefault=True, desc="so many voxels that tell the training volumes apart best; 0: all"
+    )
     max_fd = traits.Float(
         0.0, usedefault=True, desc="no training on volumes that moved more, mm; 0 takes all"
     )
@@ -75,7 +79,9 @@ class Decode(StreamInterface):
     condition, count as neither A nor B. With the first volume after the last training trial, mean and
     standard deviation of each voxel over the training volumes are frozen, and two L2 logistic
     regressions are fitted: A against everything else, B against everything else. Later volumes have no
-    influence on either. In the same way the opening rest, if it is used, ends with the first volume
+    influence on either. With ``best`` the voxels are chosen by the training volumes as well (the largest F
+    over A, B and the rest): a whole brain has more voxels that drift and move than voxels that respond.
+    In the same way the opening rest, if it is used, ends with the first volume
     that is not rest.
 
     What ``normalise`` means across runs: with ``training``, a later run is z-scored by mean and
@@ -111,6 +117,9 @@ class Decode(StreamInterface):
         self._loaded: Item | None = None
         if self.inputs.load:
             self._load()
+        else:
+            # A second of imports, which would else fall into the volume that training falls into.
+            importlib.import_module("sklearn.linear_model")
 
     def end_run(self) -> None:
         """Train, if there is something to save and the run came to its planned end while training.
@@ -203,7 +212,14 @@ class Decode(StreamInterface):
         inputs, state = self.inputs, self._state
         samples, state.samples = np.stack(state.samples), []
         conditions = (inputs.conditions[0], inputs.conditions[1])
-        state.decoder = train(samples, state.labels, conditions, strength=inputs.strength, seed=self._seed)
+        state.decoder = train(
+            samples,
+            state.labels,
+            conditions,
+            strength=inputs.strength,
+            seed=self._seed,
+            best=inputs.best,
+        )
         if inputs.save:
             assert state.mask is not None
             self._session.save(
@@ -214,6 +230,7 @@ class Decode(StreamInterface):
                 conditions=list(conditions),
                 normalise=inputs.normalise,
                 strength=inputs.strength,
+                best=inputs.best,
                 max_fd=inputs.max_fd,
                 volumes=state.volumes,
                 labels=state.labels,

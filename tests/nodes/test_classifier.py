@@ -5,7 +5,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from rtflow.errors import VolumeError
-from rtflow.nodes.classifier import Decoder, logistic, moments, pack, percent, standardise, train, unpack
+from rtflow.nodes.classifier import (
+    Decoder,
+    logistic,
+    moments,
+    pack,
+    percent,
+    separation,
+    standardise,
+    train,
+    unpack,
+)
 
 CONDITIONS = ("scene", "face")
 
@@ -110,3 +120,26 @@ def test_a_decoder_comes_back_from_its_arrays() -> None:
     decoder = train(samples, labels, CONDITIONS, strength=1.0, seed=0)
     again = unpack(pack(decoder), CONDITIONS)
     assert again.evidence(samples[0]) == decoder.evidence(samples[0])
+
+
+def test_separation_is_the_f_of_an_analysis_of_variance() -> None:
+    from sklearn.feature_selection import f_classif
+
+    samples, labels = make_samples()
+    np.testing.assert_allclose(
+        separation(samples, labels), f_classif(samples.astype(float), labels)[0], rtol=1e-6
+    )
+    samples[:, 0] = 3.0
+    assert separation(samples, labels)[0] == 0.0
+
+
+def test_the_best_voxels_are_chosen_and_fitted_as_if_there_were_no_others() -> None:
+    samples, labels = make_samples()
+    decoder = train(samples, labels, CONDITIONS, strength=1.0, seed=0, best=20)
+    chosen = np.flatnonzero(decoder.deviation)
+    assert len(chosen) == 20
+    assert separation(samples, labels)[chosen].min() >= np.sort(separation(samples, labels))[-20]
+    alone = train(np.ascontiguousarray(samples[:, chosen]), labels, CONDITIONS, strength=1.0, seed=0)
+    np.testing.assert_allclose(decoder.coef[:, chosen], alone.coef, atol=1e-10)
+    assert (np.delete(decoder.coef, chosen, axis=1) == 0).all()
+    assert decoder.evidence(samples[0])[0] == pytest.approx(alone.evidence(samples[0, chosen])[0], abs=1e-9)

@@ -237,19 +237,21 @@ def test_accuracy_peaks_where_the_design_is_not_slid(play) -> None:
     assert found[0] > max(found[shift] for shift in (-2, -1, 1, 2))
 
 
-def test_without_an_effect_it_decodes_at_chance(play) -> None:
-    found = np.array([accuracy(play(Participant(seed=seed, effect=0.0).features())) for seed in range(20)])
+@pytest.mark.parametrize("best", [0, 40])
+def test_without_an_effect_it_decodes_at_chance(play, best: int) -> None:
+    runs = [Participant(seed=seed, effect=0.0).features() for seed in range(20)]
+    found = np.array([accuracy(play(features, best=best)) for features in runs])
     # Standard error over runs: volumes of a block are not independent.
     assert abs(found.mean() - 0.5) < 3 * found.std(ddof=1) / np.sqrt(len(found))
 
 
-@pytest.mark.parametrize("normalise", ["training", "opening"])
-def test_the_future_changes_nothing(play, normalise: str) -> None:
+@pytest.mark.parametrize("options", [{}, {"normalise": "opening"}, {"best": 40}])
+def test_the_future_changes_nothing(play, options: dict[str, Any]) -> None:
     features = Participant().features()
     for first in (8, 30, 70, 95):
         noise = features.copy()
         noise[first:] = np.random.default_rng(first).normal(0, 1e5, noise[first:].shape)
-        assert play(noise, normalise=normalise)[:first] == play(features, normalise=normalise)[:first]
+        assert play(noise, **options)[:first] == play(features, **options)[:first]
 
 
 def test_the_labels_of_test_trials_change_no_value(play) -> None:
