@@ -189,4 +189,4 @@ def acquisition_time(header: Header) -> float | None:
     except ValueError:
         return None
     fraction = header.text("AcquisitionTime").partition(".")[2]
-    return whole + (float(f"0.{fraction}") if fraction.isdigit() else 0.0)
+    return whole + (float(f"0.{fraction}") if fraction.isascii() and fraction.isdigit() else 0.0)

@@ -1,0 +1,192 @@
+"""Which series and volume an object is, what is refused and how it is said."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtflow.dicom.convert import to_incremental
+from rtflow.dicom.csa import read_csa
+from rtflow.dicom.identify import UnsupportedError, read_object
+from rtflow.dicom.read import IncompleteError, NotDicomError
+from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.errors import DicomError, VolumeError
+
+DATA = np.arange(8 * 6 * 5, dtype=np.int16).reshape(8, 6, 5)
+SERIES = MosaicSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), tr=1.5, planned=20, echo=2, number=7)
+FILE = write_mosaic(SERIES, DATA, 4)
+
+
+def edited(**changes: object) -> bytes:
+    """The file with other values; None takes the element away."""
+    dataset = pydicom.dcmread(io.BytesIO(FILE))
+    for name, value in changes.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def test_place_in_the_run() -> None:
+    instance = read_object(FILE).instance
+    assert (instance.volume, instance.tr, instance.planned, instance.layout) == (4, 1.5, 20, "mosaic")
+    assert (instance.series.number, instance.series.echo) == (7, 2)
+    assert str(instance.series) == "series 7 echo 2 'func_task-feedback'"
+    first = read_object(write_mosaic(SERIES, DATA, 1)).instance
+    assert instance.acquired is not None
+    assert first.acquired is not None
+    assert instance.acquired - first.acquired == pytest.approx(4.5)
+    assert first.uid != instance.uid
+    assert first.series == instance.series
+
+
+def test_the_second_echo_says_so() -> None:
+    assert to_incremental(read_object(FILE), {"task": "x"}).entities == {"task": "x", "echo": "2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"Manufacturer": "GE MEDICAL SYSTEMS"}, "GE MEDICAL SYSTEMS ORIGINAL/PRIMARY/M/ND/MOSAIC"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}, "supported: Siemens mosaics"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND", "MOSAIC"]}, "phase images are not streamed"),
+        ({"ImageComments": "Single-band reference"}, "not a volume of the run"),
+        ({"SeriesDescription": "func_SBRef"}, "not a volume of the run"),
+    ],
+)
+def test_other_kinds_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UnsupportedError, match=re.escape(said)):
+        read_object(edited(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"AcquisitionNumber": None}, "no AcquisitionNumber"),
+        ({"PixelSpacing": None}, "PixelSpacing should hold 2 numbers"),
+        ({"ImagePositionPatient": [1, 2]}, "ImagePositionPatient should hold 3 numbers"),
+        ({"SpacingBetweenSlices": None, "SliceThickness": None}, "lacks SpacingBetweenSlices"),
+        ({"Rows": 17}, "do not fit a mosaic"),
+        ({"SamplesPerPixel": 3}, "of pixel data"),
+        ({"BitsStored": None}, "lacks BitsStored"),
+    ],
+)
+def test_damaged_headers_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(DicomError, match=re.escape(said)):
+        to_incremental(read_object(edited(**changes)))
+
+
+def test_a_mosaic_without_its_private_header_is_refused() -> None:
+    dataset = pydicom.dcmread(io.BytesIO(FILE))
+    dataset.remove_private_tags()
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    with pytest.raises(DicomError, match="without removing private elements"):
+        to_incremental(read_object(stream.getvalue()))
+
+
+def test_compressed_pixels_are_refused() -> None:
+    dataset = pydicom.dcmread(io.BytesIO(FILE))
+    dataset.compress(pydicom.uid.RLELossless)
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+    with pytest.raises(DicomError, match="Switch compression off"):
+        to_incremental(read_object(stream.getvalue()))
+
+
+def test_implicit_and_big_endian_files_are_equal() -> None:
+    expected = to_incremental(read_object(FILE))
+    for implicit, little in ((True, True), (False, False)):
+        dataset = pydicom.dcmread(io.BytesIO(FILE))
+        if not little:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
+        stream = io.BytesIO()
+        pydicom.dcmwrite(
+            stream, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True
+        )
+        assert to_incremental(read_object(stream.getvalue())) == expected
+
+
+def test_texts_in_other_scripts() -> None:
+    dataset = pydicom.dcmread(io.BytesIO(FILE))
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SeriesDescription = "Gesichter \u00fcben"
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+    assert read_object(stream.getvalue()).instance.series.name == "Gesichter \u00fcben"
+
+
+@given(length=st.integers(0, len(FILE) - 1))
+@settings(max_examples=300, deadline=None)
+def test_every_truncation_is_told(length: int) -> None:
+    with pytest.raises(DicomError):
+        read_object(FILE[:length])
+
+
+def test_a_truncation_within_the_pixels_still_tells_the_volume() -> None:
+    with pytest.raises(IncompleteError, match="bytes of pixel data") as caught:
+        read_object(FILE[:-100])
+    assert caught.value.header is not None
+    assert caught.value.header.integer("AcquisitionNumber") == 4
+
+
+@given(data=st.binary(max_size=400))
+def test_other_bytes_are_no_dicom(data: bytes) -> None:
+    with pytest.raises((NotDicomError, IncompleteError)):
+        read_object(data)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_flipped_bytes_never_escape_as_another_error(data: st.DataObject) -> None:
+    damaged = bytearray(FILE)
+    for _ in range(data.draw(st.integers(1, 5))):
+        damaged[data.draw(st.integers(0, len(FILE) - 500))] = data.draw(st.integers(0, 255))
+    # Bytes of an affine or a size may be flipped to other good ones: then there is nothing to be told.
+    with contextlib.suppress(VolumeError):
+        to_incremental(read_object(bytes(damaged)))
+
+
+def test_a_damaged_private_header_is_told() -> None:
+    with pytest.raises(DicomError, match="not of version 2"):
+        read_csa(b"something else", {"A"})
+    raw = read_object(FILE).header.raw("CsaImage")
+    for length in range(8, len(raw) - 8, 31):
+        with pytest.raises(DicomError, match=r"cut off|damaged"):
+            read_csa(raw[:length], {"A"})
+
+
+@pytest.mark.realdata
+def test_the_header_counts_not_the_name(series: Callable[[str], Path]) -> None:
+    folder = series("siemens_E11_mosaic_rtcloud") / "dicom"
+    volumes = [read_object(path.read_bytes()).instance.volume for path in sorted(folder.iterdir())]
+    assert volumes == [10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.realdata
+def test_a_truncated_real_file(series: Callable[[str], Path]) -> None:
+    path = series("siemens_E11_mosaic_rtcloud") / "test_input" / "trunc_001_000013_000005.dcm"
+    with pytest.raises(IncompleteError, match="of 294912 bytes of pixel data"):
+        read_object(path.read_bytes())
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "name", ["ge_MR750_slices_nih4", "philips_classic_magdeburg", "siemens_XA30_enhanced_fa7"]
+)
+def test_real_series_of_other_kinds_are_refused(name: str, series: Callable[[str], Path]) -> None:
+    path = next(path for path in sorted((series(name) / "dicom").rglob("*")) if path.is_file())
+    with pytest.raises(UnsupportedError, match=r"series \d+.*; supported: Siemens mosaics"):
+        read_object(path.read_bytes())
