@@ -87,7 +87,6 @@ setup(
             "pytest-timeout>=2.3",
             "ruff>=0.8",
             "setuptools>=77",
-            "wheel>=0.45",
         ]
     },
     entry_points={"console_scripts": ["rtflow = rtflow.cli.main:main"]},
