@@ -62,9 +62,9 @@ def noise(frame: Frame, chance: np.random.Generator) -> Frame:
     chance
         Where the noise comes from.
     """
-    from rtflow.nodes.convert import incremental_of
+    from rtflow.nodes.convert import frame_to_incremental
 
-    incremental = incremental_of(frame)
+    incremental = frame_to_incremental(frame, {})
     data = incremental.data
     low, high = float(data.min()), float(max(data.max(), data.min() + 1))
     drawn = chance.uniform(low, high, data.shape).astype(data.dtype)

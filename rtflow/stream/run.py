@@ -19,7 +19,7 @@ from rtflow.stream.compile import Plan, PlannedNode
 from rtflow.stream.executor import Step
 from rtflow.stream.interface import StreamInterface, StreamSink
 from rtflow.stream.pipeline import Pipeline
-from rtflow.stream.stock import EndNode, run_at_set_up
+from rtflow.stream.stock import EndNode, named_outputs, run_at_set_up
 from rtflow.stream.volume import VolumeInFlight, result_of, scalars
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class StreamRun:
             if isinstance(interface, StreamInterface):
                 interface.start_run(self.context)
             outputs[end.planned.index] = found = end.run(outputs, self.context.run_dir / "work")
-            for name, value in scalars(found.get()).items():
+            for name, value in scalars(named_outputs(found)).items():
                 self.values[f"{end.planned.name}.{name}"] = value
 
     def _close_volumes(self) -> None:

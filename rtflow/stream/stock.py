@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import isdefined
+from nipype.interfaces.base import Bunch, isdefined
 from nipype.pipeline.engine import JoinNode, Node
+from nipype.pipeline.engine.nodes import NodeExecutionError
 
 from rtflow.errors import RunError
 from rtflow.stream.compile import Plan, PlannedNode, cached_array, holds_array
@@ -34,7 +35,7 @@ def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
         try:
             outputs[planned.index] = node.run(updatehash=updatehash).outputs
         except Exception as error:
-            raise RunError(f"{planned.name}: failed at set-up: {type(error).__name__}: {error}") from error
+            raise RunError(f"{planned.name}: failed at set-up: {_said(error)}") from error
     return outputs
 
 
@@ -75,6 +76,7 @@ class EndNode:
             node = Node(node.interface, name=node.name, base_dir=str(directory))
         else:
             node.base_dir = str(directory)
+            node._output_dir = None  # it was named when Nipype expanded the graph
             node.input_source = {}
         try:
             for field, producer, output, function in self.planned.constants:
@@ -91,6 +93,17 @@ class EndNode:
                         setattr(node.inputs, binding.field, value if function is None else function(value))
             return node.run().outputs
         except Exception as error:
-            raise RunError(
-                f"{self.planned.name}: failed at the end of the run: {type(error).__name__}: {error}"
-            ) from error
+            raise RunError(f"{self.planned.name}: failed at the end of the run: {_said(error)}") from error
+
+
+def named_outputs(outputs: Any) -> dict[str, Any]:
+    """The outputs of a node as a dict; those of a MapNode are another kind of object."""
+    return dict(outputs.items() if isinstance(outputs, Bunch) else outputs.get())
+
+
+def _said(error: Exception) -> str:
+    """An error in a line; Nipype puts the traceback of the interface's own into its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, NodeExecutionError) and lines:
+        return lines[-1]
+    return f"{type(error).__name__}: {' '.join(lines)}"

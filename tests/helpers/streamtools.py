@@ -69,7 +69,7 @@ class Number(StreamInterface):
 class SumInput(BaseInterfaceInputSpec):
     number = traits.Float(mandatory=True)
     fail_at = traits.Any((), usedefault=True)
-    sleep_at = traits.Any({}, usedefault=True)
+    sleep_at = traits.Any(factory=dict, usedefault=True)
     withhold_at = traits.Any((), usedefault=True)
     doubt_at = traits.Any((), usedefault=True)
     kill_at = traits.Any((), usedefault=True)

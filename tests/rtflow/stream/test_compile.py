@@ -1,0 +1,292 @@
+"""What the compiler reads off a graph, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nipype import Function, IdentityInterface, JoinNode, MapNode, Node, Workflow
+from nipype.interfaces.base import BaseInterfaceInputSpec, CommandLine, TraitedSpec, traits
+from streamtools import Counter, Number, Sum, counting, double, doubling
+
+from rtflow.errors import CompileError
+from rtflow.stream import StreamInterface, StreamPlugin, inspect, stream
+
+
+def as_text(number: int) -> str:
+    return str(number)
+
+
+def listing(numbers: list[float]) -> int:
+    return len(numbers)
+
+
+def join(name: str, joinsource: str = "scanner") -> JoinNode:
+    return JoinNode(
+        Function(function=listing, input_names=["numbers"], output_names=["count"]),
+        joinsource=joinsource,
+        joinfield=["numbers"],
+        name=name,
+    )
+
+
+def test_when_each_node_runs_is_read_off_the_graph(tmp_path):
+    flow = counting(tmp_path)
+    before = doubling("before")
+    before.inputs.number = 1.0
+    flow.connect(before, "number", offset := doubling("offset"), "number")
+    flow.connect(flow.get_node("sum"), "total", last := join("last"), "numbers")
+    flow.connect(last, "count", doubling("after"), "number")
+    del offset
+    when = {node.name: node.when for node in inspect(flow).nodes}
+    assert when == {
+        "before": "set-up",
+        "offset": "set-up",
+        "scanner": "volume",
+        "number": "volume",
+        "sum": "volume",
+        "double": "volume",
+        "last": "end",
+        "after": "end",
+    }
+
+
+def test_names_tell_nested_and_multiplied_nodes_apart(tmp_path):
+    inner = Workflow(name="inner")
+    scale = Node(Function(function=scale_by, input_names=["number", "factor"]), name="scale")
+    scale.iterables = ("factor", [2, 3])
+    inner.add_nodes([scale])
+    flow = counting(tmp_path)
+    flow.connect(flow.get_node("sum"), "total", inner, "scale.number")
+    names = {node.name for node in inspect(flow).nodes}
+    assert {"inner.scale[factor_2]", "inner.scale[factor_3]"} < names
+
+
+def scale_by(number: float, factor: float) -> float:
+    return number * factor
+
+
+def refused(flow: Workflow) -> CompileError:
+    with pytest.raises(CompileError) as caught:
+        inspect(flow)
+    message = str(caught.value)
+    assert message == f"{caught.value.node}: {caught.value.cause}; {caught.value.remedy}"
+    assert "\n" not in message
+    return caught.value
+
+
+def test_no_source(tmp_path):
+    flow = Workflow(name="flow", base_dir=str(tmp_path))
+    flow.add_nodes([doubling()])
+    error = refused(flow)
+    assert error.node == "flow"
+    assert "no source" in error.cause
+    assert "ScannerInput" in error.remedy
+
+
+def test_two_sources(tmp_path):
+    flow = counting(tmp_path)
+    flow.connect(Node(Counter(), name="other"), "frame", Node(Number(), name="number2"), "frame")
+    error = refused(flow)
+    assert "second source" in error.cause
+    assert {error.node, error.cause.split()[-1]} == {"scanner", "other"}
+
+
+def test_iterables_on_the_source_are_two_sources(tmp_path):
+    flow = counting(tmp_path)
+    flow.get_node("scanner").iterables = ("count", [3, 4])
+    assert "iterables" in refused(flow).remedy
+
+
+def test_map_node_in_the_stream(tmp_path):
+    flow = counting(tmp_path)
+    many = MapNode(
+        Function(function=double, input_names=["number"], output_names=["number"]),
+        iterfield=["number"],
+        name="many",
+    )
+    flow.connect(flow.get_node("sum"), "total", many, "number")
+    error = refused(flow)
+    assert error.node == "many"
+    assert "MapNode" in error.cause
+
+
+def test_late_node_takes_a_value_of_every_volume(tmp_path):
+    flow = counting(tmp_path)
+    total = flow.get_node("sum")
+    late = Node(
+        Function(function=scale_by, input_names=["number", "factor"], output_names=["x"]), name="late"
+    )
+    flow.connect(total, "total", last := join("last"), "numbers")
+    flow.connect([(last, late, [("count", "factor")]), (total, late, [("total", "number")])])
+    error = refused(flow)
+    assert error.node == "late"
+    assert "'number'" in error.cause
+    assert "joinfield" in error.remedy
+
+
+def test_join_over_something_unknown(tmp_path):
+    flow = counting(tmp_path)
+    flow.connect(flow.get_node("sum"), "total", join("last", joinsource="number"), "numbers")
+    error = refused(flow)
+    assert error.node == "last"
+    assert "joinsource='scanner'" in error.remedy
+
+
+def test_another_node_with_the_bare_name_of_the_source(tmp_path):
+    inner = Workflow(name="inner")
+    inner.add_nodes([doubling("scanner")])
+    flow = counting(tmp_path)
+    flow.connect(flow.get_node("sum"), "total", inner, "scanner.number")
+    error = refused(flow)
+    assert error.node == "inner.scanner"
+    assert "rename" in error.remedy
+
+
+def test_unset_mandatory_input(tmp_path):
+    flow = counting(tmp_path)
+
+    class InputSpec(BaseInterfaceInputSpec):
+        number = traits.Float(mandatory=True)
+        mask = traits.Any(mandatory=True)
+
+    class OutputSpec(TraitedSpec):
+        value = traits.Float()
+
+    class Picky(StreamInterface):
+        input_spec = InputSpec
+        output_spec = OutputSpec
+
+    flow.connect(flow.get_node("sum"), "total", Node(Picky(), name="picky"), "number")
+    error = refused(flow)
+    assert error.node == "picky"
+    assert "'mask'" in error.cause
+
+
+def test_one_of_several_exclusive_inputs_is_enough(tmp_path):
+    flow = counting(tmp_path)
+
+    class InputSpec(BaseInterfaceInputSpec):
+        number = traits.Float(mandatory=True, xor=["text"])
+        text = traits.Str(mandatory=True, xor=["number"])
+
+    class OutputSpec(TraitedSpec):
+        value = traits.Float()
+
+    class Either(StreamInterface):
+        input_spec = InputSpec
+        output_spec = OutputSpec
+
+    flow.connect(flow.get_node("sum"), "total", Node(Either(), name="either"), "number")
+    assert "either" in {node.name for node in inspect(flow).nodes}
+
+
+def test_array_as_an_input_at_set_up(tmp_path):
+    flow = counting(tmp_path)
+    node = Node(Function(function=listing, input_names=["numbers"], output_names=["count"]), name="cached")
+    node.inputs.numbers = [np.zeros(3)]
+    flow.add_nodes([node])
+    error = refused(flow)
+    assert error.node == "cached"
+    assert "array ('numbers')" in error.cause
+
+
+def make_array() -> object:
+    import numpy
+
+    return numpy.zeros(3)
+
+
+def test_array_between_two_nodes_at_set_up(tmp_path):
+    flow = counting(tmp_path)
+    make = Node(Function(function=make_array, input_names=[], output_names=["array"]), name="make")
+    use = Node(Function(function=listing, input_names=["numbers"], output_names=["count"]), name="use")
+    flow.connect(make, "array", use, "numbers")
+    with pytest.raises(CompileError, match=r"use: takes an array \('numbers'\)"):
+        flow.run(plugin=StreamPlugin(tmp_path))
+
+
+def test_stage_that_decreases(tmp_path):
+    flow = counting(tmp_path)
+    stream(flow.get_node("sum"), stage=2)
+    stream(flow.get_node("double"), stage=1)
+    error = refused(flow)
+    assert error.node == "double"
+    assert "sum in stage 2" in error.cause
+
+
+def test_stages_follow_the_edges(tmp_path):
+    flow = counting(tmp_path)
+    stream(flow.get_node("sum"), stage=1)
+    assert {n.name: n.stage for n in inspect(flow).nodes if n.name != "scanner"} == {
+        "number": 0,
+        "sum": 1,
+        "double": 1,
+    }
+
+
+def test_stateful_node_in_a_process_without_snapshot(tmp_path):
+    class Forgetful(Sum):
+        snapshot = StreamInterface.snapshot
+
+    flow = counting(tmp_path)
+    flow.connect(
+        flow.get_node("number"), "number", stream(Node(Forgetful(), name="forgets"), mode="process"), "number"
+    )
+    error = refused(flow)
+    assert error.node == "forgets"
+    assert "snapshot()" in error.remedy
+
+
+def test_source_in_a_process(tmp_path):
+    flow = counting(tmp_path)
+    stream(flow.get_node("scanner"), mode="process")
+    assert refused(flow).node == "scanner"
+
+
+def test_command_in_a_thread(tmp_path):
+    flow = counting(tmp_path)
+    command = stream(Node(CommandLine("true"), name="command"), mode="thread")
+    flow.connect(flow.get_node("number"), ("number", as_text), command, "args")
+    assert refused(flow).node == "command"
+
+
+def test_commands_run_in_a_process_and_ours_in_a_thread(tmp_path):
+    flow = counting(tmp_path)
+    flow.connect(
+        flow.get_node("number"), ("number", as_text), Node(CommandLine("true"), name="command"), "args"
+    )
+    modes = {node.name: node.mode for node in inspect(flow).nodes}
+    assert modes["command"] == "process"
+    assert modes["sum"] == "thread"
+
+
+@pytest.mark.parametrize(
+    "options", [{"deadline": 0}, {"deadline": -1.0}, {"stage": -1}, {"mode": "fork"}, {"on_error": "ignore"}]
+)
+def test_stream_refuses_what_an_option_cannot_be(options):
+    with pytest.raises(CompileError, match="double"):
+        stream(doubling(), **options)
+
+
+def test_stream_keeps_what_others_put_on_the_node():
+    node = doubling()
+    node.plugin_args = {"qsub_args": "-l mem=1G"}
+    stream(node, on_error="skip")
+    assert node.plugin_args["qsub_args"] == "-l mem=1G"
+
+
+def test_stock_nipype_refuses_a_stateful_node(tmp_path):
+    node = Node(Sum(number=1.0), name="sum", base_dir=str(tmp_path))
+    with pytest.raises(Exception, match=r"StreamPlugin\(\)"):
+        node.run()
+
+
+def test_identity_nodes_vanish(tmp_path):
+    flow = counting(tmp_path)
+    flow.connect(
+        flow.get_node("sum"), "total", fields := Node(IdentityInterface(["number"]), name="fields"), "number"
+    )
+    flow.connect(fields, "number", doubling("again"), "number")
+    plan = inspect(flow)
+    assert "fields" not in {node.name for node in plan.nodes}
+    assert next(node for node in plan.nodes if node.name == "again").after == ("sum",)
