@@ -29,6 +29,8 @@ def otsu_threshold(values: NDArray[Any], bins: int = 256) -> float:
         stretch it.
     """
     top = float(np.percentile(values, 99.5))
+    if top <= values.min():
+        top = float(values.max())
     counts, edges = np.histogram(np.minimum(values, top), bins=bins)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
@@ -66,7 +68,8 @@ def brain_mask(data: NDArray[Any], *, threshold: float | None = None, erode: int
     """
     smoothed = ndimage.gaussian_filter(data.astype(np.float32), 0.7)
     level = otsu_threshold(smoothed) if threshold is None else threshold * np.percentile(smoothed, 98)
-    bright = smoothed > level
+    # A volume that is the same everywhere has no threshold.
+    bright = smoothed > max(level, float(smoothed.min()))
     # A volume of one or two slices has nothing to open along the slices.
     flat = ndimage.generate_binary_structure(3, 1)
     flat[:, :, [0, 2]] &= data.shape[2] > 2

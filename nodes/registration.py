@@ -217,10 +217,10 @@ def distrust(found: Estimate, gain: float | None = None) -> str:
         Of the last trusted estimate of the run. A run may begin with any gain against a reference of
         another day; from then on it stays within a factor of two.
     """
-    if not np.isfinite(found.transform).all() or not np.isfinite(found.gain) or found.gain <= 0:
-        return "the fit has no finite solution"
     if found.overlap < _LEAST_OVERLAP:
         return f"only {found.overlap:.0%} of the brain would lie in the field of view"
+    if not np.isfinite(found.transform).all() or not np.isfinite(found.gain) or found.gain <= 0:
+        return "the fit has no solution"
     if found.residual > _MOST_RESIDUAL:
         return f"the volume does not look like the reference (residual {found.residual:.2f})"
     if found.inliers < _LEAST_INLIERS:

@@ -54,14 +54,16 @@ class Phantom:
         image = load_mni152_template(resolution=1)
         t1 = np.asarray(image.dataobj, dtype=np.float32)
         t1 /= np.percentile(t1[t1 > 0], 98)
+        # Room about the head, and no more: the template is 8 million voxels.
+        t1 = np.pad(t1, 8)
         head = t1 > 0.05
         corners = np.argwhere(head)
         first, last = corners.min(axis=0) - 8, corners.max(axis=0) + 9
-        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        box = tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))
         # In an echo-planar image fluid is bright and white matter dark.
         epi = np.where(head[box], 1.55 - np.clip(t1[box], 0, 1.2), 0.0).astype(np.float32)
         affine = np.array(image.affine, dtype=float)
-        affine[:3, 3] += affine[:3, :3] @ first
+        affine[:3, 3] += affine[:3, :3] @ (first - 8)
         # A voxel of 3 mm averages over its extent: a box of that width has this standard deviation.
         return ndimage.gaussian_filter(SIGNAL * epi, 3.0 / np.sqrt(12.0)), affine
 

@@ -1,0 +1,266 @@
+"""Registration on a phantom under known motion, whole and damaged, and what it must not believe."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from phantom import CENTRE, PHANTOM, noisy, oblique, rigid
+from scipy import ndimage
+
+from rtflow.errors import VolumeError
+from rtflow.nodes.motion import parameters_of
+from rtflow.nodes.reference import prepare
+from rtflow.nodes.registration import distrust, estimate
+from rtflow.nodes.reslice import reslice
+
+GRIDS = {
+    "oblique 3 mm": oblique(),
+    "left-handed, 3.5 x 3.5 x 4 mm": oblique((64, 64, 30), (3.5, 3.5, 4.0), (-15, 8, 6), left_handed=True),
+    "2 x 2 x 4.5 mm": oblique((96, 104, 26), (2.0, 2.0, 4.5), (6, 0, 0)),
+}
+
+
+@cache
+def reference_on(name):
+    shape, affine = GRIDS[name]
+    return prepare(PHANTOM.scan(shape, affine), affine)
+
+
+def small_motion(seed):
+    rng = np.random.default_rng(seed)
+    return rigid(rng.uniform(-2, 2, 3), rng.uniform(-2, 2, 3))
+
+
+@cache
+def clean_volumes(name="oblique 3 mm", count=8):
+    """Volumes without noise under motion of up to 2 mm and 2 degrees an axis, with that motion."""
+    shape, affine = GRIDS[name]
+    motions = [small_motion(seed) for seed in range(count)]
+    return [(truth, PHANTOM.sample(shape, affine, truth)) for truth in motions]
+
+
+def errors(name, damage=lambda volume: volume):
+    """Worst error over the brain of each volume, mm; every estimate must be trusted."""
+    reference = reference_on(name)
+    found = []
+    for seed, (truth, clean) in enumerate(clean_volumes(name), start=1):
+        estimated = estimate(reference, noisy(damage(clean.copy()), seed), reference.affine)
+        assert distrust(estimated, 1.0) == ""
+        found.append(PHANTOM.worst(truth, estimated.transform))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_known_motion_is_found_to_a_twentieth_of_a_millimetre(name):
+    found = errors(name)
+    assert np.median(found) <= 0.05
+    assert found.max() <= 0.1
+
+
+def test_parameters_are_those_of_the_motion_in_sign_and_order():
+    reference = reference_on("oblique 3 mm")
+    shape, affine = GRIDS["oblique 3 mm"]
+    for axis in range(6):
+        six = np.zeros(6)
+        six[axis] = 1.5
+        truth = rigid(six[:3], six[3:], centre=reference.centre)
+        found = estimate(reference, PHANTOM.scan(shape, affine, truth, seed=axis + 1), affine)
+        expected = six * [1, 1, 1, *np.radians([1, 1, 1])]
+        np.testing.assert_allclose(
+            parameters_of(found.transform, reference.centre), expected, atol=0.02, err_msg=f"axis {axis}"
+        )
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("signs", [(1, -1, 1), (-1, 1, 1)])
+def test_a_jump_of_5_mm_and_5_degrees_is_found_from_where_the_head_was(name, signs):
+    reference = reference_on(name)
+    shape, affine = GRIDS[name]
+    jump = np.array(signs) * 5.0 / np.sqrt(3)
+    truth = rigid(jump, -jump[::-1])
+    found = estimate(reference, PHANTOM.scan(shape, affine, truth, seed=9, gain=1.1), affine)
+    assert distrust(found) == ""
+    assert PHANTOM.worst(truth, found.transform) <= 0.1
+    assert found.gain == pytest.approx(1.1, abs=0.02)
+
+
+def test_a_volume_may_lie_on_another_grid_than_the_reference():
+    # Another day: other slices, other voxels, the head elsewhere.
+    reference = reference_on("oblique 3 mm")
+    shape, affine = GRIDS["left-handed, 3.5 x 3.5 x 4 mm"]
+    truth = rigid([4, -3, 6], [3, -2, 4])
+    volume = PHANTOM.scan(shape, affine, truth, seed=3)
+    found = estimate(reference, volume, affine)
+    assert distrust(found) == ""
+    assert PHANTOM.worst(truth, found.transform) <= 0.15
+
+    resliced = reslice(volume, affine, found.transform, reference.grid)
+    still = PHANTOM.sample(*GRIDS["oblique 3 mm"])
+    inside = (still > 300) & (resliced != 0)
+    assert inside.sum() > 0.9 * (still > 300).sum()
+    best = reslice(volume, affine, truth, reference.grid)
+
+    def likeness(image):
+        return np.corrcoef(image[inside], still[inside])[0, 1]
+
+    # What the coarser voxels cannot carry is lost to the true transform, too.
+    assert likeness(resliced) == pytest.approx(likeness(best), abs=0.002)
+    assert likeness(reslice(volume, affine, np.eye(4), reference.grid)) < likeness(resliced) - 0.2
+
+
+def test_reslicing_brings_the_head_back():
+    reference = reference_on("oblique 3 mm")
+    still = PHANTOM.sample(*GRIDS["oblique 3 mm"])
+    inside = still > 300
+    for truth, clean in clean_volumes()[:3]:
+        found = estimate(reference, noisy(clean, 5), reference.affine)
+        resliced = reslice(clean, reference.affine, found.transform, reference.grid)
+        seen = inside & (resliced != 0)
+        moved = np.sqrt(np.mean((clean[seen] - still[seen]) ** 2))
+        left = np.sqrt(np.mean((resliced[seen] - still[seen]) ** 2))
+        assert left < 0.35 * moved
+        # Interpolation must not take away signal.
+        deep = ndimage.binary_erosion(seen, iterations=2)
+        assert resliced[deep].mean() == pytest.approx(still[deep].mean(), rel=0.001)
+        assert PHANTOM.worst(truth, found.transform) < 0.1
+
+
+def test_left_stays_left():
+    for name, (shape, affine) in GRIDS.items():
+        reference = reference_on(name)
+        volume = PHANTOM.sample(shape, affine, rigid([2, 0, 0], [0, 1, 0]))
+        voxels = np.stack([*np.indices(shape), np.ones(shape)]).reshape(4, -1)
+        distance = np.linalg.norm((affine @ voxels)[:3].T - [-38.0, -20.0, 10.0], axis=1).reshape(shape)
+        marked = volume + 800.0 * np.exp(-((distance / 6.0) ** 2))
+        found = estimate(reference, marked, affine)
+        resliced = reslice(marked, affine, found.transform, reference.grid)
+        change = resliced - reslice(volume, affine, found.transform, reference.grid)
+        peak = affine @ [*np.unravel_index(change.argmax(), shape), 1.0]
+        assert peak[0] == pytest.approx(-40.0, abs=5.0), name
+
+
+def zero_slices(volume):
+    volume[:, :, 20:26] = 0
+    return volume
+
+
+def dim_slices(volume):
+    volume[:, :, ::6] *= 0.6
+    return volume
+
+
+def lose_front(volume):
+    # Signal lost above the nose: a smooth edge, four fifths gone.
+    front = 1 / (1 + np.exp(-0.6 * (np.arange(64) - 43)))
+    volume[:, :, :18] *= 1 - 0.8 * front[:, None]
+    return volume
+
+
+def spike(volume):
+    volume[20:30, 20:30, 15:20] *= 4
+    return volume
+
+
+def tilt_gain(volume):
+    return volume * (1 + 0.1 * np.linspace(-1, 1, 64)[:, None])
+
+
+def brighten(volume):
+    return volume * 1.3
+
+
+@pytest.mark.parametrize("damage", [zero_slices, dim_slices, lose_front, spike, tilt_gain, brighten])
+def test_damage_to_a_part_does_not_pass_for_motion(damage):
+    found = errors("oblique 3 mm", damage)
+    assert np.median(found) <= 0.1
+    assert found.max() <= 0.2
+
+
+def noise(volume):
+    return np.random.default_rng(4).integers(0, 1000, volume.shape).astype(np.int16)
+
+
+def scrambled(volume):
+    return np.random.default_rng(4).permutation(volume.ravel()).reshape(volume.shape)
+
+
+def upside_down(volume):
+    return volume[:, :, ::-1]
+
+
+def most_slices_lost(volume):
+    volume = volume.copy()
+    volume[:, :, 12:] = 0
+    return volume
+
+
+def negative(volume):
+    return 1000 - volume
+
+
+@pytest.mark.parametrize("bad", [noise, scrambled, upside_down, most_slices_lost, negative])
+def test_what_is_no_head_like_the_reference_is_not_trusted(bad):
+    reference = reference_on("oblique 3 mm")
+    volume = PHANTOM.scan(*GRIDS["oblique 3 mm"], small_motion(1), seed=1)
+    assert distrust(estimate(reference, volume, reference.affine), 1.0) == ""
+    assert distrust(estimate(reference, bad(volume), reference.affine), 1.0) != ""
+
+
+def test_a_volume_elsewhere_is_not_trusted():
+    reference = reference_on("oblique 3 mm")
+    away = reference.affine.copy()
+    away[:3, 3] += [150.0, 0.0, 0.0]
+    found = estimate(reference, reference.data, away)
+    assert "field of view" in distrust(found)
+
+
+def test_gain_is_judged_against_the_run_and_not_against_the_reference():
+    reference = reference_on("oblique 3 mm")
+    volume = PHANTOM.scan(*GRIDS["oblique 3 mm"], gain=4.0)
+    found = estimate(reference, volume, reference.affine)
+    assert distrust(found) == ""
+    assert distrust(found, 3.9) == ""
+    assert "4.0" in distrust(found, 1.0)
+
+
+def test_a_fit_that_runs_out_of_iterations_is_not_trusted():
+    reference = reference_on("oblique 3 mm")
+    volume = PHANTOM.scan(*GRIDS["oblique 3 mm"], rigid([4, 0, 0], [0, 0, 3]))
+    found = estimate(reference, volume, reference.affine, iterations=4)
+    assert not found.converged
+    assert distrust(found) != ""
+
+
+def test_the_volume_of_the_reference_gives_no_motion():
+    reference = reference_on("oblique 3 mm")
+    found = estimate(reference, reference.data, reference.affine)
+    np.testing.assert_allclose(found.transform, np.eye(4), atol=1e-5)
+    assert found.gain == pytest.approx(1.0)
+    assert distrust(found, 1.0) == ""
+
+
+def test_estimates_start_where_they_are_told():
+    reference = reference_on("oblique 3 mm")
+    truth, clean = clean_volumes()[0]
+    cold = estimate(reference, noisy(clean, 1), reference.affine)
+    warm = estimate(reference, noisy(clean, 1), reference.affine, truth)
+    assert warm.iterations < cold.iterations
+    assert PHANTOM.worst(cold.transform, warm.transform) < 0.01
+
+
+def test_the_centre_is_that_of_the_brain():
+    np.testing.assert_allclose(reference_on("oblique 3 mm").centre, CENTRE, atol=12.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (np.zeros((20, 20, 20), np.int16), "no signal"),
+        (np.full((20, 20, 20), np.nan, np.float32), "not finite"),
+        (np.arange(400, dtype=np.int16).reshape(20, 20, 1), "at least 4"),
+        (np.pad(np.full((3, 3, 3), 900, np.int16), 10), "without contrast"),
+    ],
+)
+def test_what_cannot_be_a_reference_is_refused(data, says):
+    with pytest.raises(VolumeError, match=says):
+        prepare(data, np.diag([3.0, 3.0, 3.0, 1.0]))
