@@ -18,6 +18,7 @@ from rtflow.documents import (
     VolumeReceived,
     now,
 )
+from rtflow.errors import RunError
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 Observer = Callable[[AnyDocument], None]
@@ -57,11 +58,20 @@ class Chronicle:
         self._next = first
         self._lock = threading.Lock()
         self._open: set[int] = set()
+        self._writer: int | None = None
         self.counts: dict[str, int] = {"ok": 0, "late": 0, "missing": 0, "failed": 0}
 
     def add(self, document: DocumentT) -> DocumentT:
-        """Number, time and keep a document."""
+        """Number, time and keep a document.
+
+        Raises
+        ------
+        RunError
+            If the run has been closed by another thread.
+        """
         with self._lock:
+            if self._writer not in (None, threading.get_ident()):
+                raise RunError("the run has ended; this volume was given up before")
             written = msgspec.structs.replace(document, run_uid=self.run_uid, seq=self._next, time=now())
             if self._keeper is not None:
                 self._keeper.keep(written)
@@ -96,13 +106,16 @@ class Chronicle:
         with self._lock:
             self._open.add(frame.volume)
 
+    def close(self) -> list[int]:
+        """Take no more documents but from this thread; the volumes that were received and have no Result.
+
+        A node that hangs and comes back after the run was given up must not write behind RunStop.
+        """
+        with self._lock:
+            self._writer = threading.get_ident()
+            return sorted(self._open)
+
     def reopen(self, frame: Frame) -> None:
         """Count a frame that stands in the journal already, but has no Result yet."""
         with self._lock:
             self._open.add(frame.volume)
-
-    @property
-    def unfinished(self) -> list[int]:
-        """Volumes that were received and have no Result."""
-        with self._lock:
-            return sorted(self._open)

@@ -169,13 +169,14 @@ class StreamRun:
             own.start_run(self.context)
         pipeline.start(self.source.frames(pipeline.stopping))
         try:
-            pipeline.join()
+            while not pipeline.join(0.2):
+                if pipeline.stopping.is_set():
+                    pipeline.join(_GRACE)  # a node that hangs must not hold the end of the run
+                    break
         except KeyboardInterrupt:
-            self._abort()
             pipeline.stop()
-            with contextlib.suppress(
-                KeyboardInterrupt
-            ):  # a second Ctrl-C does not wait for what is under way
+            # A second Ctrl-C does not wait for what is under way.
+            with contextlib.suppress(KeyboardInterrupt):
                 pipeline.join(_GRACE)
         if pipeline.error is None and pipeline.stopping.is_set() and self.status == "completed":
             self._abort()
@@ -264,7 +265,7 @@ class StreamRun:
                 self.values[f"{end.planned.name}.{name}"] = value
 
     def _close_volumes(self) -> None:
-        for volume in self.chronicle.unfinished:
+        for volume in self.chronicle.close():
             result = Result(
                 volume=volume,
                 status="failed",

@@ -752,3 +752,37 @@ def test_an_empty_run_ends_well(tmp_path):
     assert plugin.results == []
     assert plugin.stop is not None
     assert plugin.stop.status == "completed"
+
+
+class Hangs(Number):
+    release = threading.Event()
+
+    def _run_interface(self, runtime: Any) -> Any:
+        if self.volume == 2:
+            self.release.wait(60)
+        return super()._run_interface(runtime)
+
+
+def test_a_node_that_hangs_does_not_hold_the_end_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("rtflow.stream.run._GRACE", 0.2)
+    Hangs.release.clear()
+    flow = counting(tmp_path, 5)
+    flow.connect(flow.get_node("scanner"), "frame", Node(Hangs(), name="hangs"), "frame")
+    stopping = threading.Event()
+    seen: list[Any] = []
+
+    def watch(document: Any) -> None:
+        seen.append(document)
+        if isinstance(document, VolumeReceived) and document.volume == 2:
+            stopping.set()
+
+    plugin = run(flow, tmp_path, stopping=stopping, observers=(watch,))
+    Hangs.release.set()
+    received = {document.volume for document in seen if isinstance(document, VolumeReceived)}
+    assert {result.volume for result in plugin.results} == received
+    assert plugin.results[-1].status == "failed"
+    assert isinstance(seen[-1], RunStop)
+    for thread in threading.enumerate():
+        if thread.name.startswith("stage-"):
+            thread.join(10)
+    assert isinstance(seen[-1], RunStop)  # nothing was written behind it
