@@ -47,7 +47,8 @@ def read_nifti(
     """
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
+    from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+    from nibabel.wrapstruct import WrapStructError
 
     try:
         raw = gzip.decompress(image) if image[:2] == b"\x1f\x8b" else image
@@ -55,7 +56,10 @@ def read_nifti(
         nifti = kind.from_bytes(raw)
         proxy: Any = nifti.dataobj
         stored = proxy.get_unscaled()
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (
+        *(ImageFileError, HeaderDataError, HeaderTypeError, WrapStructError),
+        *(OSError, EOFError, ValueError, zlib.error),
+    ) as error:
         raise VolumeError(f"volume {volume}: the NIfTI image cannot be read ({error})") from None
     if stored.ndim > 3 and stored.size != np.prod(stored.shape[:3]):
         raise VolumeError(f"volume {volume}: expected an image of one volume, got shape {stored.shape}")

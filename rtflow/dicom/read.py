@@ -118,14 +118,14 @@ class Header:
         return self.values.get(TAGS[name], b"")
 
     def text(self, name: str) -> str:
-        """A text; empty if there is none."""
+        """A text, on one line; empty if there is none."""
         raw = self.raw(name)
         if raw.isascii():
-            return raw.decode("ascii").strip(" \0")
+            return _on_one_line(raw.decode("ascii"))
         from pydicom.charset import convert_encodings, decode_bytes
 
         declared = self.raw("SpecificCharacterSet").decode("latin-1").strip(" \0").split("\\")
-        return decode_bytes(raw, convert_encodings(declared), {0x5C}).strip(" \0")
+        return _on_one_line(decode_bytes(raw, convert_encodings(declared), {0x5C}))
 
     def texts(self, name: str) -> list[str]:
         """The values of a text element that holds several."""
@@ -174,6 +174,11 @@ class Header:
         if not values:
             raise DicomError(f"damaged: the DICOM header lacks {name}")
         return values[0]
+
+
+def _on_one_line(text: str) -> str:
+    text = text.strip(" \0")
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def looks_like_dicom(start: bytes) -> bool:
