@@ -18,7 +18,7 @@ UNPACK = ROOT.parent / "shared" / "data" / "unpack"
 #: Markers of tests that run after all others, in this order: a broken unit shows before its consequences.
 LATE_MARKERS = ("realdata", "slow")
 
-#: Modules that tests import by name; they hold no tests, and must not be imported a second time under another name.
+#: Modules that tests import by name: not to be imported once more, under another name, in search of tests.
 collect_ignore = ["helpers"]
 
 _deselected = pytest.StashKey[int]()
