@@ -77,11 +77,11 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     shape: tuple[Count, Count, Count] = (64, 64, 30)
     voxel: Positive = 3.5
     seed: int = 1
-    activation: float = 1.5
+    activation: float = 2.0
     crosstalk: float = 0.35
     tsnr: Positive = 60.0
     motion: NotNegative = 1.0
-    drift: float = 1.0
+    drift: float = 0.2
     ar: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     breathing: NotNegative = 0.0
     smooth_noise: NotNegative = 0.0

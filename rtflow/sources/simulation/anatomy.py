@@ -36,8 +36,8 @@ _TEMPLATE = (0.00, 0.05, 0.25, 0.60, 0.90)
 _EPI = (0.0, 900.0, 1300.0, 1000.0, 780.0)
 _UNSATURATED = (0.0, 700.0, 1000.0, 380.0, 200.0)
 
-# Air in the sphenoid sinus and the ear canals takes signal away: centre (mm), radius (mm), loss at the centre.
-# The canals differ, as they do in people, so that left and right are not mirror images.
+# Air in the sphenoid sinus and the ear canals takes signal away: centre (mm), radius (mm), loss at the
+# centre. The canals differ, as they do in people, so that left and right are not mirror images.
 _AIR = (
     ((0.0, 34.0, -24.0), 16.0, 0.85),
     ((-50.0, -22.0, -32.0), 12.0, 0.70),
@@ -172,8 +172,6 @@ def make_head(blur: float, *, capsule: bool = False) -> Head:
     capsule
         Whether an oil capsule is taped beside the left of the head.
     """
-    from scipy import ndimage
-
     intensity, corner = template()
 
     # Only the brain, with room for the blur and the capsule: most of the template is air.
@@ -186,7 +184,9 @@ def make_head(blur: float, *, capsule: bool = False) -> Head:
     origin = corner + np.array([first for first, _ in bounds]) - np.array([left, margin, margin])
     intensity = np.ascontiguousarray(intensity.T)
 
-    z, y, x = axes = [start + np.arange(size) for start, size in zip(origin[::-1], intensity.shape, strict=True)]
+    z, y, x = axes = [
+        start + np.arange(size) for start, size in zip(origin[::-1], intensity.shape, strict=True)
+    ]
     keep = np.ones(intensity.shape, dtype=np.float32)
     for centre, radius, loss in _AIR:
         fall = [
@@ -197,7 +197,9 @@ def make_head(blur: float, *, capsule: bool = False) -> Head:
     signal = np.interp(intensity, _TEMPLATE, _EPI).astype(np.float32) * keep
     excess = np.interp(intensity, _TEMPLATE, _UNSATURATED).astype(np.float32) * keep
     if capsule:
-        across = (x - CAPSULE[0]) ** 2 + ((y - CAPSULE[1]) ** 2)[:, None] + ((z - CAPSULE[2]) ** 2)[:, None, None]
+        across = (
+            (x - CAPSULE[0]) ** 2 + ((y - CAPSULE[1]) ** 2)[:, None] + ((z - CAPSULE[2]) ** 2)[:, None, None]
+        )
         signal[across <= 25.0] = 1500.0
     sigma = blur / np.sqrt(8.0 * np.log(2.0))
     return Head(
@@ -225,10 +227,12 @@ def receive_field(offsets: Floats) -> NDArray[np.float32]:
     """Sensitivity of the coil at offsets (3, n) in mm from the middle of the grid; about 1.
 
     It stays with the scanner when the head moves: stronger near the coil, and not the same on both sides.
+    This is what an image normalised by a prescan still has of it: a tenth or so across the brain.
     """
     x, y, z = offsets / 80.0
-    field = 0.92 + 0.12 * (x * x + y * y + z * z) + 0.04 * x - 0.06 * y + 0.03 * z
-    return np.clip(field, 0.5, 1.6).astype(np.float32)
+    field: Floats = 0.96 + 0.06 * (x * x + y * y + z * z) + 0.02 * x - 0.03 * y + 0.015 * z
+    sensitivity: NDArray[np.float32] = np.clip(field, 0.5, 1.6).astype(np.float32)
+    return sensitivity
 
 
 def _blur(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

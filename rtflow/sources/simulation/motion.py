@@ -24,10 +24,10 @@ LIMITS = np.array([2.0, 2.0, 2.0, *np.radians([2.0, 2.0, 2.0])])
 """What the walk at scale 1 never leaves: mm, radians."""
 
 # One second's step of the walk. Heads on a cushion mostly nod and slide along the bore.
-_STEP = np.array([0.018, 0.024, 0.040, *np.radians([0.040, 0.018, 0.022])])
+_STEP = np.array([0.018, 0.024, 0.040, *np.radians([0.026, 0.012, 0.015])])
 # A jump: one in so many seconds, and its size.
 _JUMP_EVERY = 160.0
-_JUMP = np.array([0.15, 0.20, 0.30, *np.radians([0.30, 0.15, 0.20])])
+_JUMP = np.array([0.15, 0.20, 0.30, *np.radians([0.20, 0.10, 0.14])])
 
 
 def rotation(angles: ArrayLike) -> Floats:
@@ -86,7 +86,8 @@ def framewise_displacement(six: Floats, radius: float = 50.0) -> Floats:
     """
     change = np.abs(np.diff(six, axis=0))
     moved = change[:, :3].sum(axis=1) + radius * change[:, 3:].sum(axis=1)
-    return np.concatenate([[np.nan], moved])[: len(six)]
+    whole: Floats = np.concatenate([[np.nan], moved])[: len(six)]
+    return whole
 
 
 def walk(volumes: int, tr: float, steps: np.random.Generator, jumps: np.random.Generator) -> Floats:

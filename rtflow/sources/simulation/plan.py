@@ -72,7 +72,7 @@ class Chance:
 def make_plan(spec: SimulateSource, design: Design, volumes: int) -> Plan:
     """Draw the run that a seed stands for."""
     chance = Chance.of(spec.seed)
-    times = np.arange(volumes) * spec.tr
+    times = np.arange(volumes, dtype=np.float64) * spec.tr
     moves = spec.motion * motion.walk(volumes, spec.tr, chance.steps, chance.jumps)
     moves += motion.nod(response.on_task(design, times, spec.tr), spec.task_motion)
     courses = response.region_courses(

@@ -21,7 +21,7 @@ def settled(seconds: ArrayLike) -> Floats:
     peaks near 1.2 some 9 s after the onset, before the undershoot sets in.
 
     >>> [round(float(v), 3) for v in settled([0, 5, 10, 40])]
-    [0.0, 0.461, 1.119, 1.0]
+    [0.0, 0.461, 1.11, 1.0]
     """
     from scipy.special import gammainc
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.errors import SourceError
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation.anatomy import (
     CENTRE,
@@ -24,6 +25,14 @@ Floats = NDArray[np.float64]
 
 BRAIN = 400.0
 """Steady-state intensity above which a voxel belongs to the brain: well over the blurred edge."""
+
+BLUR = 1.5
+"""Full width at half maximum of the point spread, voxels.
+
+A scanner samples k-space and so takes in nothing above the Nyquist frequency of its voxels; a Gaussian
+this wide leaves an eighth of the amplitude there. With less, motion would show as aliasing that no
+interpolation can undo and that real images do not have.
+"""
 
 # Intensity below which there is no head to speak of: a thousandth of the brain's.
 _FAINT = 1.0
@@ -43,6 +52,11 @@ class Scan:
     ----------
     affine
         4x4, voxel indices to RAS+ millimetres of the scanner, in float32 steps.
+
+    Raises
+    ------
+    SourceError
+        If no brain is in the field of view.
     """
 
     def __init__(self, spec: SimulateSource, plan: Plan) -> None:
@@ -50,8 +64,7 @@ class Scan:
         self._plan = plan
         self._shape = spec.shape
         self.affine: Floats = scanner_affine(spec.shape, spec.voxel)
-        # One voxel of blur is what the point spread of an EPI comes to.
-        self._head: Head = make_head(spec.voxel, capsule=spec.capsule)
+        self._head: Head = make_head(BLUR * spec.voxel, capsule=spec.capsule)
         self._pose = np.eye(4)
         self._pose[0, 3] = spec.shift
         self._transforms = plan.transforms
@@ -89,7 +102,9 @@ class Scan:
         self._signal = still[self._reached]
         brain = self._signal > BRAIN
         if not brain.any():
-            raise ValueError("the field of view holds no brain")
+            raise SourceError(
+                f"simulate: with a shift of {self._spec.shift:g} mm no brain is in the field of view; give less"
+            )
         self._sigma = float(np.median((self._signal * self._field)[brain])) / self._spec.tsnr
 
     def _in_scanner(self, indices: Floats) -> Floats:
