@@ -23,7 +23,7 @@ LINKS = ("nodes", "workflows", "bids_apps", "dash_app")
 #: Imports every module that it finds or is told of, and prints their names and each package's data files.
 #: It must be told where folders are mapped without links: such can be imported, but not found by walking.
 PROBE = """
-import importlib, json, os, pkgutil, site, sys
+import importlib.util, json, os, pkgutil, site, sys
 
 if len(sys.argv) > 1:
     site.addsitedir(sys.argv[1])
@@ -33,9 +33,11 @@ found = {"rtflow", *(module.name for module in pkgutil.walk_packages(rtflow.__pa
 modules = sorted(found.union(sys.argv[2:]))
 files, data = [], []
 for name in modules:
-    module = importlib.import_module(name)
-    files.append(os.path.realpath(module.__file__))
-    for top in getattr(module, "__path__", []):
+    if name != "rtflow.__main__":  # which would run the command
+        importlib.import_module(name)
+    spec = importlib.util.find_spec(name)
+    files.append(os.path.realpath(spec.origin))
+    for top in spec.submodule_search_locations or []:
         for folder, inner, names in os.walk(top):
             packages = {n for n in inner if os.path.exists(f"{folder}/{n}/__init__.py")}
             inner[:] = sorted(set(inner) - packages - {"__pycache__"})
