@@ -90,33 +90,34 @@ class Pipeline:
 
     def _run_source(self, frames: Iterable[Frame]) -> None:
         try:
-            for frame in frames:
-                if self.stopping.is_set():
+            coming = iter(frames)
+            # A place first, then the frame: what waits outside is not read before it can be worked on.
+            while not self.stopping.is_set() and (self._drop or self._await_place()):
+                frame = next(coming, None)
+                if frame is None or self.stopping.is_set():
                     break
-                if not self._admit(frame):
-                    break
+                self._admit(frame)
         except BaseException as error:
             self.stop(error)
         finally:
             self._queues[0].put(_END)
 
-    def _admit(self, frame: Frame) -> bool:
-        placed = True
-        if self._drop:
-            placed = self._places.acquire(blocking=False)
-            if not placed:
-                frame = replace(
-                    frame, parts=(), payload=None, missing="dropped: the graph was behind when it came"
-                )
-        else:
-            while not self._places.acquire(timeout=0.5):
-                if self.stopping.is_set():
-                    return False
+    def _await_place(self) -> bool:
+        while not self._places.acquire(timeout=0.5):
+            if self.stopping.is_set():
+                return False
+        return True
+
+    def _admit(self, frame: Frame) -> None:
+        placed = not self._drop or self._places.acquire(blocking=False)
+        if not placed:
+            frame = replace(
+                frame, parts=(), payload=None, missing="dropped: the graph was behind when it came"
+            )
         self._accept(frame)
         item = self._take_off(frame)
         item.placed = placed
         self._queues[0].put(item)
-        return True
 
     def _run_stage(self, number: int) -> None:
         last = number == len(self._stages) - 1

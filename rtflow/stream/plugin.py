@@ -121,7 +121,7 @@ class StreamPlugin:
         resumed: Resumed | None = None,
         deadline: float | Literal["tr"] | None = None,
         pace: float = 1.0,
-        backlog: int = 2,
+        backlog: int = 1,
         drop: bool = False,
         stopping: threading.Event | None = None,
         files: dict[str, str] | None = None,
