@@ -1,0 +1,103 @@
+"""`make` on machines that lack something: a clear message, and no half-made environment taken for whole."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+OLD = """#!/bin/sh
+[ "$1" = -V ] && echo "Python 3.8.20" && exit
+exit 1
+"""
+
+WITHOUT_VENV = f"""#!/bin/sh
+case "$*" in *ensurepip*) exit 1 ;; esac
+exec {sys.executable} "$@"
+"""
+
+#: Makes environments as ever, but pip never ends in them: it writes a file, and all of `make` is stopped.
+INTERRUPTED = f"""#!/bin/sh
+{sys.executable} "$@" || exit 1
+case "$*" in
+*"-m venv"*)
+  rm .venv/bin/python
+  printf '%s\\n' '#!/bin/sh' 'case "$*" in *" install "*) touch .venv/half; kill -TERM 0; exit 1 ;; esac' \\
+    'exec {sys.executable} "$@"' >.venv/bin/python
+  chmod +x .venv/bin/python ;;
+esac
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with what `make run` reads before there is an environment."""
+    for name in ("Makefile", "setup.py", "constraints.txt", ".ci"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+def make_run(project: Path, python: str) -> subprocess.CompletedProcess[str]:
+    """Run `make run` where `python` is the only Python on the path."""
+    for name in ("python3", "python3.11", "python3.12", "python3.13"):
+        (project / "bin" / name).write_text(python if name == "python3" else "#!/bin/sh\nexit 127\n")
+        (project / "bin" / name).chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS"}}
+    return subprocess.run(
+        ["make", "run"],
+        cwd=project,
+        env=environment | {"PATH": f"{project}/bin:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+
+
+def test_an_old_python_is_named_and_so_is_the_way_out(project: Path) -> None:
+    done = make_run(project, OLD)
+    assert done.returncode == 2
+    assert "needs Python 3.11, 3.12 or 3.13; here is Python 3.8.20" in done.stderr
+    assert "make PYTHON=" in done.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_a_python_without_venv_is_told_the_package_to_install(project: Path) -> None:
+    done = make_run(project, WITHOUT_VENV)
+    assert done.returncode == 2
+    assert "apt-get install python3-venv" in done.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_an_interrupted_environment_is_made_anew(project: Path) -> None:
+    make_run(project, INTERRUPTED)
+    assert (project / ".venv" / "half").exists()
+    assert (project / ".venv" / ".unfinished").exists()
+    assert not (project / ".venv" / ".holds").exists()
+    # The next try begins with a new one: nothing of the first is left when it comes to installing.
+    done = make_run(project, WITHOUT_VENV)
+    assert done.returncode == 2
+    assert "apt-get install python3-venv" in done.stderr
+
+
+def test_a_whole_environment_is_left_as_it_is(project: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
+    sums = subprocess.run(
+        "cat setup.py constraints.txt | cksum", shell=True, cwd=project, capture_output=True, text=True
+    )
+    (project / ".venv" / ".holds").write_text(f"test {project} {sums.stdout}")
+    command = project / ".venv" / "bin" / "rtflow"
+    command.write_text('#!/bin/sh\necho "asked for: $*"\n')
+    command.chmod(0o755)
+    done = make_run(project, OLD)
+    assert done.stdout.splitlines() == ["asked for: run workflows/template.py"]
+    # Another set of pins is another environment.
+    with (project / "constraints.txt").open("a") as pins:
+        pins.write("# changed\n")
+    assert "python" in make_run(project, OLD).stderr.lower()
