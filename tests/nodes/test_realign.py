@@ -1,0 +1,321 @@
+"""Realign over whole runs: phantoms of known motion, damaged volumes, sessions, a real run against SPM."""
+
+import pickle
+from functools import cache
+
+import nibabel as nib
+import numpy as np
+import pytest
+from phantom import PHANTOM, oblique, rigid
+from scipy.io import loadmat
+from scipy.spatial.transform import Rotation
+
+from rtflow.bids.grid import identify
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.dicom.convert import to_incremental
+from rtflow.dicom.identify import read_object
+from rtflow.errors import SessionError, UsageError, VolumeError
+from rtflow.nodes.motion import PARAMETERS, displacement, framewise_displacement, parameters_of, transform_of
+from rtflow.nodes.realign import Realign
+from rtflow.session import Session
+
+SHAPE, AFFINE = oblique((48, 48, 26), (4.0, 4.0, 4.2))
+OTHER_SHAPE, OTHER_AFFINE = oblique((52, 48, 28), (3.8, 4.0, 4.0), (-9, 4, 5), left_handed=True)
+
+
+@cache
+def scan(number, other=False):
+    """Volume `number` of a run in which the head creeps along; volume 1 is the reference position."""
+    shape, affine = (OTHER_SHAPE, OTHER_AFFINE) if other else (SHAPE, AFFINE)
+    return PHANTOM.scan(shape, affine, motion(number), seed=number + 100 * other)
+
+
+def motion(number):
+    step = number - 1
+    return rigid([0.2 * step, -0.1 * step, 0.3 * step], [0.3 * step, 0.1 * step, -0.2 * step])
+
+
+def volume(number, data=None):
+    return BidsIncremental(
+        scan(number) if data is None else data,
+        AFFINE,
+        volume=number,
+        metadata={"RepetitionTime": 2.0},
+        entities={"subject": "01", "task": "x"},
+    )
+
+
+def noise(number):
+    return np.random.default_rng(number).integers(0, 1000, SHAPE).astype(np.int16)
+
+
+def started(context, **inputs):
+    node = Realign(**inputs)
+    node.start_run(context)
+    return node
+
+
+def scalars(found):
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def test_the_first_volume_is_the_reference_and_stays_as_it_is(make_context, call):
+    node = started(make_context())
+    # After dummies the first volume that comes is not number 1.
+    found = call(node, 4, incremental=volume(4))
+    assert found["incremental"].data.dtype == np.float32
+    np.testing.assert_array_equal(found["incremental"].data, scan(4))
+    assert found["reference"].reference == found["incremental"].reference == identify(scan(4), AFFINE)
+    assert found["reference"].grid == found["incremental"].grid
+    np.testing.assert_array_equal(found["transform"], np.eye(4))
+    assert [found[name] for name in PARAMETERS] == [0.0] * 6
+    assert "framewise_displacement" not in found
+
+
+def test_motion_is_found_and_taken_away(make_context, call):
+    node = started(make_context())
+    first = call(node, 1, incremental=volume(1))
+    brain = PHANTOM.sample(SHAPE, AFFINE) > 300
+    before = None
+    for number in range(1, 6):
+        found = call(node, number, incremental=volume(number)) if number > 1 else first
+        assert node.take_doubts() == []
+        assert PHANTOM.worst(motion(number), found["transform"]) < 0.12
+        six = np.array([found[name] for name in PARAMETERS])
+        centre = node.snapshot().reference.centre
+        np.testing.assert_allclose(transform_of(six, centre), found["transform"], atol=1e-9)
+        np.testing.assert_allclose(six, parameters_of(motion(number), centre), atol=0.1)
+        if before is not None:
+            truth = [parameters_of(motion(n), centre) for n in (number - 1, number)]
+            assert found["framewise_displacement"] == pytest.approx(framewise_displacement(*truth), abs=0.15)
+            assert found["framewise_displacement"] == framewise_displacement(before, six)
+        before = six
+    resliced = found["incremental"]
+    assert resliced.grid == first["incremental"].grid
+    assert (resliced.volume, resliced.tr, resliced.entities["task"]) == (5, 2.0, "x")
+    still = PHANTOM.sample(SHAPE, AFFINE)
+    left = np.std(resliced.data[brain] - still[brain])
+    assert left < 0.6 * np.std(scan(5)[brain] - still[brain])
+
+
+def test_a_volume_that_cannot_be_trusted_is_flagged_and_never_starts_the_next(make_context, call):
+    node = started(make_context())
+    for number in (1, 2, 3):
+        good = call(node, number, incremental=volume(number))
+    bad = call(node, 4, incremental=volume(4, noise(4)))
+    (doubt,) = node.take_doubts()
+    assert doubt.startswith("realign: ")
+    assert scalars(bad) == {}
+    np.testing.assert_array_equal(bad["transform"], good["transform"])
+    assert bad["incremental"].grid == good["incremental"].grid
+
+    after = call(node, 5, incremental=volume(5))
+    assert node.take_doubts() == []
+    assert PHANTOM.worst(motion(5), after["transform"]) < 0.12
+    # Where the head was one volume ago is not known.
+    assert "framewise_displacement" not in after
+    assert set(PARAMETERS) <= set(after)
+    assert "framewise_displacement" in call(node, 6, incremental=volume(6))
+
+    # As if the bad volume had never come.
+    spared = started(make_context("run-b"))
+    for number in (1, 2, 3, 5):
+        without = call(spared, number, incremental=volume(number))
+    np.testing.assert_array_equal(without["transform"], after["transform"])
+    np.testing.assert_array_equal(without["incremental"].data, after["incremental"].data)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (np.zeros(SHAPE, np.int16), "volume 3 holds no signal"),
+        (np.where(np.arange(SHAPE[2]) == 4, np.nan, 300.0) * np.ones(SHAPE), "volume 3 .* not finite"),
+    ],
+)
+def test_a_volume_without_an_image_fails_and_the_next_goes_on(make_context, call, data, says):
+    node = started(make_context())
+    for number in (1, 2):
+        call(node, number, incremental=volume(number))
+    with pytest.raises(VolumeError, match=says):
+        call(node, 3, incremental=volume(3, data))
+    after = call(node, 4, incremental=volume(4))
+    assert "framewise_displacement" not in after
+    assert PHANTOM.worst(motion(4), after["transform"]) < 0.12
+
+
+def test_an_empty_first_volume_does_not_become_the_reference(make_context, call):
+    node = started(make_context())
+    with pytest.raises(VolumeError, match="no signal"):
+        call(node, 1, incremental=volume(1, np.zeros(SHAPE, np.int16)))
+    found = call(node, 2, incremental=volume(2))
+    assert found["reference"].reference == identify(scan(2), AFFINE)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_there_is_no_displacement_across_a_gap(make_context, call, told):
+    node = started(make_context())
+    call(node, 1, incremental=volume(1))
+    if told:
+        node.gap(2)
+    assert "framewise_displacement" not in call(node, 3, incremental=volume(3))
+    assert "framewise_displacement" in call(node, 4, incremental=volume(4))
+
+
+def test_a_volume_half_out_of_the_field_of_view_is_doubted(make_context, call):
+    node = started(make_context())
+    call(node, 1, incremental=volume(1))
+    away = PHANTOM.scan(SHAPE, AFFINE, rigid([0, 0, 16], [0, 0, 0]), seed=3)
+    found = call(node, 2, incremental=volume(2, away))
+    assert "field of view" in node.take_doubts()[0]
+    assert found["trans_z"] == pytest.approx(16, abs=0.3)
+    assert (found["incremental"].data == 0).any()
+
+
+def test_later_volumes_change_nothing(make_context, call):
+    def run(uid, noise_from):
+        node = started(make_context(uid))
+        found = []
+        for number in range(1, 6):
+            data = noise(number) if number >= noise_from else None
+            found.append(call(node, number, incremental=volume(number, data)))
+        return found
+
+    whole = run("a", 99)
+    for cut in (3, 5):
+        for mine, theirs in zip(run("b", cut)[: cut - 1], whole, strict=False):
+            assert scalars(mine) == scalars(theirs)
+            np.testing.assert_array_equal(mine["incremental"].data, theirs["incremental"].data)
+
+
+def test_it_goes_on_in_another_process(make_context, call):
+    whole, first, second = (started(make_context(uid)) for uid in "abc")
+    for number in (1, 2, 3):
+        call(whole, number, incremental=volume(number))
+        call(first, number, incremental=volume(number))
+    second.restore(pickle.loads(pickle.dumps(first.snapshot())))
+    expected = call(whole, 4, incremental=volume(4))
+    found = call(second, 4, incremental=volume(4))
+    assert scalars(found) == scalars(expected)
+    np.testing.assert_array_equal(found["incremental"].data, expected["incremental"].data)
+    assert found["incremental"].grid == expected["incremental"].grid
+
+
+def test_a_second_run_begins_anew(make_context, call):
+    node = started(make_context("a"))
+    for number in (1, 2):
+        call(node, number, incremental=volume(number))
+    node.start_run(make_context("b"))
+    found = call(node, 3, incremental=volume(3))
+    assert found["reference"].reference == identify(scan(3), AFFINE)
+
+
+def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_context, call):
+    earlier = started(make_context("run-a"), save="reference")
+    first = call(earlier, 1, incremental=volume(1))
+    later = started(make_context("run-b"), reference="session:reference")
+    # Other slices, and the head lies 5 mm and 5 degrees from where it was.
+    jump = rigid([3, -3, -3], [-3, 2, -3])
+    moved = BidsIncremental(PHANTOM.scan(OTHER_SHAPE, OTHER_AFFINE, jump, seed=7), OTHER_AFFINE, volume=1)
+    found = call(later, 1, incremental=moved)
+    assert later.take_doubts() == []
+    assert found["incremental"].grid == first["incremental"].grid
+    assert found["reference"].reference == first["reference"].reference
+    assert PHANTOM.worst(jump, found["transform"]) < 0.2
+    assert "framewise_displacement" not in found
+    still = PHANTOM.sample(SHAPE, AFFINE)
+    seen = (still > 300) & (found["incremental"].data != 0)
+    assert np.corrcoef(found["incremental"].data[seen], still[seen])[0, 1] > 0.85
+
+
+def test_a_reference_may_be_a_file(make_context, call, tmp_path):
+    path = tmp_path / "reference.nii.gz"
+    nib.save(nib.Nifti1Image(scan(1), AFFINE.astype(np.float32)), path)
+    node = started(make_context(), reference=str(path), save="kept")
+    found = call(node, 1, incremental=volume(3))
+    assert PHANTOM.worst(motion(3), found["transform"]) < 0.12
+    # The file holds the affine in single precision, and the identity is that of the file.
+    assert found["reference"].reference == identify(scan(1), AFFINE.astype(np.float32).astype(float))
+    item = Session(make_context("run-b")).load("kept")
+    np.testing.assert_array_equal(item.arrays["data"], scan(1))
+    assert item.grid.reference == found["reference"].reference
+
+
+def test_a_reference_that_is_none_is_refused_before_the_first_volume(make_context, tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        started(make_context(), reference=str(tmp_path / "nothing.nii"))
+    with pytest.raises(SessionError, match="no 'reference'"):
+        started(make_context(), reference="session:reference")
+    path = tmp_path / "empty.nii"
+    nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)), path)
+    with pytest.raises(UsageError, match=r"empty.nii: .*no signal"):
+        started(make_context(), reference=str(path))
+    Session(make_context()).save("mask", {"data": np.ones((3, 3, 3), bool)})
+    with pytest.raises(SessionError, match="no reference"):
+        started(make_context(), reference="session:mask")
+
+
+def spm_transform(six):
+    """RAS+ mm, reference to moved volume, of what SPM estimates: moved to reference, x and z left-handed."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("XYZ", six[3:] * [-1, 1, -1]).as_matrix()
+    matrix[:3, 3] = six[:3]
+    return np.linalg.inv(matrix)
+
+
+@pytest.mark.realdata
+def test_a_real_run_agrees_with_spm(series, make_context, call):
+    folder = series("siemens_Trio_mosaic_opennft155")
+    theirs = loadmat(folder / "mc_matlab_dcm.mat")["mc_series_matlab"]
+    files = sorted((folder / "dicom").glob("*.dcm"))
+    assert len(files) == len(theirs) == 155
+    node = started(make_context())
+    apart, moved, doubts = [], [], []
+    # Every third volume: the estimate of each is its own, but for where it starts.
+    for index in range(0, 155, 3):
+        incremental = to_incremental(read_object(files[index].read_bytes()))
+        found = call(node, incremental.volume, incremental=incremental)
+        doubts += node.take_doubts()
+        reference = node.snapshot().reference
+        voxels = reference.levels[0].points
+        points = (reference.affine[:3, :3] @ voxels + reference.affine[:3, 3:]).T
+        spm = spm_transform(theirs[index])
+        apart.append(np.median(displacement(found["transform"], spm, points)))
+        moved.append(np.median(displacement(np.eye(4), spm, points)))
+    assert doubts == []
+    assert np.median(apart) < 0.08
+    assert np.max(apart) < 0.12
+    # The head did move by more than that.
+    assert np.median(moved) > 2 * np.median(apart)
+
+
+@cache
+def read_series(folder):
+    volumes = [
+        to_incremental(read_object(path.read_bytes())) for path in sorted((folder / "dicom").glob("*.dcm"))
+    ]
+    return sorted(volumes, key=lambda item: item.volume)
+
+
+@pytest.mark.realdata
+def test_a_quiet_real_run_is_trusted(series, make_context, call):
+    node = started(make_context())
+    for incremental in read_series(series("siemens_E11_mosaic_rtcloud")):
+        found = call(node, incremental.volume, incremental=incremental)
+        assert node.take_doubts() == []
+        assert sum(abs(found[name]) for name in PARAMETERS[:3]) < 1.0
+
+
+@pytest.mark.realdata
+def test_a_real_head_that_turned_too_far_is_not_trusted(series, make_context, call):
+    # Between volumes 1 and 2 of this series the participant turned the head as far as the coil lets it.
+    volumes = read_series(series("siemens_D13_mosaic_ep2dInt"))
+    node = started(make_context("a"))
+    call(node, 1, incremental=volumes[0])
+    for incremental in volumes[1:]:
+        assert scalars(call(node, incremental.volume, incremental=incremental)) == {}
+        assert node.take_doubts() != []
+    node = started(make_context("b"))
+    for incremental in volumes[1:]:
+        found = call(node, incremental.volume, incremental=incremental)
+        assert node.take_doubts() == []
+    assert abs(found["rot_z"]) < 0.05
