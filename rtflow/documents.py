@@ -154,7 +154,7 @@ class Result(Document, frozen=True, kw_only=True, tag=True):
     status
         ``ok``, ``late`` (all done, but after the run's deadline), ``missing`` or ``failed``.
     values
-        Every scalar output, as ``node.field``. Not-a-number stands as null in JSON.
+        Every scalar output, as ``node.field``. Not-a-number and infinities stand as null in JSON.
     values_sha256
         Hash of ``values``, bit for bit, and of nothing that depends on time.
     stale

@@ -1,0 +1,141 @@
+"""A workflow file, its settings and its place on disk become a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import counting_workflow
+import pytest
+
+from rtflow.documents import RunStop
+from rtflow.engine import build_workflow, exit_status, load_workflow, plan, run
+from rtflow.errors import CompileError, OutputError, WorkflowError
+from rtflow.journal import Recording
+from rtflow.settings import Limits, RunSettings, load_settings, settings_from_builtins
+
+WORKFLOW = Path(counting_workflow.__file__)
+
+
+def workflow_file(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1", "has no function build"),
+        ("build = 3", "has no function build"),
+        ("def build(settings):\n    pass\nraise ValueError('broken')", r"ValueError: broken \(line 3\)"),
+        ("import no_such_module_here", r"No module named 'no_such_module_here' \(line 1\)"),
+        ("def build(settings)\n    pass", r"SyntaxError: .*\(line 1\)"),
+        ("class Settings: pass\ndef build(settings): pass", "must derive from rtflow.settings.RunSettings"),
+    ],
+)
+def test_a_file_that_is_no_workflow(tmp_path, text, says):
+    with pytest.raises(WorkflowError, match=says) as caught:
+        load_workflow(workflow_file(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "mine.py") in str(caught.value)
+
+
+def test_a_file_that_does_not_exist(tmp_path):
+    with pytest.raises(WorkflowError, match="No such file"):
+        load_workflow(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise KeyError('mask')", r"build\(\) raised KeyError: 'mask' \(line 2\)"),
+        ("return None", "must return a nipype.Workflow, got NoneType"),
+    ],
+)
+def test_a_build_that_does_not_build(tmp_path, body, says):
+    workflow = load_workflow(workflow_file(tmp_path, f"def build(settings):\n    {body}\n"))
+    with pytest.raises(WorkflowError, match=says):
+        build_workflow(workflow, RunSettings())
+
+
+def test_a_graph_without_a_source_leaves_nothing_behind(tmp_path):
+    text = "from nipype import Workflow\ndef build(settings):\n    return Workflow(name='empty')\n"
+    workflow = load_workflow(workflow_file(tmp_path, text))
+    with pytest.raises((CompileError, WorkflowError), match="source"):
+        run(workflow, RunSettings(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_file_is_read_anew(tmp_path):
+    path = workflow_file(tmp_path, "NUMBER = 1\ndef build(settings): return NUMBER")
+    first = load_workflow(path)
+    path.write_text("NUMBER = 2\ndef build(settings): return NUMBER")
+    second = load_workflow(path)
+    assert (first.build(None), second.build(None)) == (1, 2)
+    assert first.sha256 != second.sha256
+
+
+def test_what_stands_beside_a_workflow_can_be_imported(tmp_path):
+    (tmp_path / "my_own_helper_module.py").write_text("VALUE = 5\n")
+    path = workflow_file(
+        tmp_path, "from my_own_helper_module import VALUE\ndef build(settings): return VALUE\n"
+    )
+    assert load_workflow(path).build(None) == 5
+
+
+def test_a_run_leaves_all_that_is_needed_to_run_it_again(tmp_path):
+    workflow = load_workflow(WORKFLOW)
+    settings = load_settings(workflow.settings_type, None, ["count=3", "seed=7"])
+    stop = run(workflow, settings, tmp_path / "out")
+    recording = Recording(Path(stop.outputs["run"]))
+    start = recording.start
+    assert start.workflow == "counting_workflow"
+    assert start.workflow_sha256 == workflow.sha256
+    assert start.seeds == {"run": 7}
+    assert {"python", "nipype", "numpy", "rtflow"} <= start.versions.keys()
+    assert start.nodes["sum"]["interface"] == "Sum"
+    assert start.nodes["sum"]["deadline"] == 0.3
+    copy = recording.run_dir / "workflow" / WORKFLOW.name
+    assert copy.read_bytes() == WORKFLOW.read_bytes()
+    beside = json.loads((recording.run_dir / "workflow" / "settings.json").read_text())
+    assert beside == start.settings
+    again = settings_from_builtins(workflow.settings_type, start.settings)
+    assert again == settings
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "out").write_text("a file is in the way")
+    workflow = load_workflow(WORKFLOW)
+    with pytest.raises(OutputError, match="--out"):
+        run(workflow, load_settings(workflow.settings_type, None, ["count=2"]), tmp_path / "out")
+
+
+def test_the_plan_of_a_file_runs_nothing(tmp_path):
+    workflow = load_workflow(WORKFLOW)
+    settings = load_settings(workflow.settings_type, None, [f"work_dir={tmp_path / 'work'}"])
+    names = [node.name for node in plan(workflow, settings).nodes]
+    assert names == ["scanner", "number", "sum", "double", "show"]
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "expected"),
+    [
+        ("completed", {"ok": 5}, 0),
+        ("completed", {"ok": 5, "late": 99}, 0),
+        ("completed", {"ok": 5, "missing": 1}, 3),
+        ("completed", {"ok": 5, "failed": 1}, 3),
+        ("failed", {"ok": 5}, 1),
+        ("aborted", {"ok": 5}, 1),
+    ],
+)
+def test_exit_status(status, counts, expected):
+    assert exit_status(RunStop(status=status, counts=counts), Limits()) == expected
+
+
+def test_limits_are_the_users():
+    stop = RunStop(status="completed", counts={"ok": 1, "missing": 2, "late": 3})
+    assert exit_status(stop, Limits(missing=2, late=3)) == 0
+    assert exit_status(stop, Limits(missing=2, late=2)) == 3
+    assert exit_status(stop, Limits(missing=None)) == 0
