@@ -40,7 +40,7 @@ class Display:
         self._live: Live | None = None
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal:
+        if self._console.is_terminal and self._console.encoding.startswith("utf"):
             self._live = Live(
                 get_renderable=lambda: picture(self._look()),
                 console=self._console,

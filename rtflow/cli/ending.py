@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -29,7 +30,6 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
             " ",
             (told["status"], _COLOURS[told["status"]]),
             f" after {told['seconds']:.1f} s",
-            f": {told['reason']}" if "reason" in told else "",
         ),
         soft_wrap=True,
     )
@@ -40,7 +40,7 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
         rows.add_row("accuracy", Text(f"{told['accuracy']:.1%} of the test volumes decoded", style="bold"))
     for name, value in told["values"].items():
         if not name.endswith(".accuracy"):
-            rows.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+            rows.add_row(name, Text(f"{value:.6g}" if isinstance(value, float) else str(value)))
     planned = f" of {volumes['planned']}" if volumes["planned"] else ""
     counted = ", ".join(f"{volumes[status]} {status}" for status in ("ok", "late", "missing", "failed"))
     rows.add_row("volumes", f"{counted}{planned}; {volumes['suspect']} suspect")
@@ -52,6 +52,8 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
                 Text(f"{count} x {message}", style="red" if name == "errors" else "yellow"), soft_wrap=True
             )
     for name, path in told["outputs"].items():
+        if not Path(path).exists():  # a run that saves nothing for the session leaves none
+            continue
         console.print(Text.assemble((f"{name:<9} ", "dim"), path), soft_wrap=True)
 
 

@@ -30,18 +30,14 @@ def command(
 ) -> None:
     """Show which node runs at set-up, per volume and at the end, and how; nothing is run."""
     from rtflow.cli.output import NipypeLog
-    from rtflow.cli.shipped import settings_path, workflow_path
+    from rtflow.cli.shipped import workflow_path
     from rtflow.drawing import draw
     from rtflow.engine import load_workflow, plan
-    from rtflow.settings import load_settings
 
     log = NipypeLog()
     try:
-        path = workflow_path(workflow)
-        loaded = load_workflow(path)
-        settings = load_settings(
-            loaded.settings_type, settings_path(config, path), options.overrides(source, set_)
-        )
+        loaded = load_workflow(workflow_path(workflow))
+        settings = options.settings_for(loaded, config, source, set_)
         found = plan(loaded, settings)
     finally:
         log.close()
@@ -60,27 +56,28 @@ def _show(found: Plan) -> None:
 
     from rtflow.drawing import COLOURS, TITLES
 
-    table = Table(title=f"{found.name}: which node runs when", title_justify="left", title_style="bold")
-    table.add_column("runs", no_wrap=True)
-    table.add_column("node", overflow="fold")
-    table.add_column("interface", overflow="fold")
-    for column in ("stage", "mode", "on error", "deadline", "after"):
-        table.add_column(
-            column, overflow="fold", justify="right" if column in ("stage", "deadline") else "left"
-        )
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("node", no_wrap=True)
+    table.add_column("interface", no_wrap=True)
+    for column in ("stage", "mode", "on error", "deadline"):
+        table.add_column(column, justify="right" if column in ("stage", "deadline") else "left")
+    table.add_column("after", overflow="fold")
     for when, title in TITLES.items():
         nodes = [node for node in found.nodes if node.when == when]
+        if nodes:
+            table.add_row(f"[bold {COLOURS[when][1]}]{title}[/]")
         for node in nodes:
             streamed = when == "volume"
             table.add_row(
-                f"[{COLOURS[when][1]}]{title}[/]" if node is nodes[0] else "",
-                node.name,
+                f"  {node.name}",
                 node.interface,
                 str(node.stage) if streamed else "",
                 node.mode if streamed else "",
                 node.on_error if streamed else "",
                 f"{node.deadline:g} s" if streamed and node.deadline is not None else "",
                 ", ".join(node.after),
-                end_section=node is nodes[-1],
             )
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(table)

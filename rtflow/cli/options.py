@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rtflow.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from rtflow.engine import WorkflowFile
+    from rtflow.settings import RunSettings
 
 Config = Annotated[
     Path | None,
@@ -40,8 +46,50 @@ Quiet = Annotated[
 ]
 
 
-def overrides(source: str | None, settings: list[str] | None, speed: str | None = None) -> list[str]:
-    """Options as overrides of settings: a source first, so that ``--set source.NAME`` refines it."""
-    given = [f"source={source}"] if source is not None else []
-    given += settings or []
-    return given + ([f"source.speed={speed}"] if speed is not None else [])
+def settings_for(
+    workflow: WorkflowFile,
+    config: Path | None,
+    source: str | None,
+    settings: list[str] | None,
+    speed: str | None = None,
+) -> RunSettings:
+    """The settings that a command was given for a workflow.
+
+    A source comes first, so that ``--set source.NAME=VALUE`` refines it.
+
+    Raises
+    ------
+    SettingsError
+        If there is a mistake in them, told by the option that it stands in.
+    """
+    from rtflow.settings import load_settings
+
+    beside = workflow.path.with_suffix(".toml")
+    as_typed = {f"source={source}": f"--source {source}"} if source is not None else {}
+    paced = {f"source.speed={speed}": f"--speed {speed}"} if speed is not None else {}
+    overrides = [*as_typed, *(settings or []), *paced]
+    try:
+        return load_settings(
+            workflow.settings_type, config or (beside if beside.is_file() else None), overrides
+        )
+    except SettingsError as error:
+        message = str(error)
+        for override, typed in (as_typed | paced).items():
+            message = message.replace(f"--set {override}: ", f"{typed}: ", 1)
+        raise SettingsError(message) from None
+
+
+def recorded_run(run_dir: Path) -> Path:
+    """The folder, if a run was recorded in it.
+
+    Raises
+    ------
+    UsageError
+        If none was.
+    """
+    if not (run_dir / "journal").is_dir():
+        raise UsageError(
+            f"{run_dir} {'holds no run' if run_dir.is_dir() else 'does not exist'}; "
+            "give the folder of a run, such as rtflow-out/runs/RUN_UID"
+        )
+    return run_dir

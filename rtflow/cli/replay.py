@@ -33,6 +33,7 @@ def command(
     from rtflow.cli.watching import Watched
 
     pace = _pace(speed)
+    options.recorded_run(run_dir)
     log = NipypeLog()
     try:
         with stdout_to_stderr(json):

@@ -67,41 +67,31 @@ def command(
                     "no workflow was given; try 'rtflow run template', or make your own by 'rtflow new DIR'"
                 )
             else:
-                given = options.overrides(source, set_, speed)
-                _run(workflow, config, given, out, session, watched, log)
+                from rtflow.cli.shipped import workflow_path
+                from rtflow.engine import load_workflow, run
+
+                loaded = load_workflow(workflow_path(workflow))
+                settings = options.settings_for(loaded, config, source, set_, speed)
+                watched.run(
+                    lambda observe, stopping: run(
+                        loaded,
+                        settings,
+                        out,
+                        session=session,
+                        observe=log.following(observe, out),
+                        stopping=stopping,
+                    )
+                )
     finally:
         log.close()
     raise typer.Exit(watched.tell())
-
-
-def _run(
-    workflow: Path,
-    config: Path | None,
-    overrides: list[str],
-    out: Path,
-    session: Path | None,
-    watched: Watched,
-    log: NipypeLog,
-) -> None:
-    from rtflow.cli.shipped import settings_path, workflow_path
-    from rtflow.engine import load_workflow, run
-    from rtflow.settings import load_settings
-
-    path = workflow_path(workflow)
-    loaded = load_workflow(path)
-    settings = load_settings(loaded.settings_type, settings_path(config, path), overrides)
-    watched.run(
-        lambda observe, stopping: run(
-            loaded, settings, out, session=session, observe=log.following(observe, out), stopping=stopping
-        )
-    )
 
 
 def _resume(run_dir: Path, watched: Watched, log: NipypeLog) -> None:
     from rtflow.journal import Recording
     from rtflow.rerun import resume
 
-    for document in Recording(run_dir).documents:
+    for document in Recording(options.recorded_run(run_dir)).documents:
         watched.summary.add(document)
     log.write_to(run_dir / "logs" / "nipype.log")
     watched.run(lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping))

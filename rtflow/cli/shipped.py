@@ -37,9 +37,3 @@ def workflow_path(given: Path) -> Path:
         f"workflow file {given} {'is a folder' if given.is_dir() else 'does not exist'}; give a Python file, "
         f"one of {', '.join(shipped)}, or make your own by 'rtflow new DIR'"
     )
-
-
-def settings_path(given: Path | None, workflow: Path) -> Path | None:
-    """The settings file that was given, else the one beside the workflow, else none."""
-    beside = workflow.with_suffix(".toml")
-    return given or (beside if beside.is_file() else None)

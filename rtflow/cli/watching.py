@@ -36,7 +36,7 @@ class Watched:
         self.summary: Summary = Summary()
 
     def run(self, engine: Engine) -> Any:
-        """Run the engine, and give back what it gave; None if the run failed, which then has been told.
+        """Run the engine, and give back what it gave; None if the run failed.
 
         Parameters
         ----------
@@ -62,10 +62,9 @@ class Watched:
                 return engine(self.summary.add, stopping)
         except UsageError:
             raise
-        except RtflowError as error:
+        except RtflowError:
             if self.summary.seen().stop is None:
                 raise
-            typer.echo(f"rtflow: {' '.join(str(error).split())}", err=True)
             return None
 
     def tell(self, exit_status: int | None = None, **more: Any) -> int:
@@ -94,4 +93,6 @@ class Watched:
         if told["status"] == "aborted":
             done = self.summary.seen().done
             typer.echo(f"rtflow: aborted; {done} volumes are kept in {told['outputs'].get('run')}", err=True)
+        elif told["status"] == "failed":
+            typer.echo(f"rtflow: {' '.join(str(told.get('reason', 'the run failed')).split())}", err=True)
         return int(told["exit_status"])
