@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.dicom.csa import read_csa
+from rtflow.dicom.elements import UNCOMPRESSED
 from rtflow.dicom.read import Header, pixel_bytes
 from rtflow.errors import DicomError
 
@@ -130,14 +131,12 @@ def _slices(csa: Csa) -> int:
 
 
 def _pixels(header: Header) -> NDArray[Any]:
-    from pydicom.uid import UncompressedTransferSyntaxes
-
     if header.short("BitsAllocated") != 16:
         raise DicomError(f"pixels of {header.short('BitsAllocated')} bits; supported: 16")
     if (header.shorts("SamplesPerPixel") or [1])[0] != 1 or (header.integer("NumberOfFrames") or 1) != 1:
         raise DicomError("a mosaic with colours or several frames; supported: one frame of grey values")
     signed = (header.shorts("PixelRepresentation") or [0])[0] == 1
-    if header.syntax not in UncompressedTransferSyntaxes:
+    if header.syntax not in UNCOMPRESSED:
         raise DicomError(
             f"pixel data in transfer syntax {header.syntax}; supported: uncompressed. "
             "Switch compression off in the scanner's export"

@@ -1,17 +1,16 @@
 """Bytes to a header: is it DICOM, and is it all there?
 
-pydicom finds the elements; their values stay the bytes they are until they are asked for, for most of
-the time of reading a volume would otherwise go into values that nobody wants.
+Values stay the bytes they are until they are asked for: most of the time of reading a volume would
+otherwise go into values that nobody wants.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any
 
+from rtflow.dicom.elements import PIXEL_DATA, UNCOMPRESSED, IncompleteError, walk
 from rtflow.errors import DicomError
 
 TAGS = {
@@ -69,25 +68,33 @@ TAGS = {
     "CsaSeries": 0x00291020,
     "PixelData": 0x7FE00010,
 }
-_WANTED = list(TAGS.values())
+_WANTED = frozenset(TAGS.values())
+# Private elements stand in a block that their creator has taken: group, creator, element, tag in TAGS.
+_PRIVATE = (
+    (0x0019, b"SIEMENS MR HEADER", 0x0A, TAGS["MosaicSize"]),
+    (0x0019, b"SIEMENS MR HEADER", 0x29, TAGS["MosaicSliceTimes"]),
+    (0x0029, b"SIEMENS CSA HEADER", 0x10, TAGS["CsaImage"]),
+    (0x0029, b"SIEMENS CSA HEADER", 0x20, TAGS["CsaSeries"]),
+)
+_PRIVATE_GROUPS = frozenset({0x0019, 0x0029})
 
 
-class IncompleteError(DicomError):
-    """A DICOM object whose end is not there yet.
+class TruncatedError(IncompleteError):
+    """A DICOM object whose header is there, and whose pixel data are not all.
 
     Parameters
     ----------
     message
         What is there, and what should be.
     header
-        The header, if that at least is complete.
+        The header.
     """
 
     def __init__(self, message: str, header: Header | None = None) -> None:
         super().__init__(message)
         self.header = header
 
-    def __reduce__(self) -> tuple[type[IncompleteError], tuple[str]]:
+    def __reduce__(self) -> tuple[type[TruncatedError], tuple[str]]:
         return type(self), (str(self),)
 
 
@@ -198,40 +205,35 @@ def read_header(data: bytes) -> Header:
     DicomError
         If it is damaged.
     """
-    from pydicom import dcmread
-    from pydicom.dataelem import RawDataElement
-    from pydicom.uid import UncompressedTransferSyntaxes
-
     if len(data) < 132:
         raise IncompleteError(f"only {len(data)} bytes, a DICOM file has more than 132")
     if not looks_like_dicom(data):
         raise NotDicomError("not a DICOM file: no 'DICM' after 128 bytes")
-    try:
-        dataset = dcmread(io.BytesIO(data), specific_tags=_WANTED)
-        syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
-        values = {}
-        for tag in TAGS.values():
-            # The item, not the element: pydicom leaves its value alone.
-            element: Any = dataset.get_item(tag) if tag in dataset else None
-            if isinstance(element, RawDataElement) and element.value is not None:
-                values[tag] = element.value
-            elif element is not None and element.VR == "CS":  # the character set is converted on reading
-                value = element.value
-                values[tag] = (value if isinstance(value, str) else "\\".join(value or [])).encode("ascii")
-        little = dataset.original_encoding[1]
-    except (EOFError, OSError):
-        raise IncompleteError(f"cut off within the header, after {len(data)} bytes") from None
-    except Exception as error:  # whatever a parser says of arbitrary bytes
-        raise DicomError(f"damaged: the DICOM header cannot be parsed ({error})") from None
-    header = Header(values, "<" if little else ">", syntax)
-    pixels = header.values.get(TAGS["PixelData"])
+    elements = walk(data, _WANTED, _PRIVATE_GROUPS)
+    header = Header(_in_first_block(elements.values), elements.order, elements.syntax)
+    pixels = header.values.get(PIXEL_DATA)
     if pixels is None:
         raise IncompleteError(f"no pixel data within {len(data)} bytes")
-    if not syntax:
-        raise DicomError("damaged: the DICOM file does not name its transfer syntax")
-    if syntax in UncompressedTransferSyntaxes and len(pixels) < pixel_bytes(header):
-        raise IncompleteError(f"{len(pixels)} of {pixel_bytes(header)} bytes of pixel data", header)
+    if header.syntax in UNCOMPRESSED and len(pixels) < pixel_bytes(header):
+        raise TruncatedError(f"{len(pixels)} of {pixel_bytes(header)} bytes of pixel data", header)
     return header
+
+
+def _in_first_block(values: dict[int, bytes]) -> dict[int, bytes]:
+    """Private elements under the tags that `TAGS` has for them, whichever block their creator took."""
+    found: dict[int, bytes] = {}
+    blocks: dict[tuple[int, bytes], int] = {}
+    for tag, value in values.items():
+        group, element = tag >> 16, tag & 0xFFFF
+        if group not in _PRIVATE_GROUPS:
+            found[tag] = value
+        elif 0x10 <= element <= 0xFF:
+            blocks.setdefault((group, value.strip(b" \0")), element)
+    for group, creator, element, tag in _PRIVATE:
+        stored = blocks.get((group, creator), 0) << 8 | element
+        if group << 16 | stored in values:
+            found[tag] = values[group << 16 | stored]
+    return found
 
 
 def pixel_bytes(header: Header) -> int:

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rtflow.dicom.elements import IncompleteError
 from rtflow.dicom.identify import SUPPORTED, DicomObject, Instance, UnsupportedError, identify, read_object
-from rtflow.dicom.read import IncompleteError, NotDicomError, looks_like_dicom
+from rtflow.dicom.read import NotDicomError, TruncatedError, looks_like_dicom
 from rtflow.documents import Frame, Part, now
 from rtflow.errors import DicomError
 
@@ -103,7 +104,7 @@ class Reader:
         )
 
     def _incomplete(self, path: Path, error: IncompleteError) -> None:
-        if error.header is None:
+        if not isinstance(error, TruncatedError) or error.header is None:
             return
         try:
             instance = identify(error.header)

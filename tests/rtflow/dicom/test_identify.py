@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from rtflow.dicom.convert import to_incremental
 from rtflow.dicom.csa import read_csa
+from rtflow.dicom.elements import IncompleteError
 from rtflow.dicom.identify import UnsupportedError, read_object
-from rtflow.dicom.read import IncompleteError, NotDicomError
+from rtflow.dicom.read import NotDicomError, TruncatedError
 from rtflow.dicom.write import MosaicSeries, write_mosaic
 from rtflow.errors import DicomError, VolumeError
 
@@ -136,7 +137,7 @@ def test_every_truncation_is_told(length: int) -> None:
 
 
 def test_a_truncation_within_the_pixels_still_tells_the_volume() -> None:
-    with pytest.raises(IncompleteError, match="bytes of pixel data") as caught:
+    with pytest.raises(TruncatedError, match="bytes of pixel data") as caught:
         read_object(FILE[:-100])
     assert caught.value.header is not None
     assert caught.value.header.integer("AcquisitionNumber") == 4
@@ -178,7 +179,7 @@ def test_the_header_counts_not_the_name(series: Callable[[str], Path]) -> None:
 @pytest.mark.realdata
 def test_a_truncated_real_file(series: Callable[[str], Path]) -> None:
     path = series("siemens_E11_mosaic_rtcloud") / "test_input" / "trunc_001_000013_000005.dcm"
-    with pytest.raises(IncompleteError, match="of 294912 bytes of pixel data"):
+    with pytest.raises(TruncatedError, match="of 294912 bytes of pixel data"):
         read_object(path.read_bytes())
 
 

@@ -139,7 +139,8 @@ def test_every_orientation_equals_dcm2niix(number: int, backwards: bool, tmp_pat
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    shape=st.tuples(st.integers(2, 20), st.integers(2, 20), st.integers(2, 40)),
+    # Of two slices nobody can tell in which order they were numbered: the second has number 1 either way.
+    shape=st.tuples(st.integers(2, 20), st.integers(2, 20), st.integers(3, 40)),
     unsigned=st.booleans(),
     backwards=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
