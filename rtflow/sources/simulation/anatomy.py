@@ -10,6 +10,7 @@ resampling another one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ _BUNDLED = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 CENTRE = (0.0, -17.0, 5.0)
 """Middle of the brain's bounding box in head coordinates, mm: where the field of view is centred."""
 
-CAPSULE = (-76.0, -15.0, 20.0)
-"""Where the marker sits in head coordinates, mm: beside the left of the brain."""
+CAPSULE = (-86.0, -15.0, 20.0)
+"""Where the marker sits in head coordinates, mm: on the skin, left of the brain."""
 
 # The obliquity of a slab tilted along the temporal lobes, with a little roll and yaw: degrees about x, y, z.
 _TILT = (-12.0, 3.0, -4.0)
@@ -162,8 +163,9 @@ def template() -> tuple[NDArray[np.float32], Floats]:
     return intensity / intensity.max(), np.array(image.affine[:3, 3], dtype=float)
 
 
+@lru_cache(maxsize=2)
 def make_head(blur: float, *, capsule: bool = False) -> Head:
-    """The template in EPI contrast.
+    """The template in EPI contrast; made once for a blur, and read-only.
 
     Parameters
     ----------
@@ -179,7 +181,7 @@ def make_head(blur: float, *, capsule: bool = False) -> Head:
     bounds = [np.flatnonzero(used.any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2), (0, 1))]
     intensity = intensity[tuple(slice(first, last + 1) for first, last in bounds)]
     margin = int(np.ceil(1.5 * blur)) + 2
-    left = margin + (12 if capsule else 0)
+    left = margin + (22 if capsule else 0)
     intensity = np.pad(intensity, ((left, margin), (margin, margin), (margin, margin)))
     origin = corner + np.array([first for first, _ in bounds]) - np.array([left, margin, margin])
     intensity = np.ascontiguousarray(intensity.T)
@@ -242,4 +244,5 @@ def _blur(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     for axis in range(3):
         border = np.moveaxis(blurred, axis, 0)
         border[0] = border[-1] = 0.0
+    blurred.flags.writeable = False
     return blurred

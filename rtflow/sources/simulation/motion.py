@@ -86,7 +86,7 @@ def framewise_displacement(six: Floats, radius: float = 50.0) -> Floats:
     """
     change = np.abs(np.diff(six, axis=0))
     moved = change[:, :3].sum(axis=1) + radius * change[:, 3:].sum(axis=1)
-    whole: Floats = np.concatenate([[np.nan], moved])[: len(six)]
+    whole: Floats = np.concatenate([[np.nan], moved])
     return whole
 
 
@@ -116,7 +116,8 @@ def walk(volumes: int, tr: float, steps: np.random.Generator, jumps: np.random.G
     leap = (chance[:, :6] * 2.0 - 1.0) * np.sqrt(3.0) * _JUMP * (chance[:, 6:] < tr / _JUMP_EVERY)
     path = np.cumsum(smooth + leap, axis=0)
     bounded: Floats = LIMITS / 2.0 * np.tanh(2.0 * path / LIMITS)
-    return bounded - bounded[0]
+    bounded -= bounded[0].copy()
+    return bounded
 
 
 def remember(steps: Floats, memory: float) -> Floats:

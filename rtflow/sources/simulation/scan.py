@@ -103,7 +103,7 @@ class Scan:
         brain = self._signal > BRAIN
         if not brain.any():
             raise SourceError(
-                f"simulate: with a shift of {self._spec.shift:g} mm no brain is in the field of view; give less"
+                f"simulate: with a shift of {self._spec.shift:g} mm the brain is out of view; give less"
             )
         self._sigma = float(np.median((self._signal * self._field)[brain])) / self._spec.tsnr
 
