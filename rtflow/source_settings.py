@@ -81,7 +81,7 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     crosstalk: float = 0.35
     tsnr: Positive = 60.0
     motion: NotNegative = 1.0
-    drift: float = 0.2
+    drift: float = 0.5
     ar: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     breathing: NotNegative = 0.0
     smooth_noise: NotNegative = 0.0
@@ -165,9 +165,9 @@ def parse_source(text: str) -> AnySource:
 
     Examples
     --------
-    >>> parse_source("folder:/data/in?pattern=00?.dcm&volumes=10")  # doctest: +NORMALIZE_WHITESPACE
-    FolderSource(volumes=10, path='/data/in', pattern='00?.dcm', existing=True, idle=None, wait=30.0,
-                 patience=5.0)
+    >>> source = parse_source("folder:/data/in?pattern=00?.dcm&volumes=10")
+    >>> source.path, source.pattern, source.volumes
+    ('/data/in', '00?.dcm', 10)
     >>> parse_source("simulate:?tr=1").tr
     1.0
     """

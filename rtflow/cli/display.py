@@ -30,19 +30,28 @@ class Display:
         Gives how things stand.
     console
         Where to show it.
+    ending
+        Set when the run has been asked to end.
+
+    Attributes
+    ----------
+    live
+        Whether the console is one that can be drawn on.
     """
 
-    def __init__(self, look: Callable[[], Seen], console: Console) -> None:
+    def __init__(self, look: Callable[[], Seen], console: Console, ending: threading.Event) -> None:
+        self.live = console.is_terminal and console.encoding.startswith("utf") and not console.quiet
         self._look = look
         self._console = console
+        self._ending = ending
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal and self._console.encoding.startswith("utf"):
+        if self.live:
             self._live = Live(
-                get_renderable=lambda: picture(self._look()),
+                get_renderable=lambda: picture(self._look(), ending=self._ending.is_set()),
                 console=self._console,
                 refresh_per_second=LOOKS_PER_SECOND,
                 transient=True,
@@ -88,8 +97,8 @@ def line(seen: Seen) -> str:
     return ", ".join(said)
 
 
-def picture(seen: Seen) -> RenderableType:
-    """How things stand, for a terminal."""
+def picture(seen: Seen, *, ending: bool = False) -> RenderableType:
+    """How things stand, for a terminal; ``ending`` once the run has been asked to end."""
     if seen.start is None:
         return Text("Preparing the run ...", style="dim")
     rows = Table.grid(padding=(0, 2))
@@ -111,6 +120,8 @@ def picture(seen: Seen) -> RenderableType:
             rows.add_row(
                 name, Text(f"{message} ({count} x)", style=colour, overflow="ellipsis", no_wrap=True)
             )
+    if ending:
+        rows.add_row("ending", Text("waiting for what is under way; Ctrl-C again ends it at once", "yellow"))
     title = Text.assemble((seen.start.workflow, "bold"), "  ", (seen.start.source, "dim"))
     return Panel(Group(_progress(seen), rows), title=title, title_align="left", expand=True)
 

@@ -12,10 +12,17 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def ending_on_interrupt(stopping: threading.Event) -> Iterator[None]:
+def ending_on_interrupt(stopping: threading.Event, *, say: bool) -> Iterator[None]:
     """While in here, Ctrl-C (and SIGTERM) sets ``stopping``; another one ends the process.
 
     What the journal has by then is whole, because it is written line by line.
+
+    Parameters
+    ----------
+    stopping
+        Set by the first one.
+    say
+        Whether to say so on stderr; a live display, which says it itself, must not be written into.
     """
 
     def interrupted(number: int, frame: FrameType | None) -> None:
@@ -26,7 +33,8 @@ def ending_on_interrupt(stopping: threading.Event) -> Iterator[None]:
             os.write(2, cursor + b"\nrtflow: ended at once; 'rtflow run --resume RUN_DIR' goes on\n")
             os._exit(1)
         stopping.set()
-        os.write(2, b"\nrtflow: ending the run; Ctrl-C again to end it at once\n")
+        if say:
+            os.write(2, b"rtflow: ending the run; Ctrl-C again to end it at once\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -56,9 +56,9 @@ class Watched:
         from rtflow.cli.interrupt import ending_on_interrupt
 
         stopping = threading.Event()
-        display = Display(self.summary.seen, Console(stderr=self.json, quiet=self.quiet))
+        display = Display(self.summary.seen, Console(stderr=self.json, quiet=self.quiet), stopping)
         try:
-            with ending_on_interrupt(stopping), display:
+            with ending_on_interrupt(stopping, say=not display.live), display:
                 return engine(self.summary.add, stopping)
         except UsageError:
             raise

@@ -80,6 +80,8 @@ def test_all_that_a_volume_says() -> None:
     ]:
         assert word in text, text
     assert "missing" not in text
+    assert "Ctrl-C" not in text
+    assert "Ctrl-C again ends it at once" in shown(picture(seen, ending=True))
     said = line(seen)
     assert said == (
         "volume 4 of 10, 2 ok, 1 late, 1 failed, 1 suspect, latency 30.0 ms (median 20.0), evidence -0.250"

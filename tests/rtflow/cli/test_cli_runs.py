@@ -208,6 +208,7 @@ def test_ctrl_c_ends_a_run_cleanly(child, number: signal.Signals) -> None:
     assert volumes == list(range(1, len(volumes) + 1))
     assert told["volumes"]["ok"] + told["volumes"]["late"] == len(volumes) >= 5
     assert f"rtflow: aborted; {len(volumes)} volumes are kept in {run_dir}" in stderr
+    assert "rtflow: ending the run; Ctrl-C again" in stderr
     assert "Traceback" not in stderr
 
 
