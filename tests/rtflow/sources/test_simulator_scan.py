@@ -12,6 +12,7 @@ from rtflow.errors import SourceError
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation import anatomy
 from rtflow.sources.simulation.plan import make_plan
+from rtflow.sources.simulation.response import region_courses
 from rtflow.sources.simulation.scan import BLUR, Scan
 from rtflow.sources.simulator import default_design
 
@@ -108,7 +109,7 @@ def test_least_squares_finds_the_activation(activation: float) -> None:
     options = {**STILL, "activation": activation, "shape": (40, 48, 30), "voxel": 4.0, "tsnr": 200.0}
     scan = scan_of(design, 120, **options)
     series = series_of(scan)
-    responses = scan._plan.responses / (activation / 100.0)
+    responses = region_courses(design, np.arange(120) * 2.0, regions=2)
     whole = np.indices(scan._shape).reshape(3, -1)
     places = (scan.affine[:3, :3] @ whole + scan.affine[:3, 3:]).T.reshape(*scan._shape, 3)
     masks = scan.masks()
