@@ -117,10 +117,6 @@ class Realign(StreamInterface):
         except VolumeError as error:
             raise UsageError(f"Realign cannot use reference {named}: {error}") from None
 
-    def gap(self, volume: int) -> None:
-        """Forget where the head was one volume ago; keep where it was trusted to be."""
-        self._state.parameters = None
-
     def snapshot(self) -> _State:
         """The reference, and the last estimates."""
         return self._state
@@ -142,6 +138,7 @@ class Realign(StreamInterface):
         state = self._state
         incremental: BidsIncremental = self.inputs.incremental
         volume = incremental.volume
+        # After a gap the numbers do not follow each other, whether or not somebody told of it.
         before = state.parameters if volume == state.volume + 1 else None
         # Should this volume fail, the next one has no predecessor.
         state.parameters, state.volume = None, volume
