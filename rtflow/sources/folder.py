@@ -157,7 +157,7 @@ class FolderStream:
         count = Counter(file.instance.series for file in self._found)
         wanted = [series for series in count if self._is_wanted(series)]
         if len(wanted) != 1:
-            there = "; ".join(f"{series}, {count[series]} files" for series in count)
+            there = "; ".join(f"{series} ({count[series]} files)" for series in count)
             if not wanted:
                 raise SourceError(
                     f"{self._folder} does not hold the chosen series or echo; there are: {there}"
@@ -246,7 +246,7 @@ class FolderStream:
         return other.acquired <= self._last_acquired
 
     def _nothing_came(self) -> str:
-        there = f" (there are {self._reader.others})" if self._reader.others else ""
+        there = f" (there is other: {self._reader.others})" if self._reader.others else ""
         return (
             f"no volume came into {self._folder} within {self._spec.wait:g} s{there}; "
             f"check the scanner's export and the pattern {self._spec.pattern!r}, or set a longer wait"

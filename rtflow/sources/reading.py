@@ -86,11 +86,11 @@ class Reader:
             self.waiting |= looks_like_dicom(start)
             self._incomplete(path, error)
         except NotDicomError:
-            self._others["that are not DICOM"] += 1
+            self._others["no DICOM"] += 1
         except UnsupportedError as error:
-            self._others[str(error).partition("; supported")[0]] += 1
+            self._others[str(error).partition(": not a kind")[0]] += 1
         except DicomError as error:
-            self._others[f"{path.name} ({error})"] += 1
+            self._others[f"{path.name}: {error}"] += 1
         else:
             return VolumeFile(path, item.instance, received, item, data)
         return None
@@ -99,8 +99,7 @@ class Reader:
     def others(self) -> str:
         """What else there was, in words; empty if there was nothing else."""
         return "; ".join(
-            f"{count} file{'s' if count > 1 else ''}: {what}" if what[0] != "t" else f"{count} files {what}"
-            for what, count in self._others.most_common(4)
+            f"{what} ({count} file{'s' if count > 1 else ''})" for what, count in self._others.most_common(4)
         )
 
     def _incomplete(self, path: Path, error: IncompleteError) -> None:
@@ -116,6 +115,6 @@ class Reader:
 def unusable(folder: Path, others: str) -> str:
     """The message for a folder that holds files, and no volume among them."""
     return (
-        f"{folder} holds no fMRI volume that can be read, but {others}; supported: {SUPPORTED}. "
+        f"{folder} holds no fMRI volume that can be read: {others}; supported: {SUPPORTED}. "
         "For a folder that a scan is yet to be written to, set existing=false"
     )

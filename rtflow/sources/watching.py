@@ -63,7 +63,7 @@ class Watcher:
     def __enter__(self) -> Watcher:
         observer = _observer()
         try:
-            observer.schedule(_Handler(self), str(self._folder), recursive=True)
+            observer.schedule(_Handler(self), str(self._folder), recursive=True, event_filter=_wanted())
             observer.start()
             self._observer = observer
         except OSError:
@@ -185,16 +185,22 @@ def _observer() -> Any:
     return Observer()
 
 
+def _wanted() -> list[type[FileSystemEvent]]:
+    """The events after which a file may be complete; our own reading would cause many others."""
+    from watchdog import events
+
+    if _LINUX:
+        return [events.FileClosedEvent, events.FileMovedEvent, events.DirMovedEvent]
+    # Other systems do not tell when a file is closed: there, every change is worth a look.
+    return [events.FileCreatedEvent, events.FileModifiedEvent, events.FileMovedEvent, events.DirMovedEvent]
+
+
 class _Handler:
-    """Passes on the events after which a file may be complete (the shape that watchdog calls)."""
+    """Passes events on (the shape that watchdog calls)."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        # Other systems do not tell when a file is closed: there, every change is worth a look.
-        changes = () if _LINUX else ("created", "modified")
-        self._kinds = frozenset({"closed", "moved", *changes})
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if event.event_type in self._kinds and not event.is_directory:
-            path = event.dest_path or event.src_path
-            self._watcher.heard(os.fsdecode(path))
+        if not event.is_directory:
+            self._watcher.heard(os.fsdecode(event.dest_path or event.src_path))
