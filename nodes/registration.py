@@ -39,7 +39,7 @@ TOLERANCES = (0.3, 0.05)
 #: Tukey's constant: 95 % efficiency where the noise is normal.
 _TUKEY = 4.685
 
-# What an estimate must reach to be trusted. On real series the residual is 0.05 to 0.2, on noise above 1.
+# What an estimate must reach to be trusted. Within real runs the residual is 0.01 to 0.1, on noise above 1.
 _LEAST_OVERLAP = 0.5
 _LEAST_INLIERS = 0.5
 _MOST_RESIDUAL = 0.4
