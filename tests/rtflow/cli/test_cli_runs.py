@@ -284,3 +284,13 @@ def test_the_display_on_a_terminal(tmp_path: Path, environment: dict[str, str]) 
         assert word in text, word
     assert text.rstrip().endswith("rtflow-out/bids")  # the ending stands where the display was
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is back
+
+
+@pytest.mark.slow
+def test_a_benchmark_is_told_as_one_object_and_its_bars_give_the_exit_status(rtflow: Rtflow) -> None:
+    done = rtflow("bench", "engine", "--json")
+    told = json.loads(done.stdout)
+    assert {"machine", "versions", "figures", "bars"} <= set(told)
+    for bar in told["bars"].values():
+        assert bar["holds"] == (bar["value"] <= bar["limit"])
+    assert done.returncode == (0 if all(bar["holds"] for bar in told["bars"].values()) else 4)
