@@ -40,7 +40,7 @@ class Settings(RunSettings):
     """
 
     mask: LocalPath = ""
-    opening: float = 8.0
+    opening: float = 6.0
     lag: float = 4.0
     design: DesignSettings | None = None
 

@@ -42,6 +42,9 @@ class Decoding(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     normalise
         ``opening``: each run as percent of its own opening rest, then z-scores by the training volumes;
         ``training``: z-scores by the training volumes alone.
+    best
+        How many voxels decide: those that tell the training volumes apart best; 0 takes all. Over a whole
+        brain, drift and motion have more voxels than the response.
     strength
         Inverse of the L2 penalty (C of scikit-learn).
     max_fd
@@ -52,6 +55,7 @@ class Decoding(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     lag: float = 4.0
     transition: float = 0.0
     normalise: str = "opening"
+    best: int = 200
     strength: float = 1.0
     max_fd: float = 0.0
 
@@ -109,6 +113,7 @@ def build(settings: Settings) -> Workflow:
         Decode(
             conditions=list(design.conditions[:2]),
             normalise=decoding.normalise,
+            best=decoding.best,
             strength=decoding.strength,
             max_fd=decoding.max_fd,
             **({"save": "decoder"} if first else {"load": "decoder"}),

@@ -1,0 +1,201 @@
+"""The template experiment on a small simulated head: two runs, held against the simulator's truth."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from rtflow.documents import Delivered
+from rtflow.engine import build_workflow, load_workflow
+from rtflow.session import Session
+from rtflow.settings import load_settings
+from rtflow.stream.interface import RunContext
+from rtflow.testing import prefix_test
+
+TR, LAG, TRAIN = 2.0, 4.0, 4
+TEMPLATE = Path(__file__).resolve().parents[2] / "workflows" / "template.py"
+# 139 volumes: 5 dummies, 10 of opening rest, eight blocks of 10 with 5 of rest after each.
+SHORT = (
+    "source.volumes=139",
+    "dummy_volumes=5",
+    "design.opening=30",
+    "design.block=20",
+    "design.rest=10",
+    # As much of the head as the default 200 voxels of a finer grid; so few need a clearer response.
+    "decoding.best=60",
+    "source.activation=2",
+)
+
+
+def independent_accuracy(ran, first: int = TRAIN) -> tuple[float, int]:
+    """Share of right decisions, and number of volumes, by the truth that the simulator wrote."""
+    design = ran.design
+    predicted = ran.values("decode.predicted")
+    shown = {result.volume: design.trial(result.volume, TR, LAG) for result in ran.results}
+    tested = {volume: trial for volume, trial in shown.items() if trial is not None and trial >= first}
+    right = [predicted.get(volume) == design.trials[trial].trial_type for volume, trial in tested.items()]
+    return sum(right) / len(right), len(right)
+
+
+def check_decoding(ran, first: int = TRAIN) -> None:
+    """What is reported is true, and good."""
+    accuracy, volumes = independent_accuracy(ran, first)
+    assert (ran.stop.values["score.accuracy"], ran.stop.values["score.volumes"]) == (accuracy, volumes)
+    assert accuracy >= 0.9
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("session")
+
+
+@pytest.fixture(scope="module")
+def first_run(play, out):
+    return play("template", out, *SHORT)
+
+
+@pytest.fixture(scope="module")
+def second_run(play, out, first_run):
+    del first_run
+    # Another day: other noise and motion, the head 5 mm elsewhere, the receiver a tenth louder.
+    return play("template", out, *SHORT, "bids.run=2", "source.seed=7", "source.shift=5", "source.gain=1.1")
+
+
+def test_the_test_blocks_are_decoded(first_run) -> None:
+    check_decoding(first_run)
+
+
+def test_every_volume_ends_in_one_good_result(first_run) -> None:
+    assert [result.volume for result in first_run.results] == list(range(1, 140))
+    assert {result.status for result in first_run.results} == {"ok"}
+    assert first_run.stop.status == "completed"
+
+
+def test_dummies_are_recorded_and_not_used(first_run) -> None:
+    assert all(not result.values for result in first_run.results[:5])
+    assert "decode.value" in first_run.results[5].values
+
+
+def test_feedback_is_neutral_in_training_and_evidence_in_test_trials(first_run) -> None:
+    kinds, values = first_run.values("decode.kind"), first_run.values("decode.value")
+    phases = first_run.values("labels.phase")
+    assert set(phases.values()) == {"rest", "train", "test"}
+    for volume, phase in phases.items():
+        assert kinds[volume] == ("evidence" if phase == "test" else "neutral")
+        assert phase == "test" or values[volume] == 0.0
+        assert "voxels.mean" in first_run.results[volume - 1].values
+
+
+def test_the_subject_gets_what_the_result_says(first_run) -> None:
+    (run_dir,) = (first_run.out / "runs").glob(first_run.stop.run_uid)
+    files = sorted((run_dir / "feedback").iterdir())
+    values, kinds = first_run.values("decode.value"), first_run.values("decode.kind")
+    found = {feedback["volume"]: feedback for feedback in (json.loads(file.read_text()) for file in files)}
+    assert {volume: feedback["value"] for volume, feedback in found.items()} == values
+    assert {volume: feedback["kind"] for volume, feedback in found.items()} == kinds
+    assert {feedback["run_uid"] for feedback in found.values()} == {first_run.stop.run_uid}
+    delivered = [document.volume for document in first_run.documents if isinstance(document, Delivered)]
+    assert delivered == sorted(found)
+
+
+def test_the_run_is_in_the_data_set(first_run) -> None:
+    folder = first_run.out / "bids" / "sub-01" / "func"
+    image = nib.load(folder / "sub-01_task-feedback_run-1_bold.nii")
+    assert image.shape == (32, 38, 28, 139)
+    assert np.issubdtype(image.get_data_dtype(), np.integer)
+    assert (np.asanyarray(image.dataobj).reshape(-1, 139).std(axis=0) > 0).all()
+    about = json.loads((folder / "sub-01_task-feedback_run-1_bold.json").read_text())
+    assert (about["TaskName"], about["RepetitionTime"]) == ("feedback", TR)
+    assert (folder / "sub-01_task-feedback_run-1_events.tsv").read_text() == (
+        first_run.truth / "events.tsv"
+    ).read_text()
+
+
+def test_the_second_run_decodes_all_its_blocks_with_what_the_first_one_left(second_run) -> None:
+    check_decoding(second_run, first=0)
+    assert "train" not in second_run.values("labels.phase").values()
+    loaded = second_run.out / "runs" / second_run.stop.run_uid / "session"
+    assert sorted(path.name for path in loaded.iterdir()) == ["decoder.npz", "mask.npz", "reference.npz"]
+
+
+def test_the_second_run_is_aligned_with_the_reference_of_the_first(first_run, second_run, out) -> None:
+    context = RunContext("look", out / "look", out / "bids", out / "session")
+    items = {name: Session(context).load(name) for name in ("reference", "mask", "decoder")}
+    assert {item.run_uid for item in items.values()} == {first_run.stop.run_uid}
+    assert len({item.grid.reference for item in items.values()}) == 1
+    # The head lies 5 mm further along x; the scanner's axes are oblique.
+    moved = np.array(
+        [[result.values[f"realign.trans_{axis}"] for axis in "xyz"] for result in second_run.results[5:15]]
+    )
+    assert np.linalg.norm(moved.mean(axis=0)) == pytest.approx(5.0, abs=1.5)
+
+
+def test_a_decoder_of_another_reference_is_refused(play, out, second_run, tmp_path) -> None:
+    del second_run
+    other = play("template", tmp_path, *SHORT, "source.seed=3", "source.volumes=60")
+    shutil.copytree(out / "session", tmp_path / "mixed")
+    for name in ("reference", "mask"):
+        shutil.copy(other.out / "session" / f"{name}.npz", tmp_path / "mixed")
+    mixed = tmp_path / "mixed-out"
+    shutil.copytree(tmp_path / "mixed", mixed / "session")
+    ran = play("template", mixed, *SHORT, "bids.run=2", "source.volumes=12")
+    failed = [result for result in ran.results if result.status == "failed"]
+    assert [result.volume for result in failed] == list(range(6, 13))
+    assert all("reference" in result.errors["decode"] for result in failed)
+    assert not ran.values("decode.value")
+
+
+def test_a_lag_that_is_off_by_two_volumes_does_not_go_unnoticed(play, tmp_path) -> None:
+    ran = play("template", tmp_path, *SHORT, f"decoding.lag={LAG + 2 * TR}")
+    with pytest.raises(AssertionError):
+        check_decoding(ran)
+
+
+def build(*overrides: str) -> Callable[[], object]:
+    workflow = load_workflow(TEMPLATE)
+    small = ["source.shape=[24, 28, 20]", "source.voxel=7.0", "source.speed=max"]
+    settings = load_settings(workflow.settings_type, TEMPLATE.with_suffix(".toml"), [*small, *overrides])
+    return build_workflow(workflow, settings)
+
+
+def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
+    flow = build(*SHORT, "source.volumes=90", "decoding.train_blocks=2")
+    flow.base_dir = str(tmp_path)
+    prefix_test(flow, after=62)
+
+
+@pytest.mark.slow
+def test_the_session_that_comes_with_the_project_is_decoded_on_both_days(play, tmp_path) -> None:
+    first = play("template", tmp_path, small=False)
+    check_decoding(first)
+    assert first.stop.counts["ok"] == 242
+    second = play(
+        "template",
+        tmp_path,
+        *("bids.run=2", "source.seed=7", "source.shift=5", "source.gain=1.1"),
+        small=False,
+    )
+    check_decoding(second, first=0)
+    assert independent_accuracy(second, 0)[0] > independent_accuracy(first)[0] - 0.05
+
+
+@pytest.mark.slow
+def test_without_activation_it_decodes_at_chance(play, tmp_path) -> None:
+    brief = (
+        *("dummy_volumes=2", "design.opening=16", "design.block=12", "design.rest=4", "source.volumes=74"),
+        *("decoding.best=60", "source.activation=0"),
+    )
+    found = np.array(
+        [
+            play("template", tmp_path / str(seed), *brief, f"source.seed={seed}").stop.values[
+                "score.accuracy"
+            ]
+            for seed in range(1, 21)
+        ]
+    )
+    # The standard error is that of runs: volumes of a block are not independent.
+    assert abs(found.mean() - 0.5) < 3 * found.std(ddof=1) / np.sqrt(len(found))
