@@ -19,6 +19,7 @@ import msgspec
 from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import RtflowError, WorkflowError
 from rtflow.journal import Journal
+from rtflow.session import list_run
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
 from rtflow.source_settings import format_source
 
@@ -228,6 +229,7 @@ def execute(
         observers=(observe,) if observe else (),
         deadline=settings.deadline or ("tr" if paced else None),
         pace=float(speed) if paced else 1.0,
+        drop=settings.source.drop and not context.replaying,
         stopping=stopping,
         files={workflow.module: str(workflow.path)},
         **options,
@@ -237,6 +239,8 @@ def execute(
         flow.run(plugin=plugin)
     finally:
         journal.close()
+        if plugin.stop is not None:
+            list_run(context.session_dir, _row(workflow, settings, plugin.stop))
     assert plugin.stop is not None
     return plugin.stop
 
@@ -265,6 +269,20 @@ def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunCo
         session_dir=(session or out / "session").absolute(),
         seed=settings.seed,
     )
+
+
+def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop) -> dict[str, object]:
+    bids = settings.bids
+    return {
+        "run_uid": stop.run_uid,
+        "workflow": workflow.name,
+        "subject": bids.subject,
+        "session": bids.session or "n/a",
+        "task": bids.task,
+        "run": bids.run,
+        "status": stop.status,
+        **stop.counts,
+    }
 
 
 def _versions() -> dict[str, str]:

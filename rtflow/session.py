@@ -3,7 +3,7 @@
 An item is one ``NAME.npz`` in the folder of the session, without pickled objects. What a run loads is
 copied into ``RUN_DIR/session``, so that a replay takes the very same item from there; what it saves
 stands in ``RUN_DIR/saved`` too, so that a later run of the same name cannot take it away. A replay
-saves there only: it never changes the session.
+saves there only: it never changes the session. ``runs.tsv`` lists the runs of the session.
 """
 
 from __future__ import annotations
@@ -172,6 +172,35 @@ class Session:
         near = difflib.get_close_matches(name, names, 1)
         there = f"did you mean {near[0]!r}" if near else f"it has {', '.join(names) or 'nothing'}"
         return f"the session in {self._folder} has no {name!r}, {there}; do the run that saves it first"
+
+
+def list_run(folder: Path, row: Mapping[str, object]) -> None:
+    """Add a row to the session's table of runs, ``runs.tsv``.
+
+    Parameters
+    ----------
+    folder
+        Of the session; made if it is missing.
+    row
+        Column to value; the same columns for every run.
+
+    Raises
+    ------
+    OutputError
+        If the table cannot be written.
+    """
+    path = folder / "runs.tsv"
+    line = "\t".join(str(value) for value in row.values()) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            line = "\t".join(row) + "\n" + line
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise OutputError(
+            f"table of runs {path}: {error.strerror or error}; choose a folder that can be written"
+        ) from None
 
 
 def _file_name(name: str) -> str:

@@ -17,10 +17,17 @@ Speed = Positive | Literal["max"]
 class SourceTable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """What every source can be told.
 
-    ``volumes`` is the number of volumes of the run, where the source does not know it itself.
+    Parameters
+    ----------
+    volumes
+        Number of volumes of the run, where the source does not know it itself.
+    drop
+        Whether a volume that comes while the graph is behind is given up (its Result says so), instead of
+        waiting for its turn.
     """
 
     volumes: Count | None = None
+    drop: bool = False
 
 
 class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="simulate"):

@@ -104,6 +104,29 @@ def test_a_run_leaves_all_that_is_needed_to_run_it_again(tmp_path):
     assert again == settings
 
 
+def test_a_session_lists_its_runs(tmp_path):
+    workflow = load_workflow(WORKFLOW)
+    for count in (2, 3):
+        settings = load_settings(workflow.settings_type, None, [f"count={count}", "bids.run=2"])
+        run(workflow, settings, tmp_path / "out", session=tmp_path / "session")
+    rows = [line.split("\t") for line in (tmp_path / "session" / "runs.tsv").read_text().splitlines()]
+    assert rows[0] == [
+        *("run_uid", "workflow", "subject", "session", "task", "run", "status"),
+        *("ok", "late", "missing", "failed"),
+    ]
+    assert [row[1:8] for row in rows[1:]] == [
+        ["counting_workflow", "01", "n/a", "feedback", "2", "completed", str(count)] for count in (2, 3)
+    ]
+
+
+def test_dropping_is_an_option_of_the_source(tmp_path):
+    workflow = load_workflow(WORKFLOW)
+    overrides = ["count=12", "source.drop=true", "sleep=0.2"]
+    stop = run(workflow, load_settings(workflow.settings_type, None, overrides), tmp_path / "out")
+    assert stop.counts["missing"] > 0  # the source asks for no pause, and volume 4 takes its time
+    assert sum(stop.counts.values()) == 12
+
+
 def test_an_output_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("a file is in the way")
     workflow = load_workflow(WORKFLOW)
