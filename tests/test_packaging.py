@@ -100,7 +100,8 @@ def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source archive, built from the checkout and unpacked."""
     folder = tmp_path_factory.mktemp("sdist")
     with tarfile.open(build(checkout, "sdist", folder)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later have it
+        archive.extractall(folder)
     (unpacked,) = (entry for entry in folder.iterdir() if entry.is_dir())
     return unpacked
 
