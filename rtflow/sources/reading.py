@@ -83,7 +83,11 @@ class Reader:
         except OSError:
             return None
         except IncompleteError as error:
-            self.waiting |= looks_like_dicom(start)
+            # A preamble is zeros: a file that begins otherwise, and ends within it, will be no DICOM file.
+            if len(start) < 132 and any(start):
+                self._others["no DICOM"] += 1
+            else:
+                self.waiting = True
             self._incomplete(path, error)
         except NotDicomError:
             self._others["no DICOM"] += 1

@@ -394,3 +394,15 @@ def test_a_real_series_written_live_with_the_last_volume_first(
     with Scanner(*actions, every=0.05):
         frames = collect(tmp_path, volumes=10, patience=100.0)
     assert told(frames) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("content", [b"notes of the scan\n", b"x" * 500])
+def test_a_folder_of_other_files_is_refused_at_once(tmp_path, content) -> None:
+    (tmp_path / "notes.txt").write_bytes(content)
+    with pytest.raises(SourceError, match="holds no fMRI volume that can be read: no DICOM"):
+        FolderStream(FolderSource(path=str(tmp_path)))
+
+
+def test_a_file_that_has_just_been_begun_is_waited_for(tmp_path) -> None:
+    (tmp_path / "1.dcm").write_bytes(bytes(64))
+    FolderStream(FolderSource(path=str(tmp_path)))
