@@ -400,9 +400,9 @@ def test_a_real_series_written_live_with_the_last_volume_first(
 def test_a_folder_of_other_files_is_refused_at_once(tmp_path, content) -> None:
     (tmp_path / "notes.txt").write_bytes(content)
     with pytest.raises(SourceError, match="holds no fMRI volume that can be read: no DICOM"):
-        FolderStream(FolderSource(path=str(tmp_path)))
+        open_source(FolderSource(path=str(tmp_path)))
 
 
 def test_a_file_that_has_just_been_begun_is_waited_for(tmp_path) -> None:
     (tmp_path / "1.dcm").write_bytes(bytes(64))
-    FolderStream(FolderSource(path=str(tmp_path)))
+    open_source(FolderSource(path=str(tmp_path)))
