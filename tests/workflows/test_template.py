@@ -185,17 +185,10 @@ def test_the_session_that_comes_with_the_project_is_decoded_on_both_days(play, t
 
 @pytest.mark.slow
 def test_without_activation_it_decodes_at_chance(play, tmp_path) -> None:
-    brief = (
-        *("dummy_volumes=2", "design.opening=16", "design.block=12", "design.rest=4", "source.volumes=74"),
-        *("decoding.best=60", "source.activation=0"),
-    )
-    found = np.array(
-        [
-            play("template", tmp_path / str(seed), *brief, f"source.seed={seed}").stop.values[
-                "score.accuracy"
-            ]
-            for seed in range(1, 21)
-        ]
-    )
+    # The very session that is decoded at 90 % and better with activation.
+    still = (*SHORT, "source.activation=0")
+    runs = [play("template", tmp_path / str(seed), *still, f"source.seed={seed}") for seed in range(1, 21)]
+    found = np.array([run.stop.values["score.accuracy"] for run in runs])
     # The standard error is that of runs: volumes of a block are not independent.
-    assert abs(found.mean() - 0.5) < 3 * found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - 0.5) < 2.5 * found.std(ddof=1) / np.sqrt(len(found))
+    assert found.mean() < 0.6
