@@ -1,30 +1,38 @@
-"""Percent signal change of one time course, volume by volume, against rest that has already been seen."""
+"""What a volume is compared with: rest that has been seen, of one time course or of many voxels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rtflow.design import REST
 
+# The mean over a region, or the values of its voxels: shape (voxels,), float64.
+SignalT = TypeVar("SignalT", float, NDArray[np.float64])
+
 
 @dataclass
-class _Mean:
+class _Mean(Generic[SignalT]):
     """A mean that grows."""
 
-    total: float = 0.0
+    total: SignalT | None = None
     count: int = 0
 
-    def add(self, signal: float) -> None:
-        self.total += signal
+    def add(self, signal: SignalT) -> None:
+        # Not in place: an array that was given stays the giver's.
+        self.total = signal if self.total is None else self.total + signal
         self.count += 1
 
     @property
-    def value(self) -> float:
-        return self.total / self.count
+    def value(self) -> SignalT | None:
+        return None if self.total is None else self.total / self.count
 
 
 @dataclass
-class RestBaseline:
+class RestBaseline(Generic[SignalT]):
     """The mean over the preceding rest block; task volumes never enter it.
 
     A task volume is compared with the rest block before it, a rest volume with the last rest block that has
@@ -32,16 +40,16 @@ class RestBaseline:
     come count for nothing: rest before and after a gap is one block if no task volume came between.
     """
 
-    _ended: _Mean | None = None
-    _running: _Mean | None = None
+    _ended: _Mean[SignalT] | None = None
+    _running: _Mean[SignalT] | None = None
 
-    def add(self, signal: float, label: str) -> float | None:
+    def add(self, signal: SignalT, label: str) -> SignalT | None:
         """Take one volume, and say what to compare it with.
 
         Parameters
         ----------
         signal
-            Mean over the region.
+            Mean over the region, or one value a voxel.
         label
             What shows in the volume, the haemodynamic lag already applied: ``rest`` or a trial type.
 
@@ -56,7 +64,7 @@ class RestBaseline:
         if self._running is None:
             self._running = _Mean()
         base = self._ended or self._running
-        value = base.value if base.count else None
+        value = base.value
         self._running.add(signal)
         return value
 
@@ -73,7 +81,7 @@ class OpeningBaseline:
 
     seconds: float
     _first: int = 0
-    _mean: _Mean | None = None
+    _mean: _Mean[float] | None = None
 
     def add(self, signal: float, volume: int, tr: float) -> float | None:
         """Take one volume, and say what to compare it with.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rtflow.bids.masked import Features, Mask
 from rtflow.errors import GridError, SessionError, VolumeError
+from rtflow.nodes.baseline import RestBaseline
 from rtflow.nodes.classifier import Decoder, Values, pack, percent, train, unpack
 from rtflow.session import Item, Session
 from rtflow.stream.interface import RunContext, StreamInterface
@@ -32,6 +33,7 @@ class _State:
     labels: list[str] = field(default_factory=list)
     volumes: list[int] = field(default_factory=list)
     censored: list[int] = field(default_factory=list)
+    rest: RestBaseline[NDArray[np.float64]] = field(default_factory=RestBaseline)
     last: int = 0
 
 
@@ -49,8 +51,9 @@ class DecodeInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     normalise = traits.Enum(
         "training",
         "opening",
+        "rest",
         usedefault=True,
-        desc="z-scores by the training volumes; opening: of percent of this run's opening rest",
+        desc="z-scores by the training volumes, of percent of this run's opening rest, or of the rest before",
     )
     strength = traits.Float(1.0, usedefault=True, desc="inverse of the L2 penalty, scikit-learn's C")
     best = traits.Int(
@@ -88,7 +91,9 @@ class Decode(StreamInterface):
     deviation of the training run, so a change of gain or of position between runs looks like signal.
     With ``opening`` every run is first expressed as percent of its own opening rest (volumes of phase
     ``rest`` before anything else), which takes such changes out; within the training run both give the
-    same. The choice is kept with the saved decoder, and a run that loads it must make the same.
+    same. With ``rest`` every volume is expressed as percent of the rest block before it, as in `Region`
+    (mean first, then ratio), which takes out whatever drifts slower than the blocks come, too. The choice
+    is kept with the saved decoder, and a run that loads it must make the same.
 
     A volume is never an example of anything but its own label, whatever is missing: gaps leave fewer
     examples and change nothing else.
@@ -149,11 +154,16 @@ class Decode(StreamInterface):
         values = self._normalise(features.values)
         self._results = {"value": 0.0, "kind": "neutral"}
         if inputs.phase == "train":
-            if self._loaded is None:
+            if self._loaded is None and values is not None:
                 self._collect(values)
         elif inputs.phase != "omit" and self._state.samples:
             self._train()
         if inputs.phase == "test":
+            if values is None:
+                raise VolumeError(
+                    "no volume of rest came before this test trial, and normalise = 'rest' compares with it; "
+                    "begin the design with rest, or take normalise = 'training'"
+                )
             self._predict(values)
         return runtime
 
@@ -176,11 +186,14 @@ class Decode(StreamInterface):
             )
         state.mask = mask
 
-    def _normalise(self, values: Values) -> Values:
-        """The volume in the decoder's units; gathers the opening rest on the way."""
+    def _normalise(self, values: Values) -> Values | None:
+        """The volume in the decoder's units, None as long as there are none; gathers rest on the way."""
         state = self._state
         if self.inputs.normalise == "training":
             return values
+        if self.inputs.normalise == "rest":
+            rest = state.rest.add(values.astype(np.float64), self.inputs.trial_type)
+            return None if rest is None else percent(values, rest)
         if not state.opening_over and self.inputs.phase == "rest":
             total = 0.0 if state.opening is None else state.opening
             state.opening = total + values.astype(np.float64)

@@ -71,15 +71,15 @@ class Region(StreamInterface):
         self._masks = MaskFiles()
         if isinstance(self.inputs.mask, str | Path):
             self._masks.find(self.inputs.mask)
-        self._state: RestBaseline | OpeningBaseline = (
-            RestBaseline() if self.inputs.baseline == "rest" else OpeningBaseline(self.inputs.opening)
+        self._state: RestBaseline[float] | OpeningBaseline = (
+            RestBaseline[float]() if self.inputs.baseline == "rest" else OpeningBaseline(self.inputs.opening)
         )
 
-    def snapshot(self) -> RestBaseline | OpeningBaseline:
+    def snapshot(self) -> RestBaseline[float] | OpeningBaseline:
         """The means so far."""
         return self._state
 
-    def restore(self, state: RestBaseline | OpeningBaseline) -> None:
+    def restore(self, state: RestBaseline[float] | OpeningBaseline) -> None:
         """Go on from them."""
         self._state = state
 

@@ -40,7 +40,8 @@ class Decoding(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     transition
         Seconds left out after each start and end of a block, in training and test.
     normalise
-        ``opening``: each run as percent of its own opening rest, then z-scores by the training volumes;
+        ``rest``: each volume as percent of the rest block before it, ``opening``: of the run's opening rest;
+        both then as z-scores by the training volumes;
         ``training``: z-scores by the training volumes alone.
     best
         How many voxels decide: those that tell the training volumes apart best; 0 takes all. Over a whole
@@ -54,7 +55,7 @@ class Decoding(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     train_blocks: int = 4
     lag: float = 4.0
     transition: float = 0.0
-    normalise: str = "opening"
+    normalise: str = "rest"
     best: int = 200
     strength: float = 1.0
     max_fd: float = 0.0

@@ -196,13 +196,20 @@ def early_labels(volume: int) -> Label:
     return label_volume(DESIGN, volume, TR, lag=LAG - 2 * TR, train_trials=6)
 
 
-@pytest.mark.parametrize("normalise", ["training", "opening"])
+@pytest.mark.parametrize("normalise", ["training", "opening", "rest"])
 def test_a_run_is_decoded(play, normalise: str) -> None:
     features = Participant(drift=0.1).features()
     outputs = play(features, normalise=normalise)
     check_accuracy(outputs)
     if normalise == "training":
         check_frozen(features, outputs)
+
+
+def test_the_rest_before_each_trial_takes_out_a_drift_that_the_opening_rest_leaves_in(play) -> None:
+    features = Participant(drift=3.0).features()
+    check_accuracy(play(features, normalise="rest"))
+    with pytest.raises(AssertionError):
+        check_accuracy(play(features, normalise="opening"))
 
 
 @pytest.mark.parametrize("labels", [shuffled_labels, late_labels, early_labels])
@@ -245,7 +252,7 @@ def test_without_an_effect_it_decodes_at_chance(play, best: int) -> None:
     assert abs(found.mean() - 0.5) < 3 * found.std(ddof=1) / np.sqrt(len(found))
 
 
-@pytest.mark.parametrize("options", [{}, {"normalise": "opening"}, {"best": 40}])
+@pytest.mark.parametrize("options", [{}, {"normalise": "opening"}, {"normalise": "rest"}, {"best": 40}])
 def test_the_future_changes_nothing(play, options: dict[str, Any]) -> None:
     features = Participant().features()
     for first in (8, 30, 70, 95):
@@ -408,6 +415,15 @@ def test_a_mask_that_changes_within_the_run_is_refused(call, make_context) -> No
 def test_a_test_trial_without_a_decoder_fails(play) -> None:
     with pytest.raises(VolumeError, match="no decoder"):
         play(Participant().features(), all_tests)
+
+
+def test_a_test_trial_without_rest_before_it_is_named(play) -> None:
+    def no_rest(volume: int) -> Label:
+        label = right_labels(volume)
+        return label if label.trial >= 0 else Label("scene", 0, "test")
+
+    with pytest.raises(VolumeError, match="no volume of rest came before this test trial"):
+        play(Participant().features(), no_rest, normalise="rest")
 
 
 def test_an_opening_rest_that_never_was_is_named(play) -> None:
