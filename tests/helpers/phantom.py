@@ -52,7 +52,7 @@ class Phantom:
     @cached_property
     def _template(self) -> tuple[NDArray[np.float32], Floats]:
         image = load_mni152_template(resolution=1)
-        t1 = np.asarray(image.dataobj, dtype=np.float32)
+        t1 = np.array(image.dataobj, dtype=np.float32)  # a copy: nilearn hands the same image to everyone
         t1 /= np.percentile(t1[t1 > 0], 98)
         # Room about the head, and no more: the template is 8 million voxels.
         t1 = np.pad(t1, 8)

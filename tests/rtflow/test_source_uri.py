@@ -129,7 +129,7 @@ def test_what_a_uri_means(case: Case) -> None:
         ("folder:a?patern=x", "did you mean 'pattern'?"),
         ("folder:a?path=b", "no option 'path'"),
         ("folder:a?kind=simulate", "no option 'kind'"),
-        ("simulate:?zzz=1", "known are volumes, tr,"),
+        ("simulate:?zzz=1", "known are volumes, drop, tr,"),
         ("simulate:?tr=fast", "expected a number above 0, got 'fast'"),
         ("simulate:?tr=0", "expected a number above 0, got '0'"),
         ("simulate:?tr=nan", "expected a number above 0, got 'nan'"),

@@ -282,7 +282,7 @@ def test_the_display_on_a_terminal(tmp_path: Path, environment: dict[str, str]) 
         "left",
     ):
         assert word in text, word
-    assert text.rstrip().endswith("rtflow-out/bids")  # the ending stands where the display was
+    assert text.rstrip().endswith("rtflow-out/session")  # the ending stands where the display was
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is back
 
 
