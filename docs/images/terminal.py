@@ -31,7 +31,8 @@ SERVER = f"rtflow-{uuid.uuid4().hex[:8]}"
 def main(out: Path, when: str, command: list[str]) -> None:
     """Run the command, look, draw."""
     shown = shlex.join(command)
-    line = f"printf '\\033[1m$ %s\\033[0m\\n' {shlex.quote(shown)}; {shown}; tmux wait-for -S ended; sleep 600"
+    prompt = f"printf '\\033[1m$ %s\\033[0m\\n' {shlex.quote(shown)}"
+    line = f"{prompt}; {shown}; tmux wait-for -S ended; sleep 600"
     tmux("new-session", "-d", "-s", "picture", "-x", str(WIDTH), "-y", str(HEIGHT), "sh", "-c", line)
     try:
         if when == "end":
@@ -42,7 +43,9 @@ def main(out: Path, when: str, command: list[str]) -> None:
     finally:
         tmux("kill-server")
     with Path("/dev/null").open("w") as nowhere:
-        console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
+        console = Console(
+            record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor"
+        )
         console.print(Text.from_ansi(screen))
     console.save_svg(str(out), title=shown)
 
