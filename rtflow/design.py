@@ -8,6 +8,7 @@ the participant was doing then.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -103,7 +104,8 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     Parameters
     ----------
     conditions
-        What the trials are of; the blocks go through them in turn.
+        What the trials are of; the blocks go through them in turn. With a file of events their order still
+        counts where a workflow tells first from second, and each must occur in the file.
     blocks
         Number of blocks.
     block, rest, opening
@@ -126,24 +128,30 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         Raises
         ------
         UsageError
-            If the file of events cannot be read, or there is no condition.
+            If the file of events cannot be read or lacks a condition, or there is no condition.
         """
-        if self.events:
-            return read_events(Path(self.events))
         if not self.conditions:
             raise SettingsError("design.conditions is empty, expected one name at least; name the conditions")
+        if self.events:
+            design = read_events(Path(self.events))
+            if absent := sorted(set(self.conditions) - set(design.conditions)):
+                raise SettingsError(
+                    f"events file {self.events} has no trial of {', '.join(absent)}, it has "
+                    f"{', '.join(design.conditions) or 'none'}; set design.conditions to names that it has"
+                )
+            return design
         return block_design(
             self.conditions, blocks=self.blocks, block=self.block, rest=self.rest, opening=self.opening
         )
 
 
 def read_events(path: Path) -> Design:
-    """The design in a BIDS events.tsv; trials of type ``rest`` are left out.
+    """The design in a BIDS events.tsv; trials of type ``rest`` or ``n/a`` are left out.
 
     Raises
     ------
     UsageError
-        If the file is missing, or lacks a column or a number.
+        If the file is missing, or lacks a column or a finite number, or a duration is negative.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -153,6 +161,8 @@ def read_events(path: Path) -> Design:
     for line, row in enumerate(csv.DictReader(text.splitlines(), delimiter="\t"), start=2):
         try:
             trial = Trial(float(row["onset"]), float(row["duration"]), row["trial_type"].strip())
+            if not (math.isfinite(trial.onset) and 0.0 <= trial.duration < math.inf):
+                raise ValueError
         except KeyError as error:
             raise UsageError(
                 f"events file {path} has no column {error}; BIDS wants onset, duration and trial_type"
@@ -161,7 +171,7 @@ def read_events(path: Path) -> Design:
             raise UsageError(
                 f"events file {path}, line {line}: onset and duration must be seconds, got {dict(row)}"
             ) from None
-        if trial.trial_type != REST:
+        if trial.trial_type not in (REST, "n/a"):
             trials.append(trial)
     return Design(tuple(sorted(trials, key=lambda trial: trial.onset)))
 
@@ -169,5 +179,6 @@ def read_events(path: Path) -> Design:
 def write_events(design: Design, path: Path) -> None:
     """Write a design as a BIDS events.tsv."""
     rows = ["onset\tduration\ttrial_type"]
-    rows += [f"{trial.onset:g}\t{trial.duration:g}\t{trial.trial_type}" for trial in design.trials]
+    # Twelve digits: what is read back is the same, and 0.1 + 0.2 still looks like 0.3.
+    rows += [f"{trial.onset:.12g}\t{trial.duration:.12g}\t{trial.trial_type}" for trial in design.trials]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -112,7 +112,7 @@ def build(settings: Settings) -> Workflow:
     # Yours: what the feedback is of. Any node of your own will do that gives a `value` for a volume.
     decode = Node(
         Decode(
-            conditions=list(design.conditions[:2]),
+            conditions=list(settings.design.conditions[:2]),
             normalise=decoding.normalise,
             best=decoding.best,
             strength=decoding.strength,

@@ -27,7 +27,7 @@ SHORT = (
     "design.rest=10",
     # As much of the head as the default 200 voxels of a finer grid; so few need a clearer response.
     "decoding.best=60",
-    "source.activation=2",
+    "source.activation=3",
 )
 
 
@@ -120,6 +120,21 @@ def test_the_second_run_decodes_all_its_blocks_with_what_the_first_one_left(seco
     assert "train" not in second_run.values("labels.phase").values()
     loaded = second_run.out / "runs" / second_run.stop.run_uid / "session"
     assert sorted(path.name for path in loaded.iterdir()) == ["decoder.npz", "mask.npz", "reference.npz"]
+
+
+def test_the_second_run_may_begin_with_the_other_condition(play, out, first_run) -> None:
+    trials = [(trial.onset, trial.duration, trial.trial_type) for trial in reversed(first_run.design.trials)]
+    times = [trial[:2] for trial in reversed(trials)]
+    rows = [f"{onset}\t{length}\t{kind}" for (onset, length), (_, _, kind) in zip(times, trials, strict=True)]
+    (out / "turned.tsv").write_text("\n".join(["onset\tduration\ttrial_type", *rows]) + "\n")
+    turned = f"design.events={out / 'turned.tsv'}"
+    ran = play("template", out, *SHORT, "bids.run=3", "source.seed=9", turned)
+    assert ran.design.conditions == ("face", "scene")
+    check_decoding(ran, first=0)
+    # P(scene) - P(face), as in the first run: the order of the settings counts, not that of the trials.
+    shown, values = ran.values("labels.trial_type"), ran.values("decode.value")
+    means = {kind: np.mean([values[v] for v in values if shown[v] == kind]) for kind in ("scene", "face")}
+    assert means["scene"] > 0.3 > -0.3 > means["face"]
 
 
 def test_the_second_run_is_aligned_with_the_reference_of_the_first(first_run, second_run, out) -> None:

@@ -40,6 +40,16 @@ def test_a_region_prefers_its_own_condition() -> None:
     assert_allclose(courses, [[1, 0.35], [0.35, 1], [1, 0.35]], atol=1e-3)
 
 
+@pytest.mark.parametrize("names", [("scene", "face"), ("right", "left")])
+def test_the_order_of_the_trials_changes_no_preference(names: tuple[str, str]) -> None:
+    first, second = names
+    one = Design((Trial(0.0, 60.0, first), Trial(100.0, 60.0, second)))
+    other = Design((Trial(0.0, 60.0, second), Trial(100.0, 60.0, first)))
+    at_first, at_second = response.region_courses(one, [55.0, 155.0], regions=2)
+    assert_allclose(response.region_courses(other, [55.0, 155.0], regions=2), [at_second, at_first])
+    assert abs(at_first - at_second).min() > 0.5
+
+
 def test_the_share_of_a_volume_on_task() -> None:
     design = Design((Trial(3.0, 4.0, "a"),))
     assert_allclose(response.on_task(design, [0, 2, 4, 6, 8], 2.0), [0, 0.5, 1, 0.5, 0])

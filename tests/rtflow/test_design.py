@@ -1,0 +1,88 @@
+"""Trials, volumes and files of events: onset 0 is the start of volume 1."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtflow.design import Design, DesignSettings, Trial, block_design, read_events, write_events
+from rtflow.errors import SettingsError, UsageError
+
+HEADER = "onset\tduration\ttrial_type\n"
+
+
+def shown(design: Design, tr: float, lag: float = 0.0, volumes: int = 30) -> dict[int, int]:
+    """Volume to trial, where there is one."""
+    trials = {volume: design.trial(volume, tr, lag) for volume in range(1, volumes + 1)}
+    return {volume: trial for volume, trial in trials.items() if trial is not None}
+
+
+def test_a_trial_at_onset_0_begins_with_volume_1_and_its_end_is_not_part_of_it() -> None:
+    assert shown(Design((Trial(0.0, 4.0, "a"),)), 2.0) == {1: 0, 2: 0}
+
+
+@pytest.mark.parametrize("tr", [0.7, 0.8, 1.0, 1.5, 2.0])
+def test_the_lag_is_seconds_and_shifts_by_whole_volumes_of_the_true_tr(tr: float) -> None:
+    design = Design((Trial(4 * tr, 3 * tr, "a"), Trial(10 * tr, 2 * tr, "b")))
+    assert shown(design, tr) == {5: 0, 6: 0, 7: 0, 11: 1, 12: 1}
+    # A volume counts from its start on: a lag of two and a half volumes reaches the third one after.
+    for lag, later in ((2 * tr, 2), (2.5 * tr, 3)):
+        assert shown(design, tr, lag) == {
+            volume + later: trial for volume, trial in shown(design, tr).items()
+        }
+
+
+@given(volume=st.integers(1, 5000), tr=st.floats(0.2, 4.0))
+def test_onsets_that_are_multiples_of_the_tr_are_met_whatever_the_rounding(volume: int, tr: float) -> None:
+    design = Design((Trial((volume - 1) * tr, tr, "a"),))
+    assert [design.trial(volume + step, tr) for step in (-1, 0, 1)] == [None, 0, None]
+
+
+def test_blocks_go_through_the_conditions_and_rest_follows_each() -> None:
+    design = block_design(["a", "b"], blocks=3, block=4.0, rest=2.0, opening=6.0)
+    labels = [design.label(volume, 2.0) for volume in range(1, 14)]
+    assert labels == ["rest"] * 3 + ["a"] * 2 + ["rest"] + ["b"] * 2 + ["rest"] + ["a"] * 2 + ["rest"] * 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**8), st.integers(1, 10**7)),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda t: t[0],
+    )
+)
+def test_events_come_back_as_they_were_to_the_millisecond(tmp_path_factory, times) -> None:
+    design = Design(tuple(Trial(onset / 1000, length / 1000, "a") for onset, length in sorted(times)))
+    path = tmp_path_factory.mktemp("events") / "events.tsv"
+    write_events(design, path)
+    assert read_events(path) == design
+
+
+def test_rest_and_unnamed_events_are_no_trials(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    # A trailing tab, as in ds002338, and trials out of order.
+    path.write_text(HEADER + "9\t2\tface\t\n0\t4\trest\n4\t1\tn/a\n5\t2\tscene\n")
+    assert read_events(path) == Design((Trial(5.0, 2.0, "scene"), Trial(9.0, 2.0, "face")))
+
+
+@pytest.mark.parametrize("row", ["nan\t2\ta", "1\tn/a\ta", "1\tinf\ta", "1\t-2\ta", "1"])
+def test_a_row_without_its_times_is_named(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_text(HEADER + "0\t1\ta\n" + row + "\n")
+    with pytest.raises(UsageError, match=r"events.tsv, line 3: onset and duration must be seconds"):
+        read_events(path)
+
+
+def test_settings_with_events_name_conditions_that_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_text(HEADER + "0\t1\tright\n4\t1\tleft\n")
+    chosen = DesignSettings(events=str(path), conditions=("left", "right"))
+    assert chosen.design() == read_events(path)
+    with pytest.raises(
+        SettingsError, match=r"no trial of face, scene, it has right, left; set design.conditions"
+    ):
+        DesignSettings(events=str(path)).design()
+    with pytest.raises(SettingsError, match="conditions is empty"):
+        DesignSettings(events=str(path), conditions=()).design()
