@@ -60,7 +60,9 @@ class DecodeInput(BaseInterfaceInputSpec):  # type: ignore[misc]
         0, usedefault=True, desc="so many voxels that tell the training volumes apart best; 0: all"
     )
     max_fd = traits.Float(
-        0.0, usedefault=True, desc="no training on volumes that moved more, mm; 0 takes all"
+        0.0,
+        usedefault=True,
+        desc="no training on volumes that moved more, mm, or of unknown motion; 0 takes all",
     )
     save = traits.Str("", usedefault=True, desc="session item to keep the trained decoder under")
     load = traits.Str("", usedefault=True, desc="session item with a decoder of an earlier run: no training")
@@ -213,8 +215,9 @@ class Decode(StreamInterface):
     def _collect(self, values: Values) -> None:
         inputs, state = self.inputs, self._state
         moved = inputs.framewise_displacement
-        # NaN is what Realign says where it cannot know: such a volume is not trusted either.
-        if inputs.max_fd > 0 and isdefined(moved) and not moved <= inputs.max_fd:
+        # Realign withholds what it cannot know (the first volume, after a gap, an estimate that it does not
+        # trust): such a volume is not trained on either.
+        if inputs.max_fd > 0 and not (isdefined(moved) and moved <= inputs.max_fd):
             state.censored.append(self.volume)
             return
         state.samples.append(np.array(values, dtype=np.float32))

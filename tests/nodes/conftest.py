@@ -4,8 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from decoding import CONDITIONS, MASK, Labeller, Outputs, right_labels
+from nipype.interfaces.base import Undefined
 
+from rtflow.bids.masked import Features, Mask
+from rtflow.nodes.decode import Decode
 from rtflow.stream.interface import RunContext, StreamInterface
 
 
@@ -34,5 +39,46 @@ def call() -> Callable[..., dict[str, Any]]:
         interface._results = {}
         interface._run_interface(None)
         return dict(interface._results)
+
+    return run
+
+
+@pytest.fixture
+def play(call, make_context) -> Callable[..., Outputs]:
+    """Callable that takes a run of features through a decoder, and returns the outputs of each volume.
+
+    Where a displacement is NaN, Realign withheld it.
+    """
+
+    def run(
+        features: np.ndarray,
+        labels: Labeller = right_labels,
+        *,
+        kind: type[Decode] = Decode,
+        run_uid: str = "run-a",
+        mask: Mask = MASK,
+        displacements: np.ndarray | None = None,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        decode = kind(conditions=CONDITIONS, **options)
+        decode.start_run(make_context(run_uid, seed=7, volumes=len(features)))
+        outputs = []
+        for volume, row in enumerate(features, start=1):
+            label = labels(volume)
+            if displacements is not None:
+                moved = displacements[volume - 1]
+                decode.inputs.framewise_displacement = Undefined if np.isnan(moved) else float(moved)
+            outputs.append(
+                call(
+                    decode,
+                    volume,
+                    features=Features(row, mask),
+                    trial_type=label.trial_type,
+                    trial=label.trial,
+                    phase=label.phase,
+                )
+            )
+        decode.end_run()
+        return outputs
 
     return run
