@@ -63,8 +63,8 @@ class SmoothOutput(TraitedSpec):  # type: ignore[misc]
 class Smooth(StreamInterface):
     """Smooth each volume with a Gaussian of ``fwhm`` millimetres; see `smooth`.
 
-    What lies outside the field of view (0 after motion correction) is smoothed like anything else: near
-    that border, values fall.
+    What lies outside the field of view (exactly 0 after motion correction) stays 0, so that whoever uses
+    the volume can tell that it was not seen. Next to that border, values fall.
 
     Raises
     ------
@@ -82,5 +82,7 @@ class Smooth(StreamInterface):
                 f"volume {incremental.volume} has voxels that are not finite; smoothing spreads them"
             )
         smoothed = smooth(incremental.data, incremental.voxel_size, self.inputs.fwhm)
+        if incremental.reference:
+            smoothed[incremental.data == 0] = 0.0
         self._results = {"incremental": incremental.with_data(smoothed)}
         return runtime

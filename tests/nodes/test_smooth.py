@@ -7,7 +7,9 @@ from nilearn.image import smooth_img
 from traits.api import TraitError
 
 from rtflow.bids.incremental import BidsIncremental
+from rtflow.bids.masked import Mask
 from rtflow.errors import VolumeError
+from rtflow.nodes.mask import ApplyMask
 from rtflow.nodes.smooth import Smooth, smooth
 
 AFFINE = np.array([[0, -2.0, 0, 40], [2.5, 0, 0, -30], [0, 0, 4.0, 10], [0, 0, 0, 1.0]])
@@ -51,6 +53,21 @@ def test_the_next_incremental_keeps_all_but_the_voxels(volume, call):
     assert (smoothed.volume, smoothed.tr, smoothed.reference) == (3, 2.0, "abc")
     np.testing.assert_array_equal(volume.data, before)
     assert smoothed.data.std() < volume.data.std()
+
+
+def test_what_was_not_seen_does_not_pass_for_signal(volume, call):
+    data = volume.data.astype(np.float32) + 1.0
+    data[:, :, :3] = 0.0
+    # After motion correction 0 is outside the field of view; before, it is a value like others.
+    aligned = call(Smooth(fwhm=8), 3, incremental=volume.with_data(data))["incremental"]
+    raw = call(Smooth(fwhm=8), 3, incremental=volume.with_data(data, reference=""))["incremental"]
+    assert (aligned.data[:, :, :3] == 0).all()
+    assert (raw.data > 0).all()
+    np.testing.assert_array_equal(aligned.data[:, :, 3:], raw.data[:, :, 3:])
+    mask = Mask(np.ones(data.shape, bool), aligned.grid)
+    node = ApplyMask()
+    call(node, 3, incremental=aligned, mask=mask)
+    assert node.take_doubts() == ["mask: only 78.6% of the mask has signal"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
