@@ -84,7 +84,7 @@ class Realign(StreamInterface):
     ------
     VolumeError
         On a volume that is not finite, or the same everywhere; with reference ``first`` the next one
-        becomes the reference then.
+        becomes the reference then. On every volume, if the session's reference is of another participant.
     UsageError
         At the start of the run, if the reference is not an image of one volume.
     SessionError
@@ -99,11 +99,13 @@ class Realign(StreamInterface):
         """Find the reference, unless it is to come with the first volume."""
         self._session = Session(context)
         self._state = _State()
+        self._subject = ""
         named = self.inputs.reference
         if named == FIRST:
             return
         if named.startswith(SESSION):
-            arrays = self._session.load(named.removeprefix(SESSION)).arrays
+            item = self._session.load(named.removeprefix(SESSION))
+            arrays, self._subject = item.arrays, item.facts.get("subject", "")
             if not {"data", "affine"} <= arrays.keys():
                 raise SessionError(
                     f"session item {named.removeprefix(SESSION)!r} is no reference: it holds "
@@ -130,14 +132,25 @@ class Realign(StreamInterface):
         self._state.reference = reference
         self._state.image = image.with_data(image.data, reference=reference.identity)
         if self.inputs.save:
-            arrays = {"data": image.data, "affine": image.affine}
-            self._session.save(self.inputs.save, arrays, reference.grid, centre=reference.centre.tolist())
+            self._session.save(
+                self.inputs.save,
+                {"data": image.data, "affine": image.affine},
+                reference.grid,
+                centre=reference.centre.tolist(),
+                subject=self._subject or image.entities.get("subject", ""),
+            )
         return reference
 
     def _run_interface(self, runtime: Any) -> Any:
         state = self._state
         incremental: BidsIncremental = self.inputs.incremental
         volume = incremental.volume
+        subject = incremental.entities.get("subject", "")
+        if self._subject and subject and subject != self._subject:
+            raise VolumeError(
+                f"volume {volume} is of sub-{subject}, reference {self.inputs.reference} of "
+                f"sub-{self._subject}; give each participant a session of their own (--session DIR)"
+            )
         # After a gap the numbers do not follow each other, whether or not somebody told of it.
         before = state.parameters if volume == state.volume + 1 else None
         # Should this volume fail, the next one has no predecessor.

@@ -227,6 +227,18 @@ def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_contex
     assert np.corrcoef(found["incremental"].data[seen], still[seen])[0, 1] > 0.85
 
 
+def test_the_reference_of_another_participant_is_refused(make_context, call):
+    call(started(make_context("run-a"), save="reference"), 1, incremental=volume(1))
+    # Also where it went through a second run of the first participant.
+    again = started(make_context("run-b"), reference="session:reference", save="again")
+    call(again, 1, incremental=volume(2))
+    other = BidsIncremental(scan(2), AFFINE, volume=1, entities={"subject": "02", "task": "x"})
+    for name in ("reference", "again"):
+        later = started(make_context("run-c"), reference=f"session:{name}")
+        with pytest.raises(VolumeError, match=rf"is of sub-02, reference session:{name} of sub-01"):
+            call(later, 1, incremental=other)
+
+
 def test_a_reference_may_be_a_file(make_context, call, tmp_path):
     path = tmp_path / "reference.nii.gz"
     nib.save(nib.Nifti1Image(scan(1), AFFINE.astype(np.float32)), path)
