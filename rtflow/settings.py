@@ -26,7 +26,14 @@ from rtflow.source_settings import AnySource, SimulateSource
 class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What the raw data set calls this run, and what the headers cannot know.
 
-    ``tr`` (seconds) is for series whose headers have no repetition time.
+    Parameters
+    ----------
+    subject, session, task
+        BIDS labels; an empty session is none.
+    run
+        BIDS index of the run; what it means beyond that is the workflow's.
+    tr
+        Repetition time in seconds, for series whose headers have none.
     """
 
     subject: str = "01"
@@ -37,7 +44,13 @@ class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
 
 class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How many volumes may be missing, failed or late in a run that ends well; ``none`` is any number."""
+    """How many volumes may be missing, failed or late in a run that ends well.
+
+    Parameters
+    ----------
+    missing, failed, late
+        So many volumes at most; ``none`` is any number.
+    """
 
     missing: Whole | None = 0
     failed: Whole | None = 0
