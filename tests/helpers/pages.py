@@ -95,11 +95,7 @@ class Page:
 
 
 def alike(line: str) -> str:
-    """A line of output without what differs from run to run.
-
-    >>> alike("realign   27.45  37.28") == alike("realign  4.20 6.24")
-    True
-    """
+    """A line of output without what differs from run to run: numbers, names of runs, folders, spaces."""
     for pattern, replacement in _VARYING:
         line = pattern.sub(replacement, line)
     return line.strip()
