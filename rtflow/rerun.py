@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from rtflow.documents import Frame, Result, RunStop
-from rtflow.engine import Observe, WorkflowFile, build_workflow, execute, load_workflow, new_context
+from rtflow.documents import Result, RunStop
+from rtflow.engine import Observe, WorkflowFile, execute, load_workflow, new_context
 from rtflow.errors import JournalError, UsageError
 from rtflow.journal import Recording
 from rtflow.settings import RunSettings, settings_from_builtins
@@ -82,19 +80,11 @@ def replay(
     if used.is_dir():
         shutil.copytree(used, context.session_dir, dirs_exist_ok=True)
     settings.work_dir = str(out / "work")
-    results: list[Result] = []
-
-    def watch(document: Any) -> None:
-        if isinstance(document, Result):
-            results.append(document)
-        if observe is not None:
-            observe(document)
-
     stop = execute(
         workflow,
         settings,
         replace(context, replaying=True, tr=recording.start.tr, volumes=recording.start.volumes),
-        observe=watch,
+        observe=observe,
         stopping=stopping,
         replay_of=recording.start.run_uid,
         source=JournalReplay(JournalSource(path=str(recording.run_dir), speed=speed)),
@@ -102,7 +92,7 @@ def replay(
             recording.events, [result.volume for result in recording.results if result.status == "late"]
         ),
     )
-    return stop, Comparison.of(recording.results, results)
+    return stop, Comparison.of(recording.results, Recording(context.run_dir).results)
 
 
 def resume(
@@ -129,7 +119,7 @@ def resume(
     RtflowError
         As for `rtflow.engine.run`.
     """
-    from rtflow.stream import Resumed, RunContext, StreamSource
+    from rtflow.stream import Resumed, RunContext
     from rtflow.stream.executor import Decisions
 
     recording = Recording(run_dir.absolute())
@@ -140,8 +130,6 @@ def resume(
             f"'rtflow replay {run_dir}' runs it again"
         )
     workflow, settings = _as_it_ran(recording)
-    flow = build_workflow(workflow, settings)
-    live = next(node.interface for node in flow._get_all_nodes() if isinstance(node.interface, StreamSource))
     context = RunContext(
         run_uid=start.run_uid,
         run_dir=recording.run_dir,
@@ -158,39 +146,16 @@ def resume(
         context,
         observe=observe,
         stopping=stopping,
-        source=_RecordedThenLive(recording, live),
-        decisions=Decisions(
-            recording.events, until=max((document.volume for document in recording.volumes), default=0)
-        ),
+        decisions=Decisions(recording.events, complete=[result.volume for result in recording.results]),
         resumed=Resumed(
             results={result.volume: result.values_sha256 for result in recording.results},
+            frames=recording.frames(),
             delivered=recording.delivered,
             recorded={document.volume for document in recording.volumes},
             counts=Counter(result.status for result in recording.results),
             documents=len(recording.documents),
         ),
     )
-
-
-class _RecordedThenLive:
-    """The frames in the journal, then those of the live source that are not in it."""
-
-    def __init__(self, recording: Recording, live: Any) -> None:
-        self._recording = recording
-        self._live = live
-        self.tr = recording.start.tr
-        self.volumes = recording.start.volumes
-
-    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
-        last = 0
-        for frame in self._recording.frames():
-            if stopping.is_set():
-                return
-            last = frame.volume
-            yield frame
-        for frame in self._live.frames(stopping):
-            if frame.volume > last:
-                yield frame
 
 
 def _as_it_ran(recording: Recording) -> tuple[WorkflowFile, RunSettings]:

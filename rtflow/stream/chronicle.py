@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -34,6 +35,38 @@ class Keeper(Protocol):
         """Keep a document."""
 
 
+class Onlooker:
+    """Shows documents to an observer, in their order, from a thread of its own: it cannot hold up the run.
+
+    Parameters
+    ----------
+    observer
+        What is called with each document. When it raises, it is told no more.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._coming: queue.SimpleQueue[AnyDocument | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="onlooker", daemon=True)
+        self._thread.start()
+
+    def tell(self, document: AnyDocument) -> None:
+        """Show a document, soon."""
+        self._coming.put(document)
+
+    def close(self, limit: float) -> None:
+        """Wait until the observer has seen everything, but not longer than ``limit`` seconds."""
+        self._coming.put(None)
+        self._thread.join(limit)
+
+    def _run(self) -> None:
+        while (document := self._coming.get()) is not None:
+            try:
+                self._observer(document)
+            except Exception:
+                return
+
+
 class Chronicle:
     """Numbers the documents of a run, gives them to the keeper, then to whoever looks on.
 
@@ -44,7 +77,7 @@ class Chronicle:
     keeper
         Where documents are kept; what it raises ends the run.
     observers
-        Called with each document in the writing thread: must return at once. One that raises is dropped.
+        Called with each document, each observer in a thread of its own. One that raises is dropped.
     first
         Number of the next document; more than 0 when a run is resumed.
     """
@@ -54,7 +87,8 @@ class Chronicle:
     ) -> None:
         self.run_uid = run_uid
         self._keeper = keeper
-        self._observers = list(observers)
+        self._observers = observers
+        self._onlookers: list[Onlooker] = []
         self._next = first
         self._lock = threading.Lock()
         self._open: set[int] = set()
@@ -79,11 +113,12 @@ class Chronicle:
             if isinstance(written, Result):
                 self._open.discard(written.volume)
                 self.counts[written.status] += 1
-            for observer in list(self._observers):
-                try:
-                    observer(written)  # type: ignore[arg-type]
-                except Exception:
-                    self._observers.remove(observer)
+            elif isinstance(written, (VolumeReceived, VolumeMissing)):
+                self._open.add(written.volume)
+            if self._observers and not self._onlookers:
+                self._onlookers = [Onlooker(observer) for observer in self._observers]
+            for onlooker in self._onlookers:
+                onlooker.tell(written)  # type: ignore[arg-type]
         return written
 
     def frame(self, frame: Frame) -> None:
@@ -103,8 +138,6 @@ class Chronicle:
                     volume=frame.volume, received=frame.received, acquired=frame.acquired, parts=parts
                 )
             )
-        with self._lock:
-            self._open.add(frame.volume)
 
     def close(self) -> list[int]:
         """Take no more documents but from this thread; the volumes that were received and have no Result.
@@ -114,6 +147,12 @@ class Chronicle:
         with self._lock:
             self._writer = threading.get_ident()
             return sorted(self._open)
+
+    def wait_for_onlookers(self, limit: float) -> None:
+        """Wait until all observers have seen all documents, but not longer than ``limit`` seconds each."""
+        for onlooker in self._onlookers:
+            onlooker.close(limit)
+        self._onlookers = []
 
     def reopen(self, frame: Frame) -> None:
         """Count a frame that stands in the journal already, but has no Result yet."""

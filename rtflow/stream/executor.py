@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter_ns
@@ -22,7 +21,7 @@ _ABSENT: Any = object()
 
 
 class Decisions:
-    """What time decided in the run that is replayed.
+    """What time decided in the run that is replayed, or goes on.
 
     Parameters
     ----------
@@ -30,22 +29,25 @@ class Decisions:
         Events of the recorded run.
     late
         Volumes whose Result was late there.
-    until
-        Last volume for which they hold; later ones are decided by the clock again.
+    complete
+        Volumes for which all is decided, and nothing is left to the clock; None means all there are. The
+        others may have been cut off half-way: what was decided of them holds.
     """
 
-    def __init__(self, events: Iterable[Event], late: Iterable[int] = (), until: float = math.inf) -> None:
+    def __init__(
+        self, events: Iterable[Event], late: Iterable[int] = (), complete: Iterable[int] | None = None
+    ) -> None:
         self.lost = {
             (event.volume, event.node): bool(event.data.get("killed"))
             for event in events
             if event.name in ("deadline_missed", "worker_lost")
         }
         self.late = frozenset(late)
-        self.until = until
+        self._complete = None if complete is None else frozenset(complete)
 
-    def hold_for(self, volume: int) -> bool:
-        """Whether a volume was decided on before."""
-        return volume <= self.until
+    def all_known(self, volume: int) -> bool:
+        """Whether the clock has nothing to decide for a volume."""
+        return self._complete is None or volume in self._complete
 
 
 class Step:
@@ -80,6 +82,7 @@ class Step:
         self._worker: Worker | None = None
         self._call = Call(self.interface) if planned.mode == "thread" else None
         self._started = False
+        self._abandoned = False
 
     def begin(self, context: Any, directory: Path, files: dict[str, str]) -> None:
         """Make the state of a run; a worker process is started, but not waited for."""
@@ -107,8 +110,16 @@ class Step:
         elif self.is_stream:
             self.interface.end_run()
 
+    def abandon(self) -> None:
+        """Call the node no more, from whatever thread; a call in a worker process is killed."""
+        self._abandoned = True
+        if self._worker is not None:
+            self._worker.kill()
+
     def run(self, item: VolumeInFlight) -> None:
         """Take a volume through the node; nothing that the node does is raised."""
+        if self._abandoned:
+            return
         began = perf_counter_ns()
         index = self.index
         inputs: dict[str, Any] = {}
@@ -121,7 +132,7 @@ class Step:
                 self.gap(item)
                 return
             outputs = self._attempt(item, inputs)
-        except Exception as error:
+        except BaseException as error:  # a node that calls sys.exit() has failed, not the run
             self._fail(item, error)
         else:
             item.slots[index] = self._last = seal(outputs)
@@ -138,7 +149,7 @@ class Step:
                 self._worker.gap(item.volume, self.planned.limit)
             else:
                 self.interface.gap(item.volume)
-        except Exception as error:
+        except BaseException as error:
             item.errors.setdefault(self.name, f"gap: {type(error).__name__}: {error}")
 
     def _gather(self, item: VolumeInFlight, inputs: dict[str, Any]) -> int:
@@ -169,12 +180,11 @@ class Step:
         return state
 
     def _attempt(self, item: VolumeInFlight, inputs: dict[str, Any]) -> dict[str, Any]:
-        decided = self._decided(item.volume)
-        lost = decided.lost.get((item.volume, self.name)) if decided else None
+        lost = self._lost(item.volume)
         if lost:
             raise DeadlineError("its worker process was lost in the recorded run")
         if self._worker is not None:
-            limit = None if decided else self.planned.limit
+            limit = self.planned.limit if self._by_clock(item.volume) else None
             outputs, doubts = self._worker.call(item.volume, inputs, limit)
         else:
             assert self._call is not None
@@ -187,7 +197,8 @@ class Step:
             began = perf_counter_ns() if deadline else 0
             outputs = self._call(item.volume)
             doubts = self.interface.take_doubts() if self.is_stream else []
-            if deadline and not decided and perf_counter_ns() - began > deadline * 1e9:
+            took = (perf_counter_ns() - began) / 1e9 if deadline else 0.0
+            if deadline and lost is None and took > deadline and self._by_clock(item.volume):
                 raise DeadlineError(f"took longer than {deadline:g} s")
         if lost is not None:
             raise DeadlineError("missed its deadline in the recorded run")
@@ -195,13 +206,14 @@ class Step:
             item.doubts += doubts
         return outputs
 
-    def _fail(self, item: VolumeInFlight, error: Exception) -> None:
+    def _fail(self, item: VolumeInFlight, error: BaseException) -> None:
         message = f"{type(error).__name__}: {error}"
         if self.is_stream:
             self.interface.take_doubts()  # of a volume that failed; the next one must not inherit them
         killed = self._worker is not None and isinstance(error, (DeadlineError, WorkerLostError))
-        decided = self._decided(item.volume)
-        if not decided and isinstance(error, (DeadlineError, WorkerLostError)):
+        told = self._lost(item.volume) is not None
+        by_clock = isinstance(error, (DeadlineError, WorkerLostError)) and self._by_clock(item.volume)
+        if by_clock and not told:
             name = "worker_lost" if isinstance(error, WorkerLostError) else "deadline_missed"
             self._tell(Event(name=name, volume=item.volume, node=self.name, data={"killed": killed}))
         policy = self.planned.on_error
@@ -218,12 +230,15 @@ class Step:
             item.slots[self.index] = EMPTY
             item.skipped.append(self.name)
             item.doubts.append(f"{self.name}: {message}")
-        if killed or (decided and decided.lost.get((item.volume, self.name))):
-            self.gap(item)
+        if killed and self._worker is not None and self.planned.stateful:
+            self._worker.gap_later(item.volume)
 
-    def _decided(self, volume: int) -> Decisions | None:
-        decisions = self._decisions
-        return decisions if decisions is not None and decisions.hold_for(volume) else None
+    def _lost(self, volume: int) -> bool | None:
+        """None, or that the call missed its deadline before: and whether it was killed for that."""
+        return None if self._decisions is None else self._decisions.lost.get((volume, self.name))
+
+    def _by_clock(self, volume: int) -> bool:
+        return self._decisions is None or not self._decisions.all_known(volume)
 
 
 def run_stage(steps: list[Step], item: VolumeInFlight) -> None:

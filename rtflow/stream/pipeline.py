@@ -6,11 +6,12 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from rtflow.documents import Frame
+from rtflow.stream.algebra import this_thread_too
 from rtflow.stream.calls import own_working_directory
 from rtflow.stream.executor import Step, run_stage
 from rtflow.stream.volume import VolumeInFlight
@@ -89,8 +90,8 @@ class Pipeline:
         return self.done.wait(limit)
 
     def _run_source(self, frames: Iterable[Frame]) -> None:
+        coming = iter(frames)
         try:
-            coming = iter(frames)
             # A place first, then the frame: what waits outside is not read before it can be worked on.
             while not self.stopping.is_set() and (self._drop or self._await_place()):
                 frame = next(coming, None)
@@ -100,6 +101,9 @@ class Pipeline:
         except BaseException as error:
             self.stop(error)
         finally:
+            if isinstance(coming, Generator):
+                with contextlib.suppress(Exception):
+                    coming.close()  # what it holds is closed before the run is called done
             self._queues[0].put(_END)
 
     def _await_place(self) -> bool:
@@ -124,6 +128,7 @@ class Pipeline:
         steps = self._stages[number]
         inbox = self._queues[number]
         outbox = None if last else self._queues[number + 1]
+        this_thread_too()
         # Where a thread cannot own its directory, the compiler has put whatever needs one elsewhere.
         if own_working_directory():
             with contextlib.suppress(OSError):
@@ -132,12 +137,11 @@ class Pipeline:
             while (item := inbox.get()) is not _END:
                 if number == 0 and item.placed:
                     self._places.release()
-                if not (self.error is not None and self.stopping.is_set()):
-                    run_stage(steps, item)
-                    if outbox is None:
-                        self._finish(item)
-                    else:
-                        outbox.put(item)
+                run_stage(steps, item)
+                if outbox is None:
+                    self._finish(item)
+                else:
+                    outbox.put(item)
         except BaseException as error:
             self.stop(error)
             self._drain(inbox)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -40,6 +40,8 @@ class Resumed:
     ----------
     results
         Hash of the values of each volume that has a Result.
+    frames
+        The recorded frames, in order; the graph's own source goes on behind them.
     delivered
         Volumes whose value has reached the subject's side, by channel.
     recorded
@@ -51,6 +53,7 @@ class Resumed:
     """
 
     results: dict[int, str] = field(default_factory=dict)
+    frames: Iterable[Frame] = ()
     delivered: set[tuple[str, int]] = field(default_factory=set)
     recorded: set[int] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
@@ -71,7 +74,7 @@ class StreamPlugin:
     keeper
         Where documents and frames are kept; without one they are only in ``results``.
     observers
-        Called with each document, in the order of their numbers; must return at once.
+        Called with each document, in the order of their numbers, each from a thread of its own.
     source
         Where volumes come from instead of the graph's own source: a recorded run, say.
     decisions

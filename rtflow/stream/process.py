@@ -9,15 +9,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from rtflow.errors import CompileError, DeadlineError, RunError, VolumeError
+from rtflow.stream.algebra import ONE_THREAD
 from rtflow.stream.interface import RunContext
 from rtflow.stream.transfer import Wire, new_block
-from rtflow.stream.worker import end_descendants
+from rtflow.stream.worker import Raised, end_descendants
 
 _START_LIMIT = 120.0
 _STOP_LIMIT = 30.0
@@ -54,11 +56,13 @@ class Worker:
         files: dict[str, str],
     ) -> None:
         self.name = name
-        self._stateful = bool(getattr(interface, "stateful", False))
-        self._state: Any = None
-        self._has_state = False
+        self._emit = context.emit
+        self._states: list[Any] = []  # the latest, or none yet
         self._gaps: list[int] = []
         self._ready = False
+        self._begun = False
+        self._over = False
+        self._ending = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,56 +77,68 @@ class Worker:
 
     def start(self) -> None:
         """Start the process, without waiting until it is ready."""
-        ours, theirs = socket.socketpair()
-        outgoing, incoming = new_block(), new_block()
-        lifeline, self._lifeline = os.pipe()
-        fds = (theirs.fileno(), lifeline, outgoing, incoming)
-        environment = {
-            **os.environ,
-            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-        }
-        program = _PROGRAM.format(path=sys.path, fds=", ".join(map(str, fds)))
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
-            env=environment,
-        )
-        theirs.close()
-        os.close(lifeline)
-        self._wire = Wire(Connection(ours.detach()), outgoing, incoming)
-        self._ready = False
+        with self._ending:
+            if self._over:
+                return
+            ours, theirs = socket.socketpair()
+            outgoing, incoming = new_block(), new_block()
+            lifeline, self._lifeline = os.pipe()
+            fds = (theirs.fileno(), lifeline, outgoing, incoming)
+            program = _PROGRAM.format(path=sys.path, fds=", ".join(map(str, fds)))
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
+                env={**os.environ, **ONE_THREAD},
+                start_new_session=True,  # Ctrl-C on the terminal is the engine's alone
+            )
+            theirs.close()
+            os.close(lifeline)
+            self._wire = Wire(Connection(ours.detach()), outgoing, incoming)
+            self._ready = False
         with contextlib.suppress(OSError):  # it ended at once: wait_ready says so
             self._wire.send(self._first)
 
-    def wait_ready(self) -> None:
-        """Wait until the process takes calls; give it the state of the one before.
+    def wait_ready(self) -> list[str]:
+        """Wait until the process takes calls, with the state of the one before and the gaps since.
+
+        Returns
+        -------
+        list of str
+            What the node raised when it was told of those gaps.
 
         Raises
         ------
         RunError
             If it cannot be started.
         """
-        if self._process is None:
-            self.start()
-        if self._ready:
-            return
-        try:
-            if not self._wire.connection.poll(_START_LIMIT):
-                raise EOFError
-            self._wire.receive()
-            if self._has_state:
-                self._ask("restore", self._state, _START_LIMIT)
-            while self._gaps:
-                self._keep(self._ask("gap", self._gaps.pop(0), _START_LIMIT))
-        except (EOFError, OSError):
-            self._end()
-            raise RunError(
-                f"{self.name}: its worker process did not start; its messages stand above, and mode='thread' "
-                "would show the error itself"
-            ) from None
-        self._ready = True
+        if not self._ready:
+            if self._process is None:
+                self.start()
+            try:
+                self._receive(_START_LIMIT)
+                if self._states:
+                    self._exchange("restore", self._states[0], _START_LIMIT)
+            except TimeoutError as error:
+                self._end()
+                raise self._not_started(str(error)) from None
+            except (EOFError, OSError):
+                raise self._not_started(f"it ended with status {self._end()}") from None
+            except VolumeError as error:
+                self._end()
+                raise self._not_started(str(error)) from None
+            self._ready = self._begun = True
+        said = []
+        while self._gaps:
+            try:
+                self._ask("gap", self._gaps[0], _START_LIMIT)
+            except (DeadlineError, WorkerLostError):
+                raise  # the next process hears it again
+            except VolumeError as error:
+                said.append(f"gap of volume {self._gaps[0]}: {error}")
+            del self._gaps[0]
+        return said
 
     def call(
         self, volume: int, inputs: dict[str, Any], limit: float | None
@@ -143,74 +159,110 @@ class Worker:
         VolumeError
             If the node raised.
         """
-        self.wait_ready()
-        outputs, doubts, state = self._ask("call", (volume, inputs), limit)
-        self._keep(state)
-        return outputs, doubts
+        said = self.wait_ready()
+        outputs, doubts = self._ask("call", (volume, inputs), limit)
+        return outputs, [*said, *doubts]
 
     def gap(self, volume: int, limit: float | None) -> None:
-        """Tell a stateful node of a volume that it does not see; a process that is starting hears it then."""
-        if not self._ready:
-            self._gaps.append(volume)
+        """Tell a stateful node of a volume that it does not see.
+
+        Raises
+        ------
+        VolumeError
+            If the node raised.
+        """
+        if not self._ready or self._gaps:
+            self.gap_later(volume)
             return
-        self._keep(self._ask("gap", volume, limit))
+        try:
+            self._ask("gap", volume, limit)
+        except (DeadlineError, WorkerLostError):
+            # What a clock or a signal took away must not change the state.
+            self.gap_later(volume)
+
+    def gap_later(self, volume: int) -> None:
+        """Tell it before the next call: to the process that takes the place of one that was killed."""
+        self._gaps.append(volume)
 
     def stop(self) -> None:
-        """Let the node end its run, and end the process."""
-        if self._process is None:
-            return
-        try:
-            if self._ready:
-                self._wire.send(("stop", None))
-                if self._wire.connection.poll(_STOP_LIMIT):
-                    self._wire.receive()
-        except (EOFError, OSError):
-            pass
-        finally:
-            self._end()
+        """Let the node end its run, and end the process.
 
-    def _keep(self, state: Any) -> None:
-        if self._stateful:
-            self._state, self._has_state = state, True
+        Raises
+        ------
+        RtflowError
+            If the node raised, or its process was lost.
+        """
+        try:
+            if self._begun and not self._over:
+                self.wait_ready()  # one that took the place of a killed one has the state to end with
+                self._exchange("stop", None, _STOP_LIMIT)
+        except (EOFError, OSError) as error:
+            raise RunError(str(error) or "its worker process was lost") from None
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process for good, from any thread; a call that is under way is lost."""
+        self._over = True
+        self._end()
 
     def _ask(self, what: str, value: Any, limit: float | None) -> Any:
+        """One message and its answer; a process that is lost is started again."""
         began = time.perf_counter()
         try:
-            self._wire.send((what, value))
-            if not self._wire.connection.poll(limit):
-                self._end()
-                self.start()
-                raise DeadlineError(
-                    f"{what} took longer than {limit:g} s and was killed after "
-                    f"{time.perf_counter() - began:.2f} s"
-                )
-            kind, answer = self._wire.receive()
+            return self._exchange(what, value, limit)
+        except TimeoutError:
+            self._end()
+            took = time.perf_counter() - began
+            self.start()
+            raise DeadlineError(
+                f"{what} took longer than {limit:g} s and was killed after {took:.2f} s"
+            ) from None
         except (EOFError, OSError):
             status = self._end()
             self.start()
             raise WorkerLostError(
                 f"its worker process ended with status {status} in the middle of a call"
             ) from None
-        if kind == "error":
-            raise VolumeError(": ".join(answer))
+
+    def _exchange(self, what: str, value: Any, limit: float | None) -> Any:
+        self._wire.send((what, value))
+        return self._receive(limit)
+
+    def _receive(self, limit: float | None) -> Any:
+        if not self._wire.connection.poll(limit):
+            raise TimeoutError(f"no answer within {limit:g} s")
+        answer, states, events = self._wire.receive()
+        for event in events:
+            self._emit(event)
+        # A call that raised may have changed the state too.
+        self._states = states or self._states
+        if isinstance(answer, Raised):
+            raise VolumeError(answer.message)
         return answer
+
+    def _not_started(self, why: str) -> RunError:
+        return RunError(f"{self.name}: its worker process did not start: {why}")
 
     def _end(self) -> int | None:
         """Kill the process and all it started; its exit status."""
-        process = self._process
-        if process is None:
-            return None
-        if process.poll() is None:
-            # Stopped first, it can start nothing more while its children are looked for.
-            process.send_signal(signal.SIGSTOP)
+        with self._ending:
+            process = self._process
+            if process is None:
+                return None
+            # Not by Popen.send_signal, which would take the status, and so give its number away. Stopped
+            # first, it can start nothing more while its children are looked for.
+            os.kill(process.pid, signal.SIGSTOP)
             end_descendants(process.pid)
-            process.kill()
-        status = process.wait()
-        os.close(self._lifeline)
-        self._wire.close()
-        self._process = None
-        self._ready = False
-        return status
+            # If it ended by itself, its children have another parent by now, but still its session's group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+            os.close(self._lifeline)
+            self._wire.close()
+            self._process = None
+            self._ready = False
+            return status
 
 
 def _has_descriptor(stream: Any) -> bool:

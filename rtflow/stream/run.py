@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from threadpoolctl import threadpool_limits
 
 from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
 from rtflow.errors import RtflowError, RunError
+from rtflow.stream.algebra import one_thread
 from rtflow.stream.chronicle import Chronicle
 from rtflow.stream.compile import Plan, PlannedNode
 from rtflow.stream.executor import Step
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rtflow.stream.plugin import StreamPlugin, Volumes
 
 _GRACE = 10.0
+_ONLOOKERS_LIMIT = 5.0
 
 
 class StreamRun:
@@ -62,11 +65,17 @@ class StreamRun:
         self.reason = ""
 
     def execute(self) -> None:
-        """Run it all; RunStop is written however it ends."""
+        """Run it all; RunStop is written however it ends, unless it cannot be written."""
         if self.source_known:
             self._open_source()  # what is wrong with it is said before anything is written
-        if self.resumed is None:
-            self.chronicle.add(self._start())
+        try:
+            if self.resumed is None:
+                self.chronicle.add(self._start())
+            self._execute()
+        finally:
+            self.chronicle.wait_for_onlookers(_ONLOOKERS_LIMIT)
+
+    def _execute(self) -> None:
         error: BaseException | None = None
         try:
             with self._prepared():
@@ -82,26 +91,33 @@ class StreamRun:
         except BaseException as raised:
             error = raised
         if error is not None:
-            self.status = "failed"
-            self.reason = f"{type(error).__name__}: {error}"
-        self._close_volumes()
-        self.plugin.stop = self.chronicle.add(
-            RunStop(
-                status=self.status,
-                reason=self.reason,
-                counts=dict(self.chronicle.counts),
-                values=self.values,
-                outputs={
-                    "run": str(self.context.run_dir),
-                    "bids": str(self.context.bids_dir),
-                    "session": str(self.context.session_dir),
-                },
-            )
-        )
-        if isinstance(error, RtflowError) or (error is not None and not isinstance(error, Exception)):
+            self._failed(error)
+        self.chronicle.close()
+        try:
+            self.plugin.stop = self.chronicle.add(self._run_stop())
+        except RtflowError as unwritten:  # the disk is full: what was first in the way is said
+            error = error or unwritten
+        if isinstance(error, RtflowError):
             raise error
         if error is not None:
             raise RunError(self.reason) from error
+
+    def _run_stop(self) -> RunStop:
+        return RunStop(
+            status=self.status,
+            reason=self.reason,
+            counts=dict(self.chronicle.counts),
+            values=self.values,
+            outputs={
+                "run": str(self.context.run_dir),
+                "bids": str(self.context.bids_dir),
+                "session": str(self.context.session_dir),
+            },
+        )
+
+    def _failed(self, error: BaseException) -> None:
+        self.status = "failed"
+        self.reason = f"{type(error).__name__}: {error}"
 
     def _start(self) -> RunStart:
         start = self.plugin.start or RunStart(workflow=self.plan.name)
@@ -118,7 +134,7 @@ class StreamRun:
         gc.collect()
         gc.freeze()
         try:
-            with threadpool_limits(limits=1):
+            with one_thread():
                 yield
         finally:
             gc.unfreeze()
@@ -165,27 +181,59 @@ class StreamRun:
         )
         pipeline.stopping = self.plugin.stopping
         own: Any = self.plan.source.node.interface if self.plugin.source is None else None
-        if own is not None:
-            own.start_run(self.context)
-        pipeline.start(self.source.frames(pipeline.stopping))
+        try:
+            if own is not None:
+                own.start_run(self.context)
+            pipeline.start(self._frames(pipeline.stopping))
+            over = self._wait(pipeline)
+            if pipeline.error is not None:
+                self._failed(pipeline.error)
+            elif pipeline.stopping.is_set():
+                self._abort()
+            if not over:
+                # Closed first: what comes back from a hanging node then must not speak any more.
+                self._close_volumes()
+                for step in self.steps:
+                    step.abandon()
+        finally:
+            if own is not None:
+                own.end_run()
+        self._close_volumes()
+        return pipeline.error
+
+    def _wait(self, pipeline: Pipeline) -> bool:
+        """Wait for the end of the stream; False if something hangs and is given up."""
         try:
             while not pipeline.join(0.2):
                 if pipeline.stopping.is_set():
-                    pipeline.join(_GRACE)  # a node that hangs must not hold the end of the run
-                    break
+                    return pipeline.join(_GRACE)  # a node that hangs must not hold the end of the run
         except KeyboardInterrupt:
             pipeline.stop()
             # A second Ctrl-C does not wait for what is under way.
             with contextlib.suppress(KeyboardInterrupt):
-                pipeline.join(_GRACE)
-        if pipeline.error is None and pipeline.stopping.is_set() and self.status == "completed":
-            self._abort()
-        if own is not None:
-            own.end_run()
-        return pipeline.error
+                return pipeline.join(_GRACE)
+            return False
+        return True
+
+    def _frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        """The recorded frames if the run goes on, then those of the source; each volume once, in order."""
+        last = 0
+        for frame in itertools.chain(
+            self.resumed.frames if self.resumed else (), _deferred(self.source, stopping)
+        ):
+            if self.resumed and frame.volume <= last:
+                continue  # a source that begins anew has it again
+            if frame.volume != last + 1:
+                raise RunError(
+                    f"the source gave volume {frame.volume} after volume {last}; it must give every volume "
+                    "once, in order from 1, and say which are missing"
+                )
+            last = frame.volume
+            yield frame
 
     def _emit(self, event: Event) -> None:
-        self.chronicle.add(event)
+        if self.resumed is None or event.volume not in self.resumed.results:  # else it was told before
+            self.chronicle.add(event)
 
     def _abort(self) -> None:
         self.status = "aborted"
@@ -202,7 +250,7 @@ class StreamRun:
         source = self.plan.source.index
         item.slots[source] = {}  # the frame is not an output to publish
         decisions = self.plugin.decisions
-        decided = decisions is not None and decisions.hold_for(item.volume)
+        decided = decisions is not None and decisions.all_known(item.volume)
         late = item.volume in decisions.late if decisions is not None and decided else None
         result, is_late = result_of(item, self.names, self._deadline(), late)
         before = self.resumed.results.get(item.volume) if self.resumed else None
@@ -274,3 +322,7 @@ class StreamRun:
                 reasons=("the run ended before this volume was done",),
             )
             self.plugin.results.append(self.chronicle.add(result))
+
+
+def _deferred(source: Volumes, stopping: threading.Event) -> Iterator[Frame]:
+    yield from source.frames(stopping)  # not asked before the recorded frames are through

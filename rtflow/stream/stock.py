@@ -48,6 +48,7 @@ class EndNode:
     def __init__(self, planned: PlannedNode) -> None:
         self.planned = planned
         self._joined: dict[str, list[Any]] = {}
+        self._error: Exception | None = None
         self._is_join = isinstance(planned.node, JoinNode)
         if self._is_join:
             self._joined = {binding.field: [] for binding in planned.bindings}
@@ -59,8 +60,12 @@ class EndNode:
         for binding in self.planned.bindings:
             producer, output, function = binding.producers[0]
             value = slots[producer].get(output, _ABSENT)
-            if value is not _ABSENT:
+            if value is _ABSENT:
+                continue
+            try:
                 self._joined[binding.field].append(value if function is None else function(value))
+            except Exception as error:  # it is this node's, and this node runs at the end
+                self._error = self._error or error
 
     def run(self, outputs: dict[int, Any], directory: Path) -> Any:
         """Run the node by stock Nipype, in a folder of this run.
@@ -79,6 +84,8 @@ class EndNode:
             node._output_dir = None  # it was named when Nipype expanded the graph
             node.input_source = {}
         try:
+            if self._error is not None:
+                raise self._error
             for field, producer, output, function in self.planned.constants:
                 value = getattr(outputs[producer], output)
                 setattr(node.inputs, field, value if function is None else function(value))

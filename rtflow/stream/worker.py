@@ -1,11 +1,12 @@
 """One interface in a worker process: the program that runs there.
 
-The process leads a group of its own and adopts orphans, so that all it started can be found and ended.
+The process leads a session of its own and adopts orphans, so that all it started can be found and ended.
 It ends itself, and all of them, when the engine is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib.util
@@ -13,25 +14,38 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from rtflow.documents import Event
 from rtflow.stream.transfer import Wire
 
 _PR_SET_CHILD_SUBREAPER = 36
+_KILL_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What was raised in the worker; the error itself may not unpickle on the other side."""
+
+    message: str
 
 
 def serve(socket: int, lifeline: int, incoming: int, outgoing: int) -> None:
     """Answer the engine's messages until it says ``stop`` or is gone."""
     _lead()
+    for descriptor in (socket, lifeline, incoming, outgoing):
+        # A program that the node starts would hold them open when this process is gone.
+        os.set_inheritable(descriptor, False)
     threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
-    wire = Wire(Connection(socket), outgoing, incoming)
     try:
-        interface = _Served(wire)
-        interface.run()
-    except EOFError:
-        pass
+        _Served(Wire(Connection(socket), outgoing, incoming)).run()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the engine is gone
     finally:
         end_descendants(os.getpid())
 
@@ -55,81 +69,123 @@ def import_file(name: str, path: str) -> Any:
 
 
 def end_descendants(pid: int) -> None:
-    """Kill what a process has started, and what that has started."""
+    """Kill what a process has started, and what that has started, until nothing is left of it."""
     import psutil
 
-    try:
-        descendants = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return
-    for process in descendants:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(descendants, timeout=5)
+    def alive() -> list[psutil.Process]:
+        found = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(pid).children(recursive=True):
+                # A dead one stays in the list until its parent, which may be stopped, takes its status.
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found.append(process)
+        return found
+
+    began = time.monotonic()
+    while (descendants := alive()) and time.monotonic() - began < _KILL_LIMIT:
+        for process in descendants:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.001)
 
 
 class _Served:
-    """The interface and what the engine asks of it: one message, one answer."""
+    """The interface and what the engine asks of it: one message, one answer.
+
+    An answer has three parts: what was asked for or `Raised`, the state after it in a list, if there is one,
+    and the events that the node told meanwhile.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        files, pickled, directory = wire.receive()
-        for name, path in files.items():
-            import_file(name, path)
+        self.events: list[Event] = []
+
+    def run(self) -> None:
+        try:
+            self.begin()
+        except BaseException as error:
+            self.answer(Raised(said(error)))
+            return
+        # What is there now is there for good: a collection need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self.answer(None)
+        what = ""
+        while what != "stop":
+            states: list[Any] = []
+            try:
+                what, value = self.wire.receive()
+                try:
+                    answer = getattr(self, "do_" + what)(value)
+                finally:
+                    if self.stateful and what in ("call", "gap"):
+                        states.append(self.interface.snapshot())
+                self.answer(answer, states)
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except BaseException as error:
+                self.answer(Raised(said(error)), states)
+
+    def answer(self, answer: Any, states: Sequence[Any] = ()) -> None:
+        self.wire.send((answer, states, self.events))
+        self.events.clear()
+
+    def begin(self) -> None:
         import pickle
 
         from rtflow.stream.calls import Call
 
+        files, pickled, directory = self.wire.receive()
+        for name, path in files.items():
+            import_file(name, path)
         self.interface, context = pickle.loads(pickled)
         self.call = Call(self.interface)
         self.call.begin(Path(directory))
-        self.context = context
         self.stateful = bool(getattr(self.interface, "stateful", False))
-
-    def run(self) -> None:
         if self.call.is_stream:
-            self.interface.start_run(self.context)
-        # What is there now is there for good: a collection need not look at it again.
-        gc.collect()
-        gc.freeze()
-        self.wire.send(("ready", None))
-        while True:
-            what, value = self.wire.receive()
-            if what == "stop":
-                if self.call.is_stream:
-                    self.interface.end_run()
-                self.wire.send(("stopped", None))
-                return
-            try:
-                self.wire.send(("done", getattr(self, "do_" + what)(value)))
-            except BaseException as error:
-                # The class itself may not unpickle on the other side: its name and message do.
-                self.wire.send(("error", (type(error).__name__, str(error))))
+            self.interface.start_run(replace(context, emit=self.events.append))
 
-    def do_call(self, value: tuple[int, dict[str, Any]]) -> tuple[dict[str, Any], list[str], Any]:
+    def do_call(self, value: tuple[int, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
         volume, inputs = value
         for field, item in inputs.items():
             setattr(self.interface.inputs, field, item)
         doubts: list[str] = []
         if self.call.is_stream:
+            self.interface.take_doubts()  # of a call that failed
             self.interface.volume = volume
         outputs = self.call(volume)
         if self.call.is_stream:
             doubts = self.interface.take_doubts()
-        return outputs, doubts, self.interface.snapshot() if self.stateful else None
+        if self.call.is_command:
+            _reap()
+        return outputs, doubts
 
-    def do_gap(self, volume: int) -> Any:
+    def do_gap(self, volume: int) -> None:
         self.interface.gap(volume)
-        return self.interface.snapshot()
 
     def do_restore(self, state: Any) -> None:
         self.interface.restore(state)
 
+    def do_stop(self, nothing: None) -> None:
+        del nothing
+        if self.call.is_stream:
+            self.interface.end_run()
+
+
+def said(error: BaseException) -> str:
+    """An error in a line."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _reap() -> None:
+    """Take the status of orphans that have ended; a command leaves no others behind that are waited for."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
 
 def _lead() -> None:
-    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
