@@ -1,5 +1,6 @@
 """Registration on a phantom under known motion, whole and damaged, and what it must not believe."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 from rtflow.errors import VolumeError
 from rtflow.nodes.motion import parameters_of
 from rtflow.nodes.reference import prepare
-from rtflow.nodes.registration import distrust, estimate
+from rtflow.nodes.registration import Estimate, distrust, estimate
 from rtflow.nodes.reslice import reslice
 
 GRIDS = {
@@ -212,6 +213,26 @@ def test_a_volume_elsewhere_is_not_trusted():
     away[:3, 3] += [150.0, 0.0, 0.0]
     found = estimate(reference, reference.data, away)
     assert "field of view" in distrust(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"overlap": 0.49}, "only 49% of the brain would lie in the field of view"),
+        ({"transform": np.full((4, 4), np.nan)}, "no solution"),
+        ({"gain": np.nan}, "no solution"),
+        ({"gain": -1.0}, "no solution"),
+        ({"residual": 0.41}, "does not look like the reference"),
+        ({"inliers": 0.49}, "only 49% of the brain looks like the reference"),
+        ({"converged": False}, "not converged after 3 iterations"),
+        ({"gain": 2.1}, "the signal is 2.10 times"),
+        ({"gain": 0.49}, "the signal is 0.49 times"),
+    ],
+)
+def test_every_gate_closes_on_its_own(change, says):
+    good = Estimate(np.eye(4), 1.0, 0.05, 0.95, 1.0, 3, True)
+    assert distrust(good, 1.0) == ""
+    assert says in distrust(replace(good, **change), 1.0)
 
 
 def test_gain_is_judged_against_the_run_and_not_against_the_reference():
