@@ -154,7 +154,8 @@ class Result(Document, frozen=True, kw_only=True, tag=True):
     status
         ``ok``, ``late`` (all done, but after the run's deadline), ``missing`` or ``failed``.
     values
-        Every scalar output, as ``node.field``. Not-a-number and infinities stand as null in JSON.
+        Every scalar output, as ``node.field``. Not-a-number and infinities stand as null in JSON, integers
+        of more than 64 bits as floats.
     values_sha256
         Hash of ``values``, bit for bit, and of nothing that depends on time.
     stale
@@ -232,8 +233,11 @@ _CANONICAL = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def encode(document: Document) -> bytes:
-    """One line of JSON, without its newline."""
-    return _ENCODER.encode(document)
+    """One line of JSON, without its newline; what cannot stand in UTF-8 is spelled out by its code."""
+    try:
+        return _ENCODER.encode(document)
+    except UnicodeEncodeError:  # a file name of another age, say, in the message of an error
+        return _ENCODER.encode(_spelled_out(msgspec.to_builtins(document)))
 
 
 def decode(line: bytes) -> AnyDocument:
@@ -255,4 +259,18 @@ def hash_values(values: dict[str, Scalar]) -> str:
     >>> hash_values({"a.x": 0.0}) == hash_values({"a.x": -0.0})
     False
     """
-    return hashlib.sha256(_CANONICAL.encode(values)).hexdigest()
+    try:
+        encoded = _CANONICAL.encode(values)
+    except UnicodeEncodeError:
+        encoded = _CANONICAL.encode(_spelled_out(values))
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_spelled_out(key): _spelled_out(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled_out(item) for item in value]
+    return value

@@ -88,7 +88,7 @@ def load_workflow(path: Path) -> WorkflowFile:
         sys.path.insert(0, str(path.parent))  # what stands beside it can be imported, as in a script
     try:
         module = import_file(module_name, str(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorkflowError(f"workflow file {path} cannot be imported: {_where(error, path)}") from error
     build = getattr(module, "build", None)
     if not callable(build):
@@ -118,7 +118,7 @@ def build_workflow(workflow: WorkflowFile, settings: RunSettings) -> Workflow:
         flow = workflow.build(settings)
     except RtflowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorkflowError(
             f"workflow file {workflow.path}: build() raised {_where(error, workflow.path)}"
         ) from error

@@ -34,7 +34,7 @@ def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
                 raise cached_array(planned.name, field)
         try:
             outputs[planned.index] = node.run(updatehash=updatehash).outputs
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RunError(f"{planned.name}: failed at set-up: {_said(error)}") from error
     return outputs
 
@@ -99,7 +99,7 @@ class EndNode:
                     if isdefined(value):
                         setattr(node.inputs, binding.field, value if function is None else function(value))
             return node.run().outputs
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RunError(f"{self.planned.name}: failed at the end of the run: {_said(error)}") from error
 
 
@@ -108,7 +108,7 @@ def named_outputs(outputs: Any) -> dict[str, Any]:
     return dict(outputs.items() if isinstance(outputs, Bunch) else outputs.get())
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """An error in a line; Nipype puts the traceback of the interface's own into its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, NodeExecutionError) and lines:

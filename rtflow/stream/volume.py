@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -14,6 +15,9 @@ DONE, WITHHELD, SKIPPED, FAILED = range(4)
 
 # How absolute paths begin.
 _ROOTS = (os.sep, "file://")
+
+# Whole numbers that a document can hold.
+_LEAST, _MOST = -(2**63), 2**64 - 1
 
 EMPTY: dict[str, Any] = {}
 
@@ -53,23 +57,28 @@ def scalars(outputs: dict[str, Any]) -> dict[str, Scalar]:
     """The outputs that are single values, as plain Python values.
 
     Absolute paths are left out: they say where a run was, not what it found.
+    A whole number of more than 64 bits becomes a float.
 
-    >>> scalars({"value": np.float32(0.5), "mask": np.ones(2), "kind": "evidence", "file": "/data/x"})
-    {'value': 0.5, 'kind': 'evidence'}
+    >>> scalars({"value": np.float32(0.5), "mask": np.ones(2), "kind": np.str_("rest"), "file": "/data/x"})
+    {'value': 0.5, 'kind': 'rest'}
     """
     found: dict[str, Scalar] = {}
     for name, value in outputs.items():
-        cls = value.__class__
-        if cls is float or cls is int or cls is bool:
-            found[name] = value
-        elif cls is str:
-            if not value.startswith(_ROOTS):
-                found[name] = value
-        elif isinstance(value, np.generic):
-            item = value.item()
-            if isinstance(item, (bool, int, float)):
-                found[name] = item
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, (bool, float)):
+            found[name] = plain
+        elif isinstance(plain, int):
+            found[name] = plain if _LEAST <= plain <= _MOST else _as_float(plain)
+        elif isinstance(plain, str) and not plain.startswith(_ROOTS):
+            found[name] = plain
     return found
+
+
+def _as_float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.copysign(math.inf, number)
 
 
 def seal(outputs: dict[str, Any]) -> dict[str, Any]:

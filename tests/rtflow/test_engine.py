@@ -29,6 +29,7 @@ def workflow_file(folder: Path, text: str) -> Path:
         ("x = 1", "has no function build"),
         ("build = 3", "has no function build"),
         ("def build(settings):\n    pass\nraise ValueError('broken')", r"ValueError: broken \(line 3\)"),
+        ("import sys\nsys.exit(0)", r"SystemExit: 0 \(line 2\)"),
         ("import no_such_module_here", r"No module named 'no_such_module_here' \(line 1\)"),
         ("def build(settings)\n    pass", r"SyntaxError: .*\(line 1\)"),
         ("class Settings: pass\ndef build(settings): pass", "must derive from rtflow.settings.RunSettings"),
@@ -50,6 +51,7 @@ def test_a_file_that_does_not_exist(tmp_path):
     ("body", "says"),
     [
         ("raise KeyError('mask')", r"build\(\) raised KeyError: 'mask' \(line 2\)"),
+        ("raise SystemExit(0)", r"build\(\) raised SystemExit: 0 \(line 2\)"),
         ("return None", "must return a nipype.Workflow, got NoneType"),
     ],
 )
