@@ -203,6 +203,7 @@ def execute(
     from rtflow.stream import StreamPlugin
 
     recorded = settings_to_builtins(settings)
+    flow = build_workflow(workflow, settings)
     journal = Journal(
         context.run_dir,
         resume=context.resuming,
@@ -234,7 +235,6 @@ def execute(
         files={workflow.module: str(workflow.path)},
         **options,
     )
-    flow = build_workflow(workflow, settings)
     try:
         flow.run(plugin=plugin)
     finally:

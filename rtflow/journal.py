@@ -5,12 +5,15 @@
     RUN_DIR/journal/documents.jsonl   one document a line, in the order of their numbers
     RUN_DIR/journal/frames.bin        the bytes of all parts, one after the other
 
-A document that speaks of bytes is written after them. So whatever moment a run is cut off at, each
-whole line is true, and a last line that is not whole was never said.
+A document that speaks of bytes is written after them. So whatever moment the program is ended at, each
+whole line is true, and a last line that is not whole was never said. (Until RunStop nothing waits for the
+disk itself: when the machine loses its power, the last seconds may be lost, and a hash tells.)
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -49,9 +52,15 @@ class Journal:
     run_dir
         Folder of the run; made if it is missing.
     resume
-        Go on with a journal that is there, after cutting off a line or bytes that were not finished.
+        Go on with a journal that is there, after cutting off a line or bytes that were not finished; it is
+        opened at once.
     beside
         Files to write into the run's folder before the first word: name to content.
+
+    Raises
+    ------
+    OutputError
+        If the journal to go on with is still being written by another process.
     """
 
     def __init__(
@@ -62,6 +71,8 @@ class Journal:
         self._resume = resume
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._offset = 0
+        if resume:
+            self._open()
 
     def keep_frame(self, frame: Frame) -> tuple[PartRecord, ...]:
         """Write the bytes of a frame, and say where they are.
@@ -99,13 +110,14 @@ class Journal:
             folder = self._run_dir / "journal"
             try:
                 folder.mkdir(parents=True, exist_ok=self._resume)
+                documents = (folder / _DOCUMENTS).open("ab", buffering=0)
+                _claim(documents, self._run_dir)
                 if self._resume:
                     _cut(folder)
                 for name, content in self._beside.items():
                     path = self._run_dir / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
-                documents = (folder / _DOCUMENTS).open("ab", buffering=0)
                 frames = (folder / _FRAMES).open("ab", buffering=0)
             except OSError as error:
                 raise OutputError(
@@ -119,10 +131,14 @@ class Journal:
     @staticmethod
     def _write(file: IO[bytes], data: bytes) -> None:
         rest = memoryview(data)
+        whole = os.fstat(file.fileno()).st_size
         try:
             while rest:
                 rest = rest[file.write(rest) :]
         except OSError as error:
+            # Half a line must not stand before what may be written when there is room again.
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), whole)
             raise JournalError(
                 f"the journal cannot be written: {error.strerror or error}; what stands in it is whole"
             ) from error
@@ -200,7 +216,11 @@ class Recording:
             If bytes are gone, or are not those whose hash was written.
         """
         path = self._folder / _FRAMES
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror or error}; the volumes are gone") from None
+        with file:
             for document in self.volumes:
                 if isinstance(document, VolumeMissing):
                     yield Frame(document.volume, document.received, missing=document.reason)
@@ -216,6 +236,19 @@ class Recording:
                         )
                     parts.append(Part(record.name, record.media_type, data))
                 yield Frame(document.volume, document.received, tuple(parts), document.acquired)
+
+
+def _claim(file: IO[bytes], run_dir: Path) -> None:
+    """Hold the journal as long as this process lives, so that nobody else goes on with it meanwhile."""
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OutputError(
+            f"run {run_dir.name} is still under way in another process; end that one first"
+        ) from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def _cut(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def written(folder: Path, contents: list[list[bytes]], missing: tuple[int, ...] 
     return frames
 
 
+@settings(deadline=None)
 @given(contents=st.lists(parts, max_size=6))
 def test_frames_come_back_as_they_were(contents):
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +72,7 @@ def test_frames_come_back_as_they_were(contents):
         assert list(Recording(run_dir).frames()) == frames
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(contents=st.lists(parts, min_size=1, max_size=4), cut=st.floats(0, 1))
 def test_a_journal_cut_off_anywhere_is_a_true_beginning(contents, cut):
     with tempfile.TemporaryDirectory() as folder:
@@ -90,6 +92,7 @@ def test_a_journal_cut_off_anywhere_is_a_true_beginning(contents, cut):
         assert seen == frames[: len(seen)]
 
 
+@settings(deadline=None)
 @given(values=st.dictionaries(st.text(max_size=9), scalars))
 def test_values_survive_json_bit_for_bit(values):
     result = Result(volume=1, status="ok", values=values, values_sha256=hash_values(values))
@@ -186,3 +189,39 @@ def test_documents_are_immutable():
     with pytest.raises(AttributeError):
         Event(name="late").name = "early"  # type: ignore[misc]
     assert msgspec.structs.replace(Event(name="late"), seq=4).seq == 4
+
+
+def test_a_full_disk_leaves_whole_lines_only(tmp_path):
+    # The limit on the size of a file stands in for the end of a disk: half a line is written, then an error.
+    journal = Journal(tmp_path / "run")
+    chronicle = Chronicle("run", journal)
+    chronicle.add(RunStart(workflow="w"))
+    path = tmp_path / "run" / "journal" / "documents.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, before[1]))
+    try:
+        with pytest.raises(JournalError, match="what stands in it is whole"):
+            chronicle.add(Result(volume=1, status="ok"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    stop = chronicle.add(RunStop(status="failed"))  # there is room again
+    journal.close()
+    documents = Recording(tmp_path / "run").documents
+    assert [type(document) for document in documents] == [RunStart, RunStop]
+    assert stop.seq == 1
+
+
+def test_a_run_that_is_under_way_is_not_taken_up_by_another(tmp_path):
+    journal = Journal(tmp_path / "run")
+    journal.keep(RunStart(workflow="w"))
+    with pytest.raises(OutputError, match="run is still under way"):
+        Journal(tmp_path / "run", resume=True)
+    journal.close()
+    Journal(tmp_path / "run", resume=True).close()
+
+
+def test_frames_that_are_gone(tmp_path):
+    written(tmp_path / "run", [[b"a"]])
+    (tmp_path / "run" / "journal" / "frames.bin").unlink()
+    with pytest.raises(JournalError, match=r"frames\.bin: No such file"):
+        list(Recording(tmp_path / "run").frames())
