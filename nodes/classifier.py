@@ -82,10 +82,11 @@ def percent(values: Values, baseline: NDArray[np.float64]) -> Values:
     Parameters
     ----------
     values, baseline
-        Shape (voxels,). Where the baseline is not above a thousandth of its median, the voxel lies outside
-        the head or outside the field of view, and becomes not-a-number.
+        Shape (voxels,). Where the baseline is not a number, or not above a thousandth of its median, the voxel
+        lies outside the head or outside the field of view, and becomes not-a-number.
     """
-    usable = baseline > 1e-3 * np.median(baseline)
+    known = baseline[np.isfinite(baseline)]
+    usable = baseline > (1e-3 * np.median(known) if known.size else 0.0)
     ratio = np.divide(values, baseline, out=np.full(values.shape, np.nan), where=usable)
     change: Values = (100.0 * (ratio - 1.0)).astype(np.float32)
     return change

@@ -97,6 +97,9 @@ class Decode(StreamInterface):
     (mean first, then ratio), which takes out whatever drifts slower than the blocks come, too. The choice
     is kept with the saved decoder, and a run that loads it must make the same.
 
+    A voxel outside the field of view of a volume has no say in it; one that was outside in a training volume
+    has none at all.
+
     A volume is never an example of anything but its own label, whatever is missing: gaps leave fewer
     examples and change nothing else.
 
@@ -153,7 +156,9 @@ class Decode(StreamInterface):
         features: Features = inputs.features
         self._state.last = self.volume
         self._check_mask(features.mask)
-        values = self._normalise(features.values)
+        # Exactly 0 is what lies outside the field of view: no value of that voxel, rather than a low one.
+        seen = np.where(features.values == 0, np.float32(np.nan), features.values)
+        values = self._normalise(seen)
         self._results = {"value": 0.0, "kind": "neutral"}
         if inputs.phase == "train":
             if self._loaded is None and values is not None:
@@ -274,7 +279,9 @@ class Decode(StreamInterface):
         usable = decoder.deviation > 0
         coverage = np.isfinite(values[usable]).mean()
         if coverage < COVERAGE:
-            self.doubt(f"{100 * (1 - coverage):.0f} % of the decoder's voxels have no baseline in this run")
+            self.doubt(
+                f"decode: {100 * (1 - coverage):.0f} % of the decoder's voxels are not seen, or not at rest"
+            )
         value, predicted = decoder.evidence(values)
         self._results = {"value": value, "kind": "evidence", "predicted": predicted}
         if self.inputs.trial_type in decoder.conditions:

@@ -208,7 +208,32 @@ def test_a_run_that_covers_less_of_the_head_is_doubted(play, call, trained, make
         doubts[volume] = decode.take_doubts()
     for volume, said in doubts.items():
         assert said == (
-            ["15 % of the decoder's voxels have no baseline in this run"]
+            ["decode: 15 % of the decoder's voxels are not seen, or were not at rest"]
             if all_tests(volume).phase == "test"
             else []
         )
+
+
+@pytest.mark.parametrize("normalise", ["training", "opening", "rest"])
+def test_what_leaves_the_field_of_view_has_no_say(play, make_context, normalise) -> None:
+    features = Participant().features()
+    whole = play(features, normalise=normalise, best=300, save="whole")
+    weights = Session(make_context("later")).load("whole").arrays
+    idle = np.argsort(np.abs(weights["coef"]).sum(0) * (weights["deviation"] > 0))[100:110]
+    # Voxels that hardly count go out of view in every other test volume, 0 as Realign leaves them.
+    for volume in range(1, VOLUMES + 1, 2):
+        if right_labels(volume).phase == "test":
+            features[volume - 1, idle] = 0.0
+    outputs = play(features, normalise=normalise, best=300)
+    for before, after in zip(whole, outputs, strict=True):
+        assert after["value"] == pytest.approx(before["value"], abs=0.2)
+    check_accuracy(outputs)
+
+
+def test_what_was_out_of_view_while_training_is_left_out_for_good(play, make_context) -> None:
+    features = Participant().features()
+    training = [volume for volume in range(1, VOLUMES + 1) if right_labels(volume).phase == "train"]
+    features[training[7] - 1, 200:260] = 0.0
+    check_accuracy(play(features, save="decoder"))
+    deviation = Session(make_context("later")).load("decoder").arrays["deviation"]
+    assert (np.flatnonzero(deviation == 0) == np.arange(200, 260)).all()
