@@ -132,7 +132,7 @@ class MaskFiles:
 
 
 def take(incremental: BidsIncremental, mask: masked.Mask) -> NDArray[np.float32]:
-    """The values of a volume within a mask.
+    """The values of a volume within a mask, in the scanner's units: percentages need their true zero.
 
     Parameters
     ----------
@@ -155,6 +155,10 @@ def take(incremental: BidsIncremental, mask: masked.Mask) -> NDArray[np.float32]
     grid: Grid = mask.grid
     grid.require(incremental.grid, f"volume {incremental.volume}")
     values = incremental.data.ravel(order="C").take(mask.indices).astype(np.float32, copy=False)
+    if (incremental.slope, incremental.intercept) != (1.0, 0.0):
+        scaled = np.float32(incremental.slope) * values + np.float32(incremental.intercept)
+        # After motion correction 0 is no value, but what lies outside the field of view.
+        values = np.where((values == 0.0) & bool(incremental.reference), np.float32(0.0), scaled)
     if not np.isfinite(values).all():
         count = int(np.count_nonzero(~np.isfinite(values)))
         raise VolumeError(

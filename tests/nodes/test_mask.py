@@ -139,6 +139,25 @@ def test_a_mask_may_be_a_file(small, call, tmp_path, make_context):
     np.testing.assert_array_equal(found["features"].values, volume.data[mask.data])
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_features_are_in_the_units_of_the_scanner(small, call, aligned):
+    volume, mask = small
+    data = volume.data.copy()
+    data[tuple(np.argwhere(mask.data)[3])] = 0.0
+    scaled = BidsIncremental(
+        data, volume.affine, volume=4, slope=0.5, intercept=100.0, reference="aaaa" if aligned else ""
+    )
+    expected = 0.5 * data[mask.data] + 100.0
+    if aligned:
+        expected[3] = 0.0  # out of view
+    values = call(ApplyMask(), 4, incremental=scaled, mask=mask)["features"].values
+    np.testing.assert_array_equal(values, expected)
+    assert values.dtype == np.float32
+    # As far as the volume goes, its scaling goes with it.
+    for later in (scaled.with_data(data), scaled.on_affine(data, volume.affine, reference="aaaa")):
+        assert (later.slope, later.intercept) == (0.5, 100.0)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

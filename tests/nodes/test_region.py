@@ -89,6 +89,22 @@ def test_the_opening_serves_where_there_is_no_design(make_context, call, region)
     assert found[4]["value"] == pytest.approx(-5.0, abs=1e-4)
 
 
+def test_a_scaling_with_an_intercept_changes_no_percentage(make_context, call, region):
+    found = []
+    for slope, intercept in ((1.0, 0.0), (0.25, -50.0)):
+        node = started(make_context(), mask=region, baseline="opening", opening=2.0)
+        for number, base in enumerate((400.0, 420.0), start=1):
+            plain = volume(number, region, base=base)
+            stored = ((plain.data - intercept) / slope).astype(np.float32)
+            scaled = BidsIncremental(
+                *(stored, AFFINE), volume=number, metadata=plain.metadata, slope=slope, intercept=intercept
+            )
+            outputs = call(node, number, incremental=scaled)
+        found.append(outputs)
+    assert found[1]["value"] == pytest.approx(found[0]["value"], abs=1e-3) == pytest.approx(5.0, abs=1e-3)
+    assert found[1]["mean"] == pytest.approx(420.0, abs=1e-2)
+
+
 def test_rest_without_labels_says_what_to_do(make_context, call, region):
     node = started(make_context(), mask=region)
     with pytest.raises(VolumeError, match="connect trial_type"):
