@@ -82,8 +82,8 @@ def percent(values: Values, baseline: NDArray[np.float64]) -> Values:
     Parameters
     ----------
     values, baseline
-        Shape (voxels,). Where the baseline is not a number, or not above a thousandth of its median, the voxel
-        lies outside the head or outside the field of view, and becomes not-a-number.
+        Shape (voxels,). Where the baseline is not a number, or not above a thousandth of its median, the
+        voxel lies outside the head or outside the field of view, and becomes not-a-number.
     """
     known = baseline[np.isfinite(baseline)]
     usable = baseline > (1e-3 * np.median(known) if known.size else 0.0)

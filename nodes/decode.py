@@ -279,9 +279,8 @@ class Decode(StreamInterface):
         usable = decoder.deviation > 0
         coverage = np.isfinite(values[usable]).mean()
         if coverage < COVERAGE:
-            self.doubt(
-                f"decode: {100 * (1 - coverage):.0f} % of the decoder's voxels are not seen, or not at rest"
-            )
+            share = f"{100 * (1 - coverage):.0f} %"
+            self.doubt(f"decode: {share} of the decoder's voxels are not seen, or were not at rest")
         value, predicted = decoder.evidence(values)
         self._results = {"value": value, "kind": "evidence", "predicted": predicted}
         if self.inputs.trial_type in decoder.conditions:

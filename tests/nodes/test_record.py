@@ -87,6 +87,13 @@ def test_a_session_has_its_folder(record, tmp_path) -> None:
     assert path == str(tmp_path / "bids/sub-01/ses-pre/func/sub-01_ses-pre_task-faces_run-1_bold.nii")
 
 
+def test_the_sidecar_is_written_when_there_is_news_only(record, monkeypatch) -> None:
+    written = []
+    monkeypatch.setattr("rtflow.nodes.record.write_json", lambda path, content: written.append(content))
+    record([1, 2, 4, 5, 6])
+    assert [content.get("MissingVolumes") for content in written] == [None, [3]]
+
+
 def test_missing_volumes_are_zeros_and_stand_in_the_sidecar_at_once(record) -> None:
     path = record([2, 3, 6], total=8, end=False)
     assert sidecar(path)["MissingVolumes"] == [1, 4, 5, 7, 8]
