@@ -48,7 +48,8 @@ def make_run(project: Path, python: str) -> subprocess.CompletedProcess[str]:
     for name in ("python3", "python3.11", "python3.12", "python3.13"):
         (project / "bin" / name).write_text(python if name == "python3" else "#!/bin/sh\nexit 127\n")
         (project / "bin" / name).chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS"}}
+    ours = {"PYTHON", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of the make that runs the tests
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         ["make", "run"],
         cwd=project,
