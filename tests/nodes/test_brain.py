@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nilearn.masking import compute_epi_mask
 from phantom import PHANTOM, oblique
+from scipy import ndimage
 
 from rtflow.errors import UsageError, VolumeError
 from rtflow.nodes.brain import brain_mask, otsu_threshold, read_mask, read_volume
@@ -39,6 +40,16 @@ def test_a_bright_piece_apart_is_left_out():
     with_piece = brain_mask(volume)
     assert not with_piece[:4, :4].any()
     assert dice(with_piece, mask) > 0.98
+
+
+def test_a_dark_hole_within_the_brain_belongs_to_it():
+    volume = PHANTOM.scan(*oblique())
+    mask = brain_mask(volume)
+    deep = ndimage.binary_erosion(mask, iterations=6)
+    dark = ndimage.binary_dilation(np.indices(deep.shape).sum(0) == np.argwhere(deep)[0].sum(), iterations=1)
+    volume[dark & deep] = 0
+    assert np.count_nonzero(dark & deep) > 20
+    np.testing.assert_array_equal(brain_mask(volume)[dark & deep], True)
 
 
 def test_erosion_takes_off_the_surface_but_not_the_border():

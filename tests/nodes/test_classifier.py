@@ -107,6 +107,15 @@ def test_percent_takes_out_a_gain_and_drops_what_has_no_baseline() -> None:
     np.testing.assert_allclose(percent(1.1 * values, 1.1 * baseline), percent(values, baseline), atol=1e-4)
 
 
+def test_percent_of_next_to_nothing_is_no_value() -> None:
+    values = np.full(5, 500.0, np.float32)
+    assert np.isnan(percent(values, np.array([500.0, 500.0, 500.0, 0.1, np.nan]))).tolist() == [
+        *(False, False, False, True, True)
+    ]
+    # Nothing is known of any voxel: nothing is said, and nothing warned of.
+    assert np.isnan(percent(values, np.full(5, np.nan))).all()
+
+
 def test_moments_are_those_of_the_volumes() -> None:
     samples, _ = make_samples()
     mean, deviation = moments(samples)

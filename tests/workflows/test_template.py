@@ -177,6 +177,28 @@ def build(*overrides: str) -> Callable[[], object]:
     return build_workflow(workflow, settings)
 
 
+def test_every_setting_reaches_its_node() -> None:
+    flow = build(
+        *("decoding.normalise=opening", "decoding.best=77", "decoding.strength=0.5", "decoding.max_fd=0.4"),
+        *("decoding.lag=5", "decoding.transition=3", "decoding.train_blocks=3", "fwhm=7", "dummy_volumes=4"),
+        *("bids.task=other", "design.conditions=[a, b]"),
+    )
+    inputs = {name: flow.get_node(name).inputs for name in flow.list_node_names()}
+    decode, labels = inputs["decode"], inputs["labels"]
+    assert (decode.normalise, decode.best, decode.strength, decode.max_fd) == ("opening", 77, 0.5, 0.4)
+    assert (labels.lag, labels.transition, labels.train_trials) == (5.0, 3.0, 3)
+    assert (inputs["smooth"].fwhm, inputs["skip"].volumes, inputs["convert"].task) == (7.0, 4, "other")
+    assert decode.conditions == ["a", "b"]
+    assert (decode.save, inputs["mask"].save, inputs["realign"].save) == ("decoder", "mask", "reference")
+    # What a motion limit needs comes to the decoder.
+    assert ("framewise_displacement", "framewise_displacement") in [
+        edge
+        for *ends, fields in flow._graph.edges(data="connect")
+        if ends[1].name == "decode"
+        for edge in fields
+    ]
+
+
 def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
     flow = build(*SHORT, "source.volumes=90", "decoding.train_blocks=2")
     flow.base_dir = str(tmp_path)
