@@ -157,7 +157,8 @@ class Result(Document, frozen=True, kw_only=True, tag=True):
         Every scalar output, as ``node.field``. Not-a-number and infinities stand as null in JSON, integers
         of more than 64 bits as floats.
     values_sha256
-        Hash of ``values``, bit for bit, and of nothing that depends on time.
+        Hash of ``values``, bit for bit, and of nothing that depends on time; empty if the run ended before
+        the volume was through the graph.
     stale
         Names in ``values`` that repeat an earlier volume's value.
     skipped
@@ -188,6 +189,11 @@ class Result(Document, frozen=True, kw_only=True, tag=True):
     margin: float | None = None
     quality: Literal["good", "suspect"] = "good"
     reasons: tuple[str, ...] = ()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the run ended before the volume was through the graph."""
+        return not self.values_sha256
 
 
 class Delivered(Document, frozen=True, kw_only=True, tag=True):

@@ -63,8 +63,15 @@ class WorkflowFile:
         return self.path.stem
 
 
-def load_workflow(path: Path) -> WorkflowFile:
+def load_workflow(path: Path, *, beside: Path | None = None) -> WorkflowFile:
     """Import a workflow file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    beside
+        Folder of the modules that it may import as a script does; default its own.
 
     Raises
     ------
@@ -84,8 +91,9 @@ def load_workflow(path: Path) -> WorkflowFile:
     module_name = (
         f"rtflow_workflow_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}{sha256[:8]}"
     )
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # what stands beside it can be imported, as in a script
+    folder = str(beside or path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # what stands beside it can be imported, as in a script
     try:
         module = import_file(module_name, str(path))
     except (Exception, SystemExit) as error:

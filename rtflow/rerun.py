@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import threading
 from collections import Counter
@@ -26,7 +27,8 @@ class Comparison:
     equal
         Number of volumes whose values are equal bit for bit and whose status is the same.
     differing
-        Volumes where they are not, or which only one of the two has.
+        Volumes where they are not, or which only one of the two has. A volume that was given up when the
+        recorded run ended has nothing to compare, and is neither.
     """
 
     equal: int
@@ -37,6 +39,10 @@ class Comparison:
         """Compare Results by volume."""
         before = {result.volume: (result.values_sha256, result.status) for result in recorded}
         after = {result.volume: (result.values_sha256, result.status) for result in replayed}
+        for result in recorded:
+            if result.given_up:
+                del before[result.volume]
+                after.pop(result.volume, None)
         differing = sorted(v for v in before.keys() | after.keys() if before.get(v) != after.get(v))
         return cls(len(before.keys() | after.keys()) - len(differing), tuple(differing))
 
@@ -75,10 +81,12 @@ def replay(
     workflow, settings = _as_it_ran(recording)
     out = (out or run_dir / "replays").absolute()
     context = new_context(out, None, settings)
-    # What the run took from its session, it left a copy of: the session itself has moved on since.
+    # What the run took from its session, it left a copy of: the session itself has moved on since. The
+    # replay has a copy to itself, so that it finds no more and no less, and changes nobody's session.
     used = recording.run_dir / "session"
+    context = replace(context, session_dir=context.run_dir / "session-of-the-run")
     if used.is_dir():
-        shutil.copytree(used, context.session_dir, dirs_exist_ok=True)
+        shutil.copytree(used, context.session_dir)
     settings.work_dir = str(out / "work")
     stop = execute(
         workflow,
@@ -163,7 +171,8 @@ def _as_it_ran(recording: Recording) -> tuple[WorkflowFile, RunSettings]:
     path = recording.run_dir / "workflow" / Path(start.workflow_file).name
     if not path.is_file():
         raise JournalError(f"{path} is missing: the run cannot be run again without its workflow file")
-    workflow = load_workflow(path)
-    if workflow.sha256 != start.workflow_sha256:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != start.workflow_sha256:
         raise JournalError(f"{path} was changed since the run; restore it, or run it as a new workflow")
+    # Modules of one's own beside the workflow file are taken from where they were.
+    workflow = load_workflow(path, beside=Path(start.workflow_file).parent)
     return workflow, settings_from_builtins(workflow.settings_type, start.settings)

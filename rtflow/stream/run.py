@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -151,6 +152,8 @@ class StreamRun:
     def _set_up(self) -> None:
         self.constants = run_at_set_up(self.plan, self.updatehash)
         work = self.context.run_dir / "work"
+        if self.context.resuming:
+            shutil.rmtree(work, ignore_errors=True)  # files of its volumes are written anew
         work.mkdir(parents=True, exist_ok=True)
         for node in (self.plan.source, *(step.planned for step in self.steps)):
             self._set_constants(node)

@@ -13,7 +13,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from streamtools import CounterInput, CounterOutput, Number, Sum, doubling
 from streamtools import frames as numbered
 
-from rtflow.documents import Frame, Result
+from rtflow.documents import Event, Frame, Result
 from rtflow.settings import RunSettings
 from rtflow.stream import RunContext, StreamSink, StreamSource, stream
 
@@ -41,7 +41,11 @@ class Paced(StreamSource):
     input_spec = PacedInput
     output_spec = CounterOutput
 
+    def start_run(self, context: RunContext) -> None:
+        self._context = context
+
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        assert self._context.run_uid, "frames are asked for within a run only"
         for frame in numbered(self.inputs.count, tuple(self.inputs.missing)):
             if stopping.wait(self.inputs.interval):
                 return
@@ -67,8 +71,10 @@ class Show(StreamSink):
 
     def start_run(self, context: RunContext) -> None:
         self._path: Path = context.run_dir / "shown.jsonl"
+        self._emit = context.emit
 
     def _run_interface(self, runtime: Any) -> Any:
+        self._emit(Event(name="offered", volume=self.volume))
         self._results["message"] = {"value": self.inputs.value}
         return runtime
 

@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import counting_workflow
 import pytest
 
-from rtflow.documents import Event, Result, RunStop
+from rtflow.documents import Event, Result, RunStop, VolumeReceived
 from rtflow.engine import load_workflow, run
 from rtflow.errors import JournalError, UsageError
 from rtflow.journal import Recording
@@ -204,3 +205,118 @@ def test_a_resumed_run_that_gives_other_values_says_so(tmp_path):
     assert [event.volume for event in told] == [1]
     assert isinstance(told[0], Event)
     assert told[0].data["was"] == "0" * 64
+
+
+def cut(run_dir: Path, folder: Path, last: Any) -> Path:
+    """A copy of a run that was cut off behind the first document that ``last`` holds for."""
+    copy = folder / "cut"
+    shutil.copytree(run_dir, copy)
+    documents = Recording(run_dir).documents
+    keep = next(number for number, document in enumerate(documents, start=1) if last(document))
+    path = copy / "journal" / "documents.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
+    return copy
+
+
+def received(volume: int) -> Any:
+    return lambda document: isinstance(document, VolumeReceived) and document.volume == volume
+
+
+def test_what_was_not_decided_before_the_crash_is_decided_by_the_clock(tmp_path):
+    whole = recorded(tmp_path / "out", "mode=process", "sleep=2.0")
+    run_dir = cut(whole.run_dir, tmp_path, received(4))
+    resume(run_dir)
+    after = Recording(run_dir)
+    assert [r.values_sha256 for r in after.results] == [r.values_sha256 for r in whole.results]
+    told = [(event.name, event.volume) for event in after.events if event.name == "deadline_missed"]
+    assert told == [("deadline_missed", 4)]
+
+
+def test_what_was_decided_before_the_crash_holds_although_the_volume_was_not_done(tmp_path):
+    whole = recorded(tmp_path / "out", "sleep=1.0")
+    run_dir = cut(whole.run_dir, tmp_path, lambda d: isinstance(d, Event) and d.name == "deadline_missed")
+    path = run_dir / "journal" / "documents.jsonl"
+    path.write_text(path.read_text().replace('"sleep":1.0', '"sleep":0.0'))
+    resume(run_dir)
+    after = Recording(run_dir)
+    assert [r.values_sha256 for r in after.results] == [r.values_sha256 for r in whole.results]
+    assert [event.volume for event in after.events if event.name == "deadline_missed"] == [4]
+
+
+def test_a_volume_that_waited_for_the_resumed_run_is_late(tmp_path):
+    whole = recorded(tmp_path / "out")
+    run_dir = cut(whole.run_dir, tmp_path, received(6))
+    path = run_dir / "journal" / "documents.jsonl"
+    text = path.read_text()
+    assert '"deadline":null' in text.splitlines()[0]
+    path.write_text(text.replace('"deadline":null,', '"deadline":0.0001,', 1))
+    done = {result.volume for result in Recording(run_dir).results}
+    resume(run_dir)
+    after = Recording(run_dir)
+    assert [r.status == "late" for r in after.results][:6] == [volume not in done for volume in range(1, 7)]
+    assert 6 in [event.volume for event in after.events if event.name == "late"]
+
+
+def test_a_resumed_run_tells_nothing_twice_and_writes_its_files_anew(tmp_path):
+    whole = recorded(tmp_path / "out")
+    run_dir = cut(whole.run_dir, tmp_path, lambda d: isinstance(d, Result) and d.volume == 5)
+    left = run_dir / "work" / "double" / "volume-0001" / "half-written"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.touch()
+    resume(run_dir)
+    offered = [event.volume for event in Recording(run_dir).events if event.name == "offered"]
+    assert offered == list(range(1, 9))
+    assert not left.exists()
+
+
+def test_a_replay_leaves_the_session_alone_and_takes_nothing_else_from_it(tmp_path):
+    live = recorded(tmp_path / "out")
+    used, now = live.run_dir / "session", tmp_path / "out" / "session"
+    used.mkdir()
+    now.mkdir(exist_ok=True)
+    (used / "reference.npz").write_text("as the run found it")
+    (now / "reference.npz").write_text("of a later run")
+    (now / "model.npz").write_text("of a later run")
+    stop, _ = replay(live.run_dir, out=tmp_path / "out")
+    assert (now / "reference.npz").read_text() == "of a later run"
+    found = Path(stop.outputs["session"])
+    assert (found / "reference.npz").read_text() == "as the run found it"
+    assert not (found / "model.npz").exists()
+
+
+def test_a_volume_that_was_given_up_is_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr("rtflow.stream.run._GRACE", 0.1)
+    workflow = load_workflow(WORKFLOW)
+    stopping = threading.Event()
+
+    def stop_in_four(document: Any) -> None:
+        if received(4)(document):
+            stopping.set()
+
+    stop = run(
+        workflow,
+        load_settings(workflow.settings_type, None, ["sleep=1.0"]),
+        tmp_path / "out",
+        observe=stop_in_four,
+        stopping=stopping,
+    )
+    live = Recording(Path(stop.outputs["run"]))
+    given_up = [result.volume for result in live.results if result.given_up]
+    assert 4 in given_up
+    _, comparison = replay(live.run_dir)
+    assert comparison.differing == ()
+    assert comparison.equal == len(live.results) - len(given_up)
+
+
+def test_a_replay_finds_the_modules_that_stand_beside_the_workflow(tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "beside_the_workflow.py").write_text("from counting_workflow import Settings, build\n")
+    (mine / "experiment.py").write_text("from beside_the_workflow import Settings, build\n")
+    workflow = load_workflow(mine / "experiment.py")
+    stop = run(workflow, load_settings(workflow.settings_type, None, []), tmp_path / "out")
+    # As in another process: neither the folder nor the module are known any more.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(mine)])
+    monkeypatch.delitem(sys.modules, "beside_the_workflow")
+    _, comparison = replay(Path(stop.outputs["run"]))
+    assert comparison.equal == 8
