@@ -17,7 +17,7 @@ from rtflow.dicom.csa import read_csa
 from rtflow.dicom.elements import IncompleteError
 from rtflow.dicom.identify import UnsupportedError, read_object
 from rtflow.dicom.read import NotDicomError, TruncatedError
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.write import MosaicSeries, write_csa, write_mosaic
 from rtflow.errors import DicomError, VolumeError
 
 DATA = np.arange(8 * 6 * 5, dtype=np.int16).reshape(8, 6, 5)
@@ -118,6 +118,39 @@ def test_implicit_and_big_endian_files_are_equal() -> None:
             stream, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True
         )
         assert to_incremental(read_object(stream.getvalue())) == expected
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_all_sixteen_bits_are_unsigned_unless_the_header_says_otherwise(bits: int, signed: bool) -> None:
+    stored = np.frombuffer(pydicom.dcmread(io.BytesIO(FILE)).PixelData, "<u2").copy()
+    stored[: stored.size // 2] += 60000 if bits == 16 else 0
+    data = edited(
+        PixelData=stored.tobytes(), BitsStored=bits, HighBit=bits - 1, PixelRepresentation=int(signed)
+    )
+    found = to_incremental(read_object(data)).data
+    assert found.dtype == (np.uint16 if bits == 16 and not signed else np.int16)
+    np.testing.assert_array_equal(found.astype(np.int64) % 65536 % 60000, DATA)
+    assert (found.min() < 0) == (bits == 16 and signed)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "planned"),
+    [
+        ("lRepetitions = 19", 20),
+        ("lRepetitions = 19\nlAverages = 1", 20),
+        ("lRepetitions = 19\nlAverages = 2", None),
+        ("lAverages = 1", None),
+        ("lRepetitions = many", None),
+    ],
+)
+def test_the_plan_is_that_of_the_protocol_where_it_tells(protocol: str, planned: int | None) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(FILE))
+    text = f"### ASCCONV BEGIN ###\n{protocol}\n### ASCCONV END ###"
+    dataset[0x0029, 0x1020].value = write_csa({"MrPhoenixProtocol": [text]})
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    assert read_object(stream.getvalue()).instance.planned == planned
 
 
 def test_texts_in_other_scripts() -> None:
