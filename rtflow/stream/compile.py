@@ -4,87 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import networkx as nx
-import numpy as np
-from nipype.interfaces.base import CommandLine, isdefined
+from nipype.interfaces.base import CommandLine
 from nipype.pipeline.engine import JoinNode, MapNode, Workflow
 
 from rtflow.errors import CompileError
 from rtflow.stream.calls import threads_own_directories, touches_files
+from rtflow.stream.checks import check_apart, check_cached, check_inputs, check_once
 from rtflow.stream.interface import StreamInterface, StreamSink, StreamSource
-from rtflow.stream.options import COMMAND_LIMIT, Mode, OnError, options_of
-
-When = Literal["set-up", "volume", "end"]
-
-
-@dataclass(frozen=True)
-class Binding:
-    """One input of a node.
-
-    Parameters
-    ----------
-    field
-        Name of the input.
-    producers
-        Where its value comes from: (step, output field, function on the edge). Several for the inputs
-        that a join over iterables gathers into a list.
-    gathered
-        Whether the value is a list over ``producers``.
-    needed
-        Whether the node cannot run without it.
-    """
-
-    field: str
-    producers: tuple[tuple[int, str, Callable[[Any], Any] | None], ...]
-    gathered: bool = False
-    needed: bool = True
-
-
-@dataclass
-class PlannedNode:
-    """One node of the graph in the order in which it runs; ``index`` is its place in `Plan.nodes`."""
-
-    index: int
-    name: str
-    when: When
-    node: Any = field(repr=False)
-    interface: str = ""
-    stage: int = 0
-    mode: Mode = "thread"
-    on_error: OnError = "fail"
-    deadline: float | None = None
-    limit: float | None = None
-    stateful: bool = False
-    bindings: tuple[Binding, ...] = ()
-    constants: tuple[tuple[str, int, str, Callable[[Any], Any] | None], ...] = ()
-    after: tuple[str, ...] = ()
-
-    def describe(self) -> dict[str, Any]:
-        """What RunStart says of the node."""
-        return {
-            "interface": self.interface,
-            "when": self.when,
-            "stage": self.stage,
-            "mode": self.mode,
-            "on_error": self.on_error,
-            "deadline": self.deadline,
-        }
-
-
-@dataclass
-class Plan:
-    """The compiled graph: nodes in an order in which each comes after those it takes values from."""
-
-    name: str
-    nodes: tuple[PlannedNode, ...]
-    source: PlannedNode
-
-    def when(self, when: When) -> list[PlannedNode]:
-        """The nodes that run at set-up, per volume (with the source) or at the end."""
-        return [node for node in self.nodes if node.when == when]
+from rtflow.stream.options import COMMAND_LIMIT, Mode, options_of
+from rtflow.stream.plan import Binding, Plan, PlannedNode, When
 
 
 def inspect(workflow: Workflow) -> Plan:
@@ -156,10 +87,12 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
                 "let one node take the whole list, or set iterables on a node after the source",
             )
         _bind(graph, node, entry, index, when, names)
+        check_inputs(node, entry)
         if when[node] == "set-up":
-            _check_cached(node, entry)
-        if when[node] == "volume":
-            _check_inputs(node, entry)
+            check_cached(node, entry)
+        if when[node] != "volume":
+            check_once(interface, entry)
+        else:
             entry.mode = _mode(interface, options.mode, own_directories, entry.name)
             if entry.mode == "process":
                 entry.limit = options.deadline or COMMAND_LIMIT
@@ -167,6 +100,7 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
             entry.stage = _stage(
                 options.stage, [other for other in earlier if other.node is not source], entry
             )
+    check_apart(planned)
     return Plan(name, tuple(planned), planned[index[source]])
 
 
@@ -304,19 +238,6 @@ def _needed(interface: Any, target: str) -> bool:
     return bool(trait is not None and trait.mandatory)
 
 
-def _check_inputs(node: Any, entry: PlannedNode) -> None:
-    inputs = node.interface.inputs
-    connected = {binding.field for binding in entry.bindings} | {constant[0] for constant in entry.constants}
-    for name, spec in inputs.traits(mandatory=True).items():
-        there = [name, *(spec.xor or ())]
-        if not any(field in connected or isdefined(getattr(inputs, field, None)) for field in there):
-            raise CompileError(
-                entry.name,
-                f"its mandatory input '{name}' is neither set nor connected",
-                "set it or connect it",
-            )
-
-
 def _mode(interface: Any, asked: Mode | None, own_directories: bool, name: str) -> Mode:
     if isinstance(interface, (StreamSource, StreamSink)):
         if asked == "process":
@@ -356,27 +277,3 @@ def _stage(asked: int | None, earlier: list[PlannedNode], entry: PlannedNode) ->
             "let the stage numbers never decrease along an edge",
         )
     return asked
-
-
-def _check_cached(node: Any, entry: PlannedNode) -> None:
-    for name, value in node.inputs.get().items():
-        if holds_array(value):
-            raise cached_array(entry.name, name)
-
-
-def cached_array(node: str, field: str) -> CompileError:
-    """The error of an array as the input of a node that stock Nipype caches."""
-    return CompileError(
-        node,
-        f"takes an array ('{field}') at set-up, where stock Nipype tells arrays apart by how they print",
-        "pass a file, or connect the node downstream of the source",
-    )
-
-
-def holds_array(value: Any) -> bool:
-    """Whether a value is an array, or a list, tuple or dict with one in it."""
-    if isinstance(value, np.ndarray):
-        return True
-    if isinstance(value, dict):
-        return any(holds_array(item) for item in value.values())
-    return isinstance(value, (list, tuple)) and any(holds_array(item) for item in value)

@@ -12,8 +12,8 @@ from nipype.interfaces.base import Undefined
 from rtflow.documents import Event
 from rtflow.errors import DeadlineError, VolumeError
 from rtflow.stream.calls import Call
-from rtflow.stream.compile import PlannedNode
 from rtflow.stream.interface import StreamInterface
+from rtflow.stream.plan import PlannedNode
 from rtflow.stream.process import Worker, WorkerLostError
 from rtflow.stream.volume import DONE, EMPTY, FAILED, SKIPPED, WITHHELD, VolumeInFlight, seal
 

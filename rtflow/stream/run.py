@@ -18,10 +18,10 @@ from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, 
 from rtflow.errors import RtflowError, RunError
 from rtflow.stream.algebra import one_thread
 from rtflow.stream.chronicle import Chronicle
-from rtflow.stream.compile import Plan, PlannedNode
 from rtflow.stream.executor import Step
 from rtflow.stream.interface import StreamInterface, StreamSink
 from rtflow.stream.pipeline import Pipeline
+from rtflow.stream.plan import Plan, PlannedNode
 from rtflow.stream.stock import EndNode, named_outputs, run_at_set_up
 from rtflow.stream.volume import VolumeInFlight, result_of, scalars
 

@@ -9,8 +9,9 @@ from nipype.interfaces.base import Bunch, isdefined
 from nipype.pipeline.engine import JoinNode, Node
 from nipype.pipeline.engine.nodes import NodeExecutionError
 
-from rtflow.errors import RunError
-from rtflow.stream.compile import Plan, PlannedNode, cached_array, holds_array
+from rtflow.errors import CompileError, RunError
+from rtflow.stream.checks import cached_array, holds_array
+from rtflow.stream.plan import Plan, PlannedNode
 
 _ABSENT: Any = object()
 
@@ -29,11 +30,14 @@ def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
     outputs: dict[int, Any] = {}
     for planned in plan.when("set-up"):
         node = planned.node
-        for field, producer, output, _ in planned.constants:
-            if holds_array(getattr(outputs[producer], output)):
-                raise cached_array(planned.name, field)
         try:
+            for field, producer, output, function in planned.constants:
+                value = getattr(outputs[producer], output)
+                if holds_array(value if function is None else function(value)):
+                    raise cached_array(planned.name, field)
             outputs[planned.index] = node.run(updatehash=updatehash).outputs
+        except CompileError:
+            raise
         except (Exception, SystemExit) as error:
             raise RunError(f"{planned.name}: failed at set-up: {_said(error)}") from error
     return outputs

@@ -9,7 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, CommandLine, TraitedS
 from streamtools import Counter, Number, Sum, counting, double, doubling
 
 from rtflow.errors import CompileError
-from rtflow.stream import StreamInterface, StreamPlugin, inspect, stream
+from rtflow.stream import StreamInterface, StreamPlugin, StreamSink, inspect, stream
 
 
 def as_text(number: int) -> str:
@@ -203,6 +203,95 @@ def test_array_between_two_nodes_at_set_up(tmp_path):
     flow.connect(make, "array", use, "numbers")
     with pytest.raises(CompileError, match=r"use: takes an array \('numbers'\)"):
         flow.run(plugin=StreamPlugin(tmp_path))
+
+
+def as_array(number: float) -> object:
+    import numpy
+
+    return numpy.full(3, number)
+
+
+def test_array_made_by_the_function_on_an_edge_at_set_up(tmp_path):
+    flow = counting(tmp_path)
+    make = doubling("make")
+    make.inputs.number = 2.0
+    use = Node(Function(function=listing, input_names=["numbers"], output_names=["count"]), name="use")
+    flow.connect(make, ("number", as_array), use, "numbers")
+    with pytest.raises(CompileError, match=r"use: takes an array \('numbers'\)"):
+        flow.run(plugin=StreamPlugin(tmp_path))
+
+
+class _PickyInput(BaseInterfaceInputSpec):
+    number = traits.Any(mandatory=True)
+    mask = traits.Any(mandatory=True)
+
+
+class _PickyOutput(TraitedSpec):
+    value = traits.Float()
+
+
+class Picky(StreamInterface):
+    input_spec = _PickyInput
+    output_spec = _PickyOutput
+
+
+@pytest.mark.parametrize("when", ["set-up", "end"])
+def test_unset_mandatory_input_of_a_node_that_runs_once(tmp_path, when):
+    flow = counting(tmp_path)
+    picky = JoinNode(Picky(), joinsource="scanner", joinfield=["number"], name="picky")
+    if when == "end":
+        flow.connect(flow.get_node("sum"), "total", picky, "number")
+    else:
+        flow.add_nodes([Node(Picky(number=1), name="picky")])
+    error = refused(flow)
+    assert error.node == "picky"
+    assert "'mask'" in error.cause
+
+
+@pytest.mark.parametrize("when", ["set-up", "end"])
+def test_a_stateful_node_that_would_run_once(tmp_path, when):
+    flow = counting(tmp_path)
+    node = Node(Sum(number=1.0), name="once")
+    if when == "end":
+        flow.connect(flow.get_node("sum"), "total", last := join("last"), "numbers")
+        flow.connect(last, "count", node, "number")
+    else:
+        flow.add_nodes([node])
+    error = refused(flow)
+    assert error.node == "once"
+    assert "keeps state" in error.cause
+    assert ("set-up" if when == "set-up" else "end of the run") in error.cause
+
+
+class Shows(StreamSink):
+    input_spec = _PickyInput
+    output_spec = _PickyOutput
+    channel = "screen"
+
+
+def test_a_sink_that_would_run_once(tmp_path):
+    flow = counting(tmp_path)
+    flow.add_nodes([Node(Shows(number=1, mask=1), name="shows")])
+    assert "delivers a value for each volume" in refused(flow).cause
+
+
+def test_two_sinks_on_one_channel(tmp_path):
+    flow = counting(tmp_path)
+    for name in ("one", "two"):
+        flow.connect(flow.get_node("sum"), "total", Node(Shows(mask=1), name=name), "number")
+    error = refused(flow)
+    assert error.node == "two"
+    assert "'screen' as one does" in error.cause
+
+
+def test_two_nodes_with_one_interface(tmp_path):
+    flow = counting(tmp_path)
+    shared = Sum()
+    for name in ("one", "two"):
+        flow.connect(flow.get_node("number"), "number", Node(shared, name=name), "number")
+    error = refused(flow)
+    assert error.node == "two"
+    assert "same interface object as one" in error.cause
 
 
 def test_stage_that_decreases(tmp_path):

@@ -1,0 +1,91 @@
+"""What a graph may not be, each told with the node, the cause and the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import Undefined, isdefined
+
+from rtflow.errors import CompileError
+from rtflow.stream.interface import StreamSink
+from rtflow.stream.plan import PlannedNode
+
+
+def check_inputs(node: Any, entry: PlannedNode) -> None:
+    """Every mandatory input is set or connected."""
+    connected = {binding.field for binding in entry.bindings} | {constant[0] for constant in entry.constants}
+    for name, spec in node.interface.inputs.traits(mandatory=True).items():
+        there = [name, *(spec.xor or ())]
+        # A join has inputs of its own for what it joins, beside those of its interface.
+        given = [
+            getattr(inputs, field, Undefined)
+            for inputs in (node.inputs, node.interface.inputs)
+            for field in there
+        ]
+        if not connected.intersection(there) and not any(isdefined(value) for value in given):
+            raise CompileError(
+                entry.name,
+                f"its mandatory input '{name}' is neither set nor connected",
+                "set it or connect it",
+            )
+
+
+def check_once(interface: Any, entry: PlannedNode) -> None:
+    """What runs once is made for it."""
+    moment = "once, at set-up" if entry.when == "set-up" else "once, at the end of the run"
+    if entry.stateful or isinstance(interface, StreamSink):
+        does = "keeps state from volume to volume" if entry.stateful else "delivers a value for each volume"
+        raise CompileError(
+            entry.name,
+            f"{does}, but would run {moment}",
+            "connect it to what comes from the source each volume",
+        )
+
+
+def check_apart(planned: list[PlannedNode]) -> None:
+    """No two nodes may have the same interface (its inputs and state are one), or the same channel."""
+    interfaces: dict[int, str] = {}
+    channels: dict[str, str] = {}
+    for entry in planned:
+        interface = entry.node.interface
+        if other := interfaces.get(id(interface)):
+            raise CompileError(
+                entry.name,
+                f"has the very same interface object as {other}, and so the same inputs and state",
+                "make an interface for each Node",
+            )
+        interfaces[id(interface)] = entry.name
+        if isinstance(interface, StreamSink):
+            if other := channels.get(interface.channel):
+                raise CompileError(
+                    entry.name,
+                    f"delivers on channel '{interface.channel}' as {other} does: one value hides the other",
+                    "keep one of the two, or derive a class with another channel",
+                )
+            channels[interface.channel] = entry.name
+
+
+def check_cached(node: Any, entry: PlannedNode) -> None:
+    """What stock Nipype caches takes no arrays."""
+    for name, value in node.inputs.get().items():
+        if holds_array(value):
+            raise cached_array(entry.name, name)
+
+
+def cached_array(node: str, field: str) -> CompileError:
+    """The error of an array as the input of a node that stock Nipype caches."""
+    return CompileError(
+        node,
+        f"takes an array ('{field}') at set-up, where stock Nipype tells arrays apart by how they print",
+        "pass a file, or connect the node downstream of the source",
+    )
+
+
+def holds_array(value: Any) -> bool:
+    """Whether a value is an array, or a list, tuple or dict with one in it."""
+    if isinstance(value, np.ndarray):
+        return True
+    if isinstance(value, dict):
+        return any(holds_array(item) for item in value.values())
+    return isinstance(value, (list, tuple)) and any(holds_array(item) for item in value)
