@@ -11,6 +11,7 @@ import pytest
 
 from rtflow.documents import Delivered
 from rtflow.engine import build_workflow, load_workflow
+from rtflow.nodes.motion import PARAMETERS, displacement, transform_of
 from rtflow.session import Session
 from rtflow.settings import load_settings
 from rtflow.stream.interface import RunContext
@@ -88,6 +89,24 @@ def test_feedback_is_neutral_in_training_and_evidence_in_test_trials(first_run) 
         assert kinds[volume] == ("evidence" if phase == "test" else "neutral")
         assert phase == "test" or values[volume] == 0.0
         assert "voxels.mean" in first_run.results[volume - 1].values
+
+
+def test_the_motion_that_was_simulated_is_found(first_run, out) -> None:
+    truth = np.load(first_run.truth / "transforms.npy")
+    item = Session(RunContext("look", out / "look", out / "bids", out / "session")).load("reference")
+    brain = nib.load(first_run.truth / "brain.nii")
+    points = nib.affines.apply_affine(brain.affine, np.argwhere(np.asanyarray(brain.dataobj)))
+    apart, moved = [], []
+    for result in first_run.results[5:]:
+        six = np.array([result.values[f"realign.{name}"] for name in PARAMETERS])
+        # From where a point lies in the reference, volume 6, to where it lies in this one.
+        expected = truth[result.volume - 1] @ np.linalg.inv(truth[5])
+        found = transform_of(six, np.array(item.facts["centre"]))
+        apart.append(displacement(found, expected, points).mean())
+        moved.append(displacement(np.eye(4), expected, points).mean())
+    assert np.median(apart) < 0.1
+    assert max(apart) < 0.25
+    assert max(moved) > 5 * np.median(apart)
 
 
 def test_the_subject_gets_what_the_result_says(first_run) -> None:
