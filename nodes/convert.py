@@ -7,13 +7,13 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.bids.incremental import BidsIncremental
+from rtflow.bids.incremental import BidsIncremental, check_labels
 from rtflow.bids.nifti import read_nifti
 from rtflow.dicom.convert import to_incremental
 from rtflow.dicom.identify import DicomObject, read_object
 from rtflow.documents import Frame
 from rtflow.errors import VolumeError
-from rtflow.stream.interface import StreamInterface
+from rtflow.stream.interface import RunContext, StreamInterface
 
 # Two statements of a repetition time agree within this; headers round to a microsecond at worst.
 _TOLERANCE = 0.01
@@ -98,18 +98,32 @@ class DicomToBids(StreamInterface):
 
     Voxels, their order and the affine are those of dcm2niix. Volumes that are BIDS already (from the
     simulator, or a replay) pass through with their stored values.
+
+    Raises
+    ------
+    UsageError
+        At the start of the run, if a label cannot stand in a BIDS name.
+    VolumeError
+        As `frame_to_incremental`.
     """
 
     input_spec = DicomToBidsInput
     output_spec = DicomToBidsOutput
 
-    def _run_interface(self, runtime: Any) -> Any:
-        inputs = self.inputs
-        names = {name: getattr(inputs, name) for name in ("subject", "session", "task", "run")}
+    def start_run(self, context: RunContext) -> None:
+        """Check the labels, before the first volume comes."""
+        del context
+        check_labels(self._entities())
+
+    def _entities(self) -> dict[str, str]:
+        names = {name: getattr(self.inputs, name) for name in ("subject", "session", "task", "run")}
         # An empty label is none; nothing else that is false can be a label.
-        entities = {
+        return {
             name: str(value) for name, value in names.items() if isdefined(value) and value not in ("", None)
         }
+
+    def _run_interface(self, runtime: Any) -> Any:
+        inputs = self.inputs
         tr = inputs.tr if isdefined(inputs.tr) else None
-        self._results["incremental"] = frame_to_incremental(inputs.frame, entities, tr)
+        self._results["incremental"] = frame_to_incremental(inputs.frame, self._entities(), tr)
         return runtime

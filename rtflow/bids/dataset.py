@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtflow import __version__
-from rtflow.bids.incremental import bids_name
+from rtflow.bids.incremental import bids_name, check_labels
 from rtflow.errors import OutputError
 
 BIDS_VERSION = "1.10.0"
@@ -134,7 +134,10 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
     ------
     OutputError
         If subject or task is missing, or the folder cannot be written.
+    UsageError
+        If an entity cannot stand in a BIDS name.
     """
+    check_labels(entities)
     if not entities.get("subject") or not entities.get("task"):
         raise OutputError(
             f"a run needs a subject and a task, got {dict(entities)}; set bids.subject and bids.task"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.bids.grid import Grid
-from rtflow.errors import VolumeError
+from rtflow.errors import UsageError, VolumeError
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -211,6 +211,28 @@ def bids_name(entities: Mapping[str, str]) -> str:
     'sub-01_task-faces_run-2'
     """
     return "_".join(f"{_ENTITY_KEYS[key]}-{entities[key]}" for key in _ENTITY_ORDER if entities.get(key))
+
+
+def check_labels(entities: Mapping[str, str]) -> None:
+    """Refuse entities that cannot stand in a file's name: labels are letters and digits, indices digits.
+
+    Parameters
+    ----------
+    entities
+        By their long names; empty ones are none.
+
+    Raises
+    ------
+    UsageError
+        Naming the entity.
+    """
+    for key, label in entities.items():
+        allowed = "digits" if key in ("run", "echo") else "letters and digits"
+        if label and not (label.isascii() and (label.isdigit() if allowed == "digits" else label.isalnum())):
+            raise UsageError(
+                f"{key} {label!r} cannot stand in a BIDS name: give {allowed} only, without "
+                f"'{_ENTITY_KEYS.get(key, key)}-'"
+            )
 
 
 def _restore(data: NDArray[Any], affine: NDArray[Any], rest: dict[str, Any]) -> BidsIncremental:

@@ -12,7 +12,7 @@ import pytest
 from rtflow.dicom.identify import read_object
 from rtflow.dicom.write import MosaicSeries, write_mosaic
 from rtflow.documents import Frame, Part
-from rtflow.errors import DicomError, VolumeError
+from rtflow.errors import DicomError, UsageError, VolumeError
 from rtflow.nodes import DicomToBids, SkipDummies
 from rtflow.nodes.convert import frame_to_incremental
 
@@ -53,6 +53,22 @@ def test_the_parts_alone_give_the_same() -> None:
 
 def test_an_empty_session_is_none() -> None:
     assert convert(dicom_frame(), session="").entities == {"subject": "01", "task": "feedback", "run": "1"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({"subject": "sub-01"}, r"subject 'sub-01' .*letters and digits only, without 'sub-'"),
+        ({"subject": "../../x"}, "letters and digits only"),
+        ({"session": "a_b"}, "session 'a_b'"),
+        ({"task": "gesichter-\u00fcben"}, "without 'task-'"),
+        ({"run": "1a"}, "digits only, without 'run-'"),
+    ],
+)
+def test_labels_that_cannot_stand_in_a_name_stop_the_run_at_its_start(make_context, labels, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        DicomToBids(**labels).start_run(make_context())
+    DicomToBids(subject="07", session="", task="faces", run="02").start_run(make_context())
 
 
 def test_a_frame_and_its_header_must_agree() -> None:

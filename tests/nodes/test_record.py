@@ -7,7 +7,7 @@ import pytest
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.design import block_design, read_events
-from rtflow.errors import OutputError, VolumeError
+from rtflow.errors import OutputError, UsageError, VolumeError
 from rtflow.nodes.record import RecordRun
 
 DESIGN = block_design(["scene", "face"], blocks=2, block=4.0, rest=2.0)
@@ -186,6 +186,14 @@ def test_a_run_without_a_subject_or_task_is_refused(record) -> None:
         entities = {**ENTITIES, absent: ""}
         with pytest.raises(OutputError, match=r"set bids\.subject and bids\.task"):
             record([1], make=lambda volume, entities=entities: incremental(volume, entities))
+
+
+def test_no_label_leads_out_of_the_data_set(record, tmp_path) -> None:
+    for entity in ("subject", "session", "task"):
+        entities = {**ENTITIES, entity: "../../../away"}
+        with pytest.raises(UsageError, match=f"{entity} '../../../away' cannot stand in a BIDS name"):
+            record([1], make=lambda volume, entities=entities: incremental(volume, entities))
+    assert not list(tmp_path.rglob("*away*"))
 
 
 # After a crash.
