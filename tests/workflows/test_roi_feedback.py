@@ -10,6 +10,7 @@ import pytest
 from rtflow.documents import VolumeReceived
 from rtflow.engine import build_workflow, load_workflow
 from rtflow.settings import load_settings
+from rtflow.stream import inspect
 from rtflow.testing import prefix_test
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "roi_feedback.py"
@@ -43,6 +44,18 @@ def test_the_region_follows_what_the_simulator_did(play, tmp_path, region_file, 
     chosen = np.array(sorted(values))
     assert np.corrcoef([values[volume] for volume in chosen], truth[chosen - 1])[0, 1] > 0.8
     assert set(ran.values("region.kind").values()) == {"percent_signal_change"}
+
+
+def test_every_setting_reaches_its_node() -> None:
+    workflow = load_workflow(WORKFLOW)
+    given = [*BLOCKS, "lag=5", "opening=11", "mask=region.nii"]
+    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
+    flow = build_workflow(workflow, settings)
+    region, labels = flow.get_node("region"), flow.get_node("labels")
+    assert (labels.inputs.lag, region.inputs.baseline, region.inputs.opening) == (5.0, "rest", 11.0)
+    assert flow.get_node("mask").inputs.file.endswith("region.nii")
+    (planned,) = (node for node in inspect(flow).nodes if node.name == "region")
+    assert planned.on_error == "last"
 
 
 def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
