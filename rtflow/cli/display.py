@@ -80,7 +80,10 @@ class Display:
             step = max((seen.start.volumes or 0) // 10, 1) if seen.start and seen.start.volumes else 25
             if seen.done // step > said:
                 said = seen.done // step
-                self._console.print(line(seen), soft_wrap=True, highlight=False, markup=False)
+                try:
+                    self._console.print(line(seen), soft_wrap=True, highlight=False, markup=False)
+                except OSError:  # nobody can be told any more; the run goes on
+                    return
 
 
 def line(seen: Seen) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 import traceback
 from typing import Annotated, Any
@@ -104,6 +105,13 @@ for name, module in (("run", run), ("replay", replay), ("new", new), ("graph", g
 
 def main() -> None:
     """The command ``rtflow``."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # started without it: the next file, the journal say, would be taken for the terminal
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
     app()
 
 

@@ -42,6 +42,13 @@ def stdout_to_stderr(wanted: bool) -> Iterator[None]:
         os.close(kept)
 
 
+def drop_stdout() -> None:
+    """Let stdout, which cannot be written, lead nowhere: what is left in its buffer would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
 class NipypeLog:
     """What Nipype logs, for a file in the run's folder instead of stdout.
 

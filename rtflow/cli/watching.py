@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rtflow.errors import RtflowError, UsageError
+from rtflow.errors import RtflowError, RunError, UsageError
 
 if TYPE_CHECKING:
     from rtflow.documents import AnyDocument
@@ -36,7 +36,7 @@ class Watched:
         self.summary: Summary = Summary()
 
     def run(self, engine: Engine) -> Any:
-        """Run the engine, and give back what it gave; None if the run failed.
+        """Run the engine, and give back what it gave; None if the run began and failed.
 
         Parameters
         ----------
@@ -60,10 +60,10 @@ class Watched:
         try:
             with ending_on_interrupt(stopping, say=not display.live), display:
                 return engine(self.summary.add, stopping)
-        except UsageError:
-            raise
-        except RtflowError:
-            if self.summary.seen().stop is None:
+        except RtflowError as error:
+            seen = self.summary.seen()
+            # A source that breaks down in the middle is not a mistake of the one who typed the command.
+            if seen.stop is None or (isinstance(error, UsageError) and not seen.newest):
                 raise
             return None
 
@@ -76,10 +76,33 @@ class Watched:
             Another exit status than that of the run.
         more
             Further keys of the JSON object.
+
+        Raises
+        ------
+        RunError
+            If it cannot be printed.
         """
         told = {**self.summary.as_dict(), **more}
         if exit_status is not None:
             told["exit_status"] = exit_status
+        try:
+            self._print(told)
+        except OSError as error:
+            from rtflow.cli.output import drop_stdout
+
+            drop_stdout()
+            raise RunError(
+                f"the run has {told['status']}, but that cannot be printed ({error.strerror or error}); "
+                f"it stands in {told['outputs'].get('run')}"
+            ) from None
+        if told["status"] == "aborted":
+            done = self.summary.seen().done
+            typer.echo(f"rtflow: aborted; {done} volumes are kept in {told['outputs'].get('run')}", err=True)
+        elif told["status"] == "failed":
+            typer.echo(f"rtflow: {' '.join(str(told.get('reason', 'the run failed')).split())}", err=True)
+        return int(told["exit_status"])
+
+    def _print(self, told: dict[str, Any]) -> None:
         if self.json:
             import msgspec
 
@@ -90,9 +113,3 @@ class Watched:
             from rtflow.cli.ending import show_ending
 
             show_ending(told, Console())
-        if told["status"] == "aborted":
-            done = self.summary.seen().done
-            typer.echo(f"rtflow: aborted; {done} volumes are kept in {told['outputs'].get('run')}", err=True)
-        elif told["status"] == "failed":
-            typer.echo(f"rtflow: {' '.join(str(told.get('reason', 'the run failed')).split())}", err=True)
-        return int(told["exit_status"])

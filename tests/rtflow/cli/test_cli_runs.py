@@ -106,6 +106,73 @@ def test_volumes_that_fail_are_counted_told_and_limited(rtflow: Rtflow, tmp_path
     assert "20 x picky: " in allowed.stdout
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+def test_a_run_whose_end_cannot_be_printed(
+    tmp_path: Path, environment: dict[str, str], options: list[str]
+) -> None:
+    command = [sys.executable, "-m", "rtflow", "run", "roi_feedback", "--speed", "max", *options, *TINY]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    (run_dir,) = (tmp_path / "rtflow-out" / "runs").iterdir()
+    assert done.stderr.splitlines()[-1] == (
+        "rtflow: the run has completed, but that cannot be printed (No space left on device); "
+        f"it stands in {run_dir}"
+    )
+    assert "Traceback" not in done.stderr
+    assert documents(run_dir)[-1].status == "completed"
+
+
+def test_a_run_that_is_started_without_stderr(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    command = f"{sys.executable} -m rtflow run failing.py --speed max --json {' '.join(map(repr, TINY))} 2>&-"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    told = json.loads(done.stdout)
+    assert len(documents(told["outputs"]["run"])) == 1 + 2 * 20 + 1  # and not what the nodes print
+
+
+BREAKING = """
+from nipype import Node, Workflow
+from rtflow.documents import Frame, now
+from rtflow.errors import SourceError
+from rtflow.nodes import ScannerInput
+from rtflow.nodes import DicomToBids
+
+class Breaking(ScannerInput):
+    def frames(self, stopping):
+        for frame in super().frames(stopping):
+            if frame.volume == 3:
+                raise SourceError("the share is gone")
+            yield frame
+
+def build(settings):
+    flow = Workflow(name="breaking")
+    scanner = Node(Breaking(uri=settings.source), name="scanner")
+    flow.connect(scanner, "frame", Node(DicomToBids(), name="convert"), "frame")
+    return flow
+"""
+
+
+def test_a_source_that_breaks_in_the_middle_is_a_run_that_failed(rtflow: Rtflow, tmp_path: Path) -> None:
+    (tmp_path / "breaking.py").write_text(BREAKING)
+    done = rtflow("run", "breaking.py", "--speed", "max", "--json", *TINY)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["status"], told["volumes"]["ok"]) == ("failed", 2)
+    assert done.stderr.splitlines()[-1] == "rtflow: SourceError: the share is gone"
+
+
 def test_a_replay_is_compared_bit_for_bit(rtflow: Rtflow, tmp_path: Path) -> None:
     first = json.loads(rtflow("run", "roi_feedback", "--speed", "max", "--json", *TINY).stdout)
     run_dir = Path(first["outputs"]["run"])
