@@ -7,6 +7,7 @@ SECONDS is when to look; ``end`` waits until the command has ended. Needs tmux, 
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -47,7 +48,10 @@ def main(out: Path, when: str, command: list[str]) -> None:
             record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor"
         )
         console.print(Text.from_ansi(screen))
-    console.save_svg(str(out), title=shown)
+    picture = console.export_svg(title=shown)
+    # No font from another host: the reader's own monospace does.
+    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+    out.write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":
