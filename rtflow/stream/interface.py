@@ -58,7 +58,7 @@ class RunContext:
     emit: Callable[[Event], None] = _ignore
 
     def in_worker(self) -> RunContext:
-        """The same for a worker process, which has no journal at hand."""
+        """The same for a worker process, where ``emit`` is another: its events come with its answers."""
         return replace(self, emit=_ignore)
 
 
@@ -66,8 +66,8 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
     """A Nipype interface that knows runs and volumes.
 
     Between `start_run` and `end_run`, ``_run_interface`` is called once per volume, always from one
-    thread. State belongs to the run: it is made in `start_run`, never in ``__init__`` (Nipype copies
-    interfaces). Outputs go into ``self._results`` as in any SimpleInterface; an output that is left out is
+    thread (those two from another). State belongs to the run: it is made in `start_run`, never in
+    ``__init__`` (Nipype copies interfaces). Outputs go into ``self._results`` as in any SimpleInterface; an output that is left out is
     withheld: what needs it does not run for this volume.
 
     Attributes
@@ -143,7 +143,9 @@ class StreamSink(StreamInterface):
     def deliver(self, result: Result, outputs: Mapping[str, Any]) -> bool:
         """Hand over what the node gave for one volume; False if there was nothing to hand over.
 
-        Called in the order of the volumes, once the Result is in the journal.
+        Called in the order of the volumes, once the Result is in the journal, from the thread of the last
+        stage: the node may be at a later volume by then, and what is handed over must come from the
+        arguments.
 
         Parameters
         ----------

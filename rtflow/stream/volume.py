@@ -64,6 +64,9 @@ def scalars(outputs: dict[str, Any]) -> dict[str, Scalar]:
     """
     found: dict[str, Scalar] = {}
     for name, value in outputs.items():
+        if value.__class__ is float or value.__class__ is bool:  # quickly, the most there are
+            found[name] = value
+            continue
         plain = value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, (bool, float)):
             found[name] = plain

@@ -214,6 +214,30 @@ def sleeping(number: int) -> str:
     return "-c 'sleep 984.25'" if number == 2 else "-c true"
 
 
+def leaving(number: int) -> str:
+    return "-c 'setsid true &'"
+
+
+class Zombies(Number):
+    """How many of our descendants are dead, and waited for by nobody."""
+
+    def _run_interface(self, runtime: Any) -> Any:
+        descendants = psutil.Process().children(recursive=True)
+        dead = [process for process in descendants if process.status() == psutil.STATUS_ZOMBIE]
+        self._results["number"] = len(dead)
+        return runtime
+
+
+def test_orphans_that_have_ended_do_not_pile_up(tmp_path):
+    flow = counting(tmp_path, 30)
+    number = flow.get_node("number")
+    flow.connect(number, ("number", leaving), Node(CommandLine("sh"), name="shell"), "args")
+    flow.connect(flow.get_node("scanner"), "frame", Node(Zombies(), name="zombies"), "frame")
+    plugin = StreamPlugin(tmp_path)
+    flow.run(plugin=plugin)
+    assert plugin.results[-1].values["zombies.number"] < 10
+
+
 def test_a_run_that_is_given_up_leaves_no_worker_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("rtflow.stream.run._GRACE", 0.2)
     stopping = threading.Event()
