@@ -54,16 +54,22 @@ class Watched:
 
         from rtflow.cli.display import Display
         from rtflow.cli.interrupt import ending_on_interrupt
+        from rtflow.documents import Result, RunStop
+
+        told: set[type] = set()
+
+        def watch(document: AnyDocument) -> None:
+            told.add(type(document))
+            self.summary.add(document)
 
         stopping = threading.Event()
         display = Display(self.summary.seen, Console(stderr=self.json, quiet=self.quiet), stopping)
         try:
             with ending_on_interrupt(stopping, say=not display.live), display:
-                return engine(self.summary.add, stopping)
+                return engine(watch, stopping)
         except RtflowError as error:
-            seen = self.summary.seen()
             # A source that breaks down in the middle is not a mistake of the one who typed the command.
-            if seen.stop is None or (isinstance(error, UsageError) and not seen.newest):
+            if RunStop not in told or (isinstance(error, UsageError) and Result not in told):
                 raise
             return None
 

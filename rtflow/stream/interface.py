@@ -67,8 +67,8 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
 
     Between `start_run` and `end_run`, ``_run_interface`` is called once per volume, always from one
     thread (those two from another). State belongs to the run: it is made in `start_run`, never in
-    ``__init__`` (Nipype copies interfaces). Outputs go into ``self._results`` as in any SimpleInterface; an output that is left out is
-    withheld: what needs it does not run for this volume.
+    ``__init__`` (Nipype copies interfaces). Outputs go into ``self._results`` as in any SimpleInterface;
+    an output that is left out is withheld: what needs it does not run for this volume.
 
     Attributes
     ----------
