@@ -27,7 +27,9 @@ class RecordRunInput(BaseInterfaceInputSpec):  # type: ignore[misc]
 class RecordRunOutput(TraitedSpec):  # type: ignore[misc]
     """Outputs of `RecordRun`."""
 
-    bold_file = traits.Str(desc="absolute path of the run's NIfTI file; it grows while the run lasts")
+    bold_file = traits.Str(
+        desc="absolute path of the run's NIfTI file; it grows while the run lasts, a compressed one follows it"
+    )
 
 
 class RecordRun(StreamInterface):
@@ -96,7 +98,8 @@ class RecordRun(StreamInterface):
         assert self._entry is not None
         self._file.append(incremental)
         self._settle()
-        self._results = {"bold_file": str(self._entry.bold)}
+        bold = self._entry.bold
+        self._results = {"bold_file": str(bold.with_suffix(".nii.gz") if self.inputs.compress else bold)}
         return runtime
 
     def _begin(self, first: BidsIncremental) -> None:

@@ -82,6 +82,7 @@ class Session:
         self._run_dir = context.run_dir
         self._run_uid = context.run_uid
         self._replaying = context.replaying
+        self._resuming = context.resuming
 
     def save(
         self, name: str, arrays: Mapping[str, NDArray[Any]], grid: Grid | None = None, **facts: Any
@@ -148,6 +149,9 @@ class Session:
             If there is no such item, if it is damaged, or if it speaks of another grid.
         """
         path = self._folder / _file_name(name)
+        taken = self._run_dir / "session" / path.name
+        if self._resuming and taken.exists():
+            path = taken  # the run itself may have saved another under this name before it was cut off
         try:
             data = path.read_bytes()
         except OSError:
@@ -160,7 +164,7 @@ class Session:
                 grid.require(item.grid, f"session item {name!r}")
             except GridError as error:
                 raise SessionError(str(error)) from None
-        _write(self._run_dir / "session" / path.name, data)
+        _write(taken, data)
         return item
 
     def names(self) -> list[str]:

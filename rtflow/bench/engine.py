@@ -157,9 +157,10 @@ def overhead_times(with_data: bool, count: int = _VOLUMES) -> list[float]:
         plugin = _GraphPlugin()
         graph(folder, with_data).run(plugin=plugin)
         plan = compile_graph(plugin.graph, "engine")
+        root = Path(folder)
         steps = [Step(node, None, lambda event: None) for node in plan.nodes if node is not plan.source]
         for step in steps:
-            step.begin(None, Path(folder), {})
+            step.begin(RunContext("bench", root, root, root), root, {})
         names = [node.name for node in plan.nodes]
         times = []
         gc.collect()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import platform
+import random
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nipype.interfaces.base import BaseInterface, Bunch, CommandLine, SimpleInterface, isdefined
 from nipype.interfaces.base.traits_extension import BasePath
 from nipype.interfaces.utility import Function
@@ -41,6 +44,13 @@ def threads_own_directories() -> bool:
     return bool(answer and answer[0])
 
 
+def seed_shared(*origin: int | str) -> None:
+    """Seed the generators that the process shares: ``random`` and the old one of NumPy."""
+    words = hashlib.sha256(repr(origin).encode()).digest()
+    random.seed(words)
+    np.random.seed(np.frombuffer(words, dtype=np.uint32))
+
+
 def touches_files(interface: Any) -> bool:
     """Whether a call needs a directory of its own.
 
@@ -68,8 +78,9 @@ class Call:
     ----------
     interface
         An interface that nobody else calls.
-    directory
-        Where per-volume directories are made, for interfaces that touch files. Set by `begin`.
+    directory, seed
+        Where per-volume directories are made, for interfaces that touch files, and what chance comes from.
+        Set by `begin`.
     """
 
     def __init__(self, interface: Any) -> None:
@@ -79,6 +90,7 @@ class Call:
         self.is_command = isinstance(interface, CommandLine)
         self.in_directory = touches_files(interface)
         self.directory = Path()
+        self.seed = 0
         cls = type(interface)
         self._simple = isinstance(interface, SimpleInterface)
         self._hooks = not self.is_stream and (
@@ -94,9 +106,10 @@ class Call:
             if interface.terminal_output == "stream":
                 interface.terminal_output = "allatonce"
 
-    def begin(self, directory: Path) -> None:
-        """Name the folder in which per-volume directories are made."""
+    def begin(self, directory: Path, seed: int) -> None:
+        """Name the folder in which per-volume directories are made, and the seed of the run."""
         self.directory = directory
+        self.seed = seed
         if self.in_directory:
             directory.mkdir(parents=True, exist_ok=True)
 
@@ -115,6 +128,10 @@ class Call:
         cwd = self.directory / f"volume-{volume:04d}"
         cwd.mkdir(parents=True, exist_ok=True)
         os.chdir(cwd)
+        if not self._aggregate:
+            # Its author's code may draw from the shared generators: the same in every run, whichever process
+            # it is in and however often that was started.
+            seed_shared(self.seed, self.directory.name, volume)
         try:
             return self._run(self._new_runtime(str(cwd)))
         finally:

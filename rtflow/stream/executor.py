@@ -87,7 +87,7 @@ class Step:
     def begin(self, context: Any, directory: Path, files: dict[str, str]) -> None:
         """Make the state of a run; a worker process is started, but not waited for."""
         if self._call is not None:
-            self._call.begin(directory)
+            self._call.begin(directory, context.seed)
             if self.is_stream:
                 self.interface.start_run(context)
         else:

@@ -17,6 +17,7 @@ import msgspec
 from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
 from rtflow.errors import RtflowError, RunError
 from rtflow.stream.algebra import one_thread
+from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
 from rtflow.stream.executor import Step
 from rtflow.stream.interface import StreamInterface, StreamSink
@@ -159,6 +160,7 @@ class StreamRun:
             self._set_constants(node)
         if not self.source_known:
             self._open_source()
+        seed_shared(self.context.seed)
         for step in self.steps:
             step.begin(self.context, work / step.name, self.plugin.files)
         for step in self.steps:

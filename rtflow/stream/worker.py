@@ -141,7 +141,7 @@ class _Served:
             import_file(name, path)
         self.interface, context = pickle.loads(pickled)
         self.call = Call(self.interface)
-        self.call.begin(Path(directory))
+        self.call.begin(Path(directory), context.seed)
         self.stateful = bool(getattr(self.interface, "stateful", False))
         if self.call.is_stream:
             self.interface.start_run(replace(context, emit=self.events.append))

@@ -6,14 +6,17 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from typing import Any
 
+import pytest
 from nipype import Function, Node, Workflow
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 
 from rtflow.documents import Frame, Part, now
-from rtflow.stream import RunContext, StreamInterface, StreamSource
+from rtflow.errors import CompileError
+from rtflow.stream import RunContext, StreamInterface, StreamPlugin, StreamSource, inspect
 
 
 def frames(count: int, missing: tuple[int, ...] = ()) -> list[Frame]:
@@ -141,3 +144,43 @@ def counting(tmp_path: Any, count: int = 5, missing: tuple[int, ...] = (), **sum
     )
     del scanner
     return flow
+
+
+def run(flow: Workflow, folder: Path, **options: Any) -> StreamPlugin:
+    plugin = StreamPlugin(folder, **options)
+    flow.run(plugin=plugin)
+    return plugin
+
+
+def values(plugin: StreamPlugin, name: str) -> list[Any]:
+    return [result.values.get(name) for result in plugin.results]
+
+
+def write_number(number: float) -> str:
+    from pathlib import Path
+
+    Path("number.txt").write_text(str(number))
+    return str(Path("number.txt").absolute())
+
+
+def read_text(path: str) -> str:
+    from pathlib import Path
+
+    return Path(path).read_text().strip()
+
+
+class OneInput(BaseInterfaceInputSpec):
+    number = traits.Float(mandatory=True)
+
+
+class HalfOutput(TraitedSpec):
+    half = traits.Float()
+
+
+def refused(flow: Workflow) -> CompileError:
+    with pytest.raises(CompileError) as caught:
+        inspect(flow)
+    message = str(caught.value)
+    assert message == f"{caught.value.node}: {caught.value.cause}; {caught.value.remedy}"
+    assert "\n" not in message
+    return caught.value

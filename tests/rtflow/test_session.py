@@ -147,3 +147,13 @@ def test_nothing_half_written_is_left_where_the_folder_cannot_be_written(context
     with pytest.raises(OutputError, match="can be written"):
         Session(context()).save("mask", ARRAYS)
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_run_that_goes_on_takes_what_it_took_before_it_was_cut_off(context) -> None:
+    Session(context("day-before")).save("decoder", {"coef": np.ones(3)})
+    run = Session(context("run-a"))
+    assert run.load("decoder").arrays["coef"].sum() == 3
+    run.save("decoder", {"coef": np.zeros(3)})  # under the same name, and then the power fails
+    again = Session(context("run-a", resuming=True))
+    assert again.load("decoder").arrays["coef"].sum() == 3
+    assert Session(context("run-b")).load("decoder").arrays["coef"].sum() == 0

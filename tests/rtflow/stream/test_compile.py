@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nipype import Function, IdentityInterface, JoinNode, MapNode, Node, Workflow
-from nipype.interfaces.base import BaseInterfaceInputSpec, CommandLine, TraitedSpec, traits
-from streamtools import Counter, Number, Sum, counting, double, doubling
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
+from streamtools import Counter, Number, Sum, counting, double, doubling, refused
 
 from rtflow.errors import CompileError
-from rtflow.stream import StreamInterface, StreamPlugin, StreamSink, inspect, stream
-
-
-def as_text(number: int) -> str:
-    return str(number)
+from rtflow.stream import StreamInterface, StreamPlugin, StreamSink, inspect
 
 
 def listing(numbers: list[float]) -> int:
@@ -63,15 +59,6 @@ def test_names_tell_nested_and_multiplied_nodes_apart(tmp_path):
 
 def scale_by(number: float, factor: float) -> float:
     return number * factor
-
-
-def refused(flow: Workflow) -> CompileError:
-    with pytest.raises(CompileError) as caught:
-        inspect(flow)
-    message = str(caught.value)
-    assert message == f"{caught.value.node}: {caught.value.cause}; {caught.value.remedy}"
-    assert "\n" not in message
-    return caught.value
 
 
 def test_no_source(tmp_path):
@@ -292,82 +279,6 @@ def test_two_nodes_with_one_interface(tmp_path):
     error = refused(flow)
     assert error.node == "two"
     assert "same interface object as one" in error.cause
-
-
-def test_stage_that_decreases(tmp_path):
-    flow = counting(tmp_path)
-    stream(flow.get_node("sum"), stage=2)
-    stream(flow.get_node("double"), stage=1)
-    error = refused(flow)
-    assert error.node == "double"
-    assert "sum in stage 2" in error.cause
-
-
-def test_stages_follow_the_edges(tmp_path):
-    flow = counting(tmp_path)
-    stream(flow.get_node("sum"), stage=1)
-    assert {n.name: n.stage for n in inspect(flow).nodes if n.name != "scanner"} == {
-        "number": 0,
-        "sum": 1,
-        "double": 1,
-    }
-
-
-def test_stateful_node_in_a_process_without_snapshot(tmp_path):
-    class Forgetful(Sum):
-        snapshot = StreamInterface.snapshot
-
-    flow = counting(tmp_path)
-    flow.connect(
-        flow.get_node("number"), "number", stream(Node(Forgetful(), name="forgets"), mode="process"), "number"
-    )
-    error = refused(flow)
-    assert error.node == "forgets"
-    assert "snapshot()" in error.remedy
-
-
-def test_source_in_a_process(tmp_path):
-    flow = counting(tmp_path)
-    stream(flow.get_node("scanner"), mode="process")
-    assert refused(flow).node == "scanner"
-
-
-def test_command_in_a_thread(tmp_path):
-    flow = counting(tmp_path)
-    command = stream(Node(CommandLine("true"), name="command"), mode="thread")
-    flow.connect(flow.get_node("number"), ("number", as_text), command, "args")
-    assert refused(flow).node == "command"
-
-
-def test_commands_run_in_a_process_and_ours_in_a_thread(tmp_path):
-    flow = counting(tmp_path)
-    flow.connect(
-        flow.get_node("number"), ("number", as_text), Node(CommandLine("true"), name="command"), "args"
-    )
-    modes = {node.name: node.mode for node in inspect(flow).nodes}
-    assert modes["command"] == "process"
-    assert modes["sum"] == "thread"
-
-
-@pytest.mark.parametrize(
-    "options", [{"deadline": 0}, {"deadline": -1.0}, {"stage": -1}, {"mode": "fork"}, {"on_error": "ignore"}]
-)
-def test_stream_refuses_what_an_option_cannot_be(options):
-    with pytest.raises(CompileError, match="double"):
-        stream(doubling(), **options)
-
-
-def test_stream_keeps_what_others_put_on_the_node():
-    node = doubling()
-    node.plugin_args = {"qsub_args": "-l mem=1G"}
-    stream(node, on_error="skip")
-    assert node.plugin_args["qsub_args"] == "-l mem=1G"
-
-
-def test_stock_nipype_refuses_a_stateful_node(tmp_path):
-    node = Node(Sum(number=1.0), name="sum", base_dir=str(tmp_path))
-    with pytest.raises(Exception, match=r"StreamPlugin\(\)"):
-        node.run()
 
 
 def test_identity_nodes_vanish(tmp_path):

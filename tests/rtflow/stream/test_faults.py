@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 from rtflow.documents import Event, Frame, Result, RunStop, VolumeReceived
 from rtflow.errors import RunError
 from rtflow.journal import Journal, Recording
-from rtflow.stream import StreamPlugin
+from rtflow.stream import RunContext, StreamPlugin, stream
 from rtflow.testing import FrameList
 
 
@@ -251,3 +251,28 @@ def test_what_comes_back_after_the_end_calls_no_more_nodes(tmp_path, monkeypatch
     assert not [document for document in seen if isinstance(document, Event)]
     received = [document.volume for document in seen if isinstance(document, VolumeReceived)]
     assert [result.volume for result in plugin.results] == received
+
+
+def throw_dice(number: int) -> float:
+    import random
+
+    import numpy
+
+    return random.random() + float(numpy.random.normal())
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_chance_in_a_plain_function_comes_from_the_seed_of_the_run(tmp_path, mode):
+    thrown = []
+    for seed in (1, 1, 2):
+        flow = counting(tmp_path, 3)
+        dice = Function(function=throw_dice, input_names=["number"], output_names=["dice"])
+        flow.connect(flow.get_node("number"), "number", stream(Node(dice, name="dice"), mode=mode), "number")
+        run_dir = tmp_path / f"run-{len(thrown)}"
+        context = RunContext("run", run_dir, tmp_path / "bids", tmp_path / "session", seed=seed)
+        plugin = StreamPlugin(context=context)
+        flow.run(plugin=plugin)
+        thrown.append([result.values["dice.dice"] for result in plugin.results])
+    assert thrown[0] == thrown[1]
+    assert thrown[0] != thrown[2]
+    assert len(set(thrown[0])) == 3
