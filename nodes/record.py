@@ -28,7 +28,7 @@ class RecordRunOutput(TraitedSpec):  # type: ignore[misc]
     """Outputs of `RecordRun`."""
 
     bold_file = traits.Str(
-        desc="absolute path of the run's NIfTI file; it grows while the run lasts, a compressed one follows it"
+        desc="absolute path of the run's NIfTI file; it grows while the run lasts; a compressed one follows"
     )
 
 
