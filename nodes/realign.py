@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.errors import SessionError, UsageError, VolumeError
+from rtflow.errors import GridError, SessionError, UsageError, VolumeError
 from rtflow.nodes.brain import COVERAGE, read_volume
 from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of
 from rtflow.nodes.reference import Reference, prepare
@@ -85,6 +85,8 @@ class Realign(StreamInterface):
     VolumeError
         On a volume that is not finite, or the same everywhere; with reference ``first`` the next one
         becomes the reference then. On every volume, if the session's reference is of another participant.
+    GridError
+        On a volume whose matrix or voxels are not those of the session's reference.
     UsageError
         At the start of the run, if the reference is not an image of one volume.
     SessionError
@@ -157,6 +159,8 @@ class Realign(StreamInterface):
         state.parameters, state.volume = None, volume
         require_signal(incremental.data, f"volume {volume}")
         reference = state.reference
+        if state.image is not None and self.inputs.reference.startswith(SESSION):
+            _require_kin(incremental, state.image)
         parameters: NDArray[np.float64] | None
         if reference is None:
             reference = self._refer(incremental)
@@ -196,3 +200,22 @@ class Realign(StreamInterface):
             self.doubt(f"realign: only {found.overlap:.1%} of the brain lies in the field of view")
         state.transform, state.gain = found.transform, found.gain
         return found.transform, parameters_of(found.transform, reference.centre)
+
+
+def _require_kin(volume: BidsIncremental, reference: BidsIncremental) -> None:
+    """Refuse a volume of another acquisition: its matrix or voxels are not those of the reference.
+
+    Where the head and the slices lie may differ, from day to day; that is what realignment is for.
+    """
+    same = volume.data.shape == reference.data.shape
+    if same and np.allclose(volume.voxel_size, reference.voxel_size, rtol=0.01):
+        return
+    ours, theirs = (
+        f"{'x'.join(map(str, image.data.shape))} voxels of "
+        f"{' x '.join(f'{size:.2f}' for size in image.voxel_size)} mm"
+        for image in (volume, reference)
+    )
+    raise GridError(
+        f"volume {volume.volume} has {ours}, the reference {theirs}: it is of another acquisition; "
+        "take a reference of the same protocol, or begin a session of its own (--session DIR)"
+    )

@@ -23,6 +23,9 @@ A command prints the message of any of these in one line, without a traceback.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 
 class RtflowError(Exception):
     """Base of every error that rtflow raises on purpose."""
@@ -101,3 +104,17 @@ class DeadlineError(VolumeError):
 
 class SessionError(RtflowError):
     """An item that an earlier run should have left is missing, or differs."""
+
+
+def in_words(error: BaseException) -> str:
+    """Kind and message of an error, and the line of the experimenter's own code that it came from, if any."""
+    line = ""
+    trace = None if isinstance(error, RtflowError) else error.__traceback__
+    while trace is not None:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        installed = "site-packages" in path.parts or path.is_relative_to(sys.base_prefix)
+        if package not in ("rtflow", "nipype") and path.is_file() and not installed:
+            line = f" ({path.name} line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{line}"

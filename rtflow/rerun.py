@@ -103,6 +103,21 @@ def replay(
     return stop, Comparison.of(recording.results, Recording(context.run_dir).results)
 
 
+def require_unfinished(recording: Recording) -> None:
+    """Refuse to go on with a run that has ended.
+
+    Raises
+    ------
+    UsageError
+        Saying how it ended.
+    """
+    if recording.stop is not None:
+        raise UsageError(
+            f"run {recording.start.run_uid} has ended ({recording.stop.status}): it cannot go on; "
+            f"'rtflow replay {recording.run_dir}' runs it again"
+        )
+
+
 def resume(
     run_dir: Path, *, observe: Observe | None = None, stopping: threading.Event | None = None
 ) -> RunStop:
@@ -132,11 +147,7 @@ def resume(
 
     recording = Recording(run_dir.absolute())
     start = recording.start
-    if recording.stop is not None:
-        raise UsageError(
-            f"run {start.run_uid} has ended ({recording.stop.status}); "
-            f"'rtflow replay {run_dir}' runs it again"
-        )
+    require_unfinished(recording)
     workflow, settings = _as_it_ran(recording)
     context = RunContext(
         run_uid=start.run_uid,

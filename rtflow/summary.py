@@ -89,7 +89,7 @@ class Seen:
     counts
         Number of Results of each status.
     suspect
-        Number of Results whose quality is suspect.
+        Number of volumes that came and were done, and whose quality is suspect.
     latencies
         Milliseconds from last byte to Result, of each volume that has been through the graph.
     feedback
@@ -151,7 +151,7 @@ class Summary:
         seen = self._seen
         seen.last = result
         seen.counts[result.status] += 1
-        seen.suspect += result.quality == "suspect"
+        seen.suspect += result.quality == "suspect" and result.status in ("ok", "late")
         if result.status in ("ok", "late"):
             self._latencies.append(result.latency)
         for node, milliseconds in result.timings.items():

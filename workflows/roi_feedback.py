@@ -39,6 +39,7 @@ class Settings(RunSettings):
         What the participant is asked to do, and when; none if that is not known.
     """
 
+    dummy_volumes: int = 3
     mask: LocalPath = ""
     opening: float = 6.0
     lag: float = 4.0

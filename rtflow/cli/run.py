@@ -89,9 +89,11 @@ def command(
 
 def _resume(run_dir: Path, watched: Watched, log: NipypeLog) -> None:
     from rtflow.journal import Recording
-    from rtflow.rerun import resume
+    from rtflow.rerun import require_unfinished, resume
 
-    for document in Recording(options.recorded_run(run_dir)).documents:
+    recording = Recording(options.recorded_run(run_dir))
+    require_unfinished(recording)
+    for document in recording.documents:
         watched.summary.add(document)
     log.write_to(run_dir / "logs" / "nipype.log")
     watched.run(lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping))

@@ -106,7 +106,7 @@ class Assembler(Generic[T]):
         if self._over:
             return []
         if at >= self._news + self._idle:
-            return self.finish(f"no new volume came for {self._idle:g} s")
+            return self.finish(f"it had not come when no new volume had come for {self._idle:g} s")
         released: list[Release[T]] = []
         while not self._over and at >= self._give_up_at():
             released.append(

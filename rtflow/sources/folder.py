@@ -57,6 +57,7 @@ class FolderStream:
         self._first: Instance | None = None
         self._last_acquired: float | None = None
         self._found: list[VolumeFile] = []
+        self._elsewhere = ""
         self._newest = now()
         self._survey()
         self._finished = bool(self._found) and now() - self._newest >= self._idle()
@@ -159,11 +160,11 @@ class FolderStream:
         if len(wanted) != 1:
             there = "; ".join(f"{series} ({count[series]} files)" for series in count)
             if not wanted:
-                raise SourceError(
-                    f"{self._folder} does not hold the chosen series or echo; there are: {there}"
-                )
+                # The chosen one may be yet to come.
+                self._elsewhere, self._found = there, []
+                return
             if len({series.number for series in wanted}) > 1:
-                remedy = "choose one with the option series=NUMBER"
+                remedy = "choose one with the option series=NUMBER, or wait for the next with existing=false"
             elif len({series.uid for series in wanted}) == 1:
                 remedy = "choose one with the option echo=NUMBER"
             else:
@@ -247,6 +248,8 @@ class FolderStream:
 
     def _nothing_came(self) -> str:
         there = f" (there is other: {self._reader.others})" if self._reader.others else ""
+        if self._elsewhere:
+            there = f" of the chosen series or echo; there are: {self._elsewhere}"
         return (
             f"no volume came into {self._folder} within {self._spec.wait:g} s{there}; "
             f"check the scanner's export and the pattern {self._spec.pattern!r}, or set a longer wait"

@@ -10,7 +10,7 @@ from typing import Any
 from nipype.interfaces.base import Undefined
 
 from rtflow.documents import Event
-from rtflow.errors import DeadlineError, VolumeError
+from rtflow.errors import DeadlineError, VolumeError, in_words
 from rtflow.stream.calls import Call
 from rtflow.stream.interface import StreamInterface
 from rtflow.stream.plan import PlannedNode
@@ -150,7 +150,7 @@ class Step:
             else:
                 self.interface.gap(item.volume)
         except BaseException as error:
-            item.errors.setdefault(self.name, f"gap: {type(error).__name__}: {error}")
+            item.errors.setdefault(self.name, f"gap: {in_words(error)}")
 
     def _gather(self, item: VolumeInFlight, inputs: dict[str, Any]) -> int:
         """Fill ``inputs``; DONE, or why the node cannot run."""
@@ -167,9 +167,7 @@ class Step:
                 try:
                     value = function(value)
                 except Exception as error:
-                    raise VolumeError(
-                        f"function on the edge to '{field}': {type(error).__name__}: {error}"
-                    ) from error
+                    raise VolumeError(f"function on the edge to '{field}': {in_words(error)}") from error
             inputs[field] = value
         for binding in self._gathered:
             values = [slots[producer].get(output, _ABSENT) for producer, output, _ in binding.producers]
@@ -207,7 +205,7 @@ class Step:
         return outputs
 
     def _fail(self, item: VolumeInFlight, error: BaseException) -> None:
-        message = f"{type(error).__name__}: {error}"
+        message = in_words(error)
         if self.is_stream:
             self.interface.take_doubts()  # of a volume that failed; the next one must not inherit them
         killed = self._worker is not None and isinstance(error, (DeadlineError, WorkerLostError))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
-from rtflow.errors import RtflowError, RunError
+from rtflow.errors import RtflowError, RunError, in_words
 from rtflow.stream.algebra import one_thread
 from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
@@ -119,7 +119,7 @@ class StreamRun:
 
     def _failed(self, error: BaseException) -> None:
         self.status = "failed"
-        self.reason = f"{type(error).__name__}: {error}"
+        self.reason = in_words(error)
 
     def _start(self) -> RunStart:
         start = self.plugin.start or RunStart(workflow=self.plan.name)
@@ -291,7 +291,7 @@ class StreamRun:
         try:
             given = sink.deliver(result, item.slots[step.index])
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
+            message = in_words(error)
             self.chronicle.add(
                 Event(name="delivery_failed", volume=item.volume, node=step.name, data={"error": message})
             )
@@ -305,7 +305,7 @@ class StreamRun:
                 step.end()
             except Exception as error:
                 self.status = "failed"
-                self.reason = self.reason or f"{step.name}: end of run: {type(error).__name__}: {error}"
+                self.reason = self.reason or f"{step.name}: end of run: {in_words(error)}"
 
     def _end_nodes(self) -> None:
         outputs = dict(self.constants)

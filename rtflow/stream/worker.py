@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rtflow.documents import Event
+from rtflow.errors import in_words
 from rtflow.stream.transfer import Wire
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -105,7 +106,7 @@ class _Served:
         try:
             self.begin()
         except BaseException as error:
-            self.answer(Raised(said(error)))
+            self.answer(Raised(in_words(error)))
             return
         # What is there now is there for good: a collection need not look at it again.
         gc.collect()
@@ -125,7 +126,7 @@ class _Served:
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
             except BaseException as error:
-                self.answer(Raised(said(error)), states)
+                self.answer(Raised(in_words(error)), states)
 
     def answer(self, answer: Any, states: Sequence[Any] = ()) -> None:
         self.wire.send((answer, states, self.events))
@@ -171,11 +172,6 @@ class _Served:
         del nothing
         if self.call.is_stream:
             self.interface.end_run()
-
-
-def said(error: BaseException) -> str:
-    """An error in a line."""
-    return f"{type(error).__name__}: {error}"
 
 
 def _reap() -> None:

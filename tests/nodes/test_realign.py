@@ -11,12 +11,14 @@ from phantom import PHANTOM, oblique, rigid
 
 from rtflow.bids.grid import identify
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.errors import SessionError, UsageError, VolumeError
+from rtflow.errors import GridError, SessionError, UsageError, VolumeError
 from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of, transform_of
 from rtflow.nodes.realign import Realign
 from rtflow.session import Session
 
 SHAPE, AFFINE = oblique((48, 48, 26), (4.0, 4.0, 4.2))
+# The same matrix and voxels in other slices, and another acquisition.
+TILTED_SHAPE, TILTED_AFFINE = oblique((48, 48, 26), (4.0, 4.0, 4.2), (-4, 2, 2))
 OTHER_SHAPE, OTHER_AFFINE = oblique((52, 48, 28), (3.8, 4.0, 4.0), (-9, 4, 5), left_handed=True)
 
 
@@ -246,7 +248,7 @@ def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_contex
     later = started(make_context("run-b"), reference="session:reference")
     # Other slices, and the head lies 5 mm and 5 degrees from where it was.
     jump = rigid([3, -3, -3], [-3, 2, -3])
-    moved = BidsIncremental(PHANTOM.scan(OTHER_SHAPE, OTHER_AFFINE, jump, seed=7), OTHER_AFFINE, volume=1)
+    moved = BidsIncremental(PHANTOM.scan(TILTED_SHAPE, TILTED_AFFINE, jump, seed=7), TILTED_AFFINE, volume=1)
     found = call(later, 1, incremental=moved)
     assert later.take_doubts() == []
     assert found["incremental"].grid == first["incremental"].grid
@@ -256,6 +258,18 @@ def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_contex
     still = PHANTOM.sample(SHAPE, AFFINE)
     seen = (still > 300) & (found["incremental"].data != 0)
     assert np.corrcoef(found["incremental"].data[seen], still[seen])[0, 1] > 0.85
+
+
+def test_the_reference_of_another_acquisition_is_refused(make_context, call):
+    call(started(make_context("run-a"), save="reference"), 1, incremental=volume(1))
+    later = started(make_context("run-b"), reference="session:reference")
+    other = BidsIncremental(
+        PHANTOM.scan(OTHER_SHAPE, OTHER_AFFINE, np.eye(4), seed=7), OTHER_AFFINE, volume=1
+    )
+    with pytest.raises(
+        GridError, match=r"has 52x48x28 voxels of 3\.80 x .* mm, the reference 48x48x26 voxels"
+    ):
+        call(later, 1, incremental=other)
 
 
 def test_the_reference_of_another_participant_is_refused(make_context, call):

@@ -69,7 +69,7 @@ def test_a_run_is_told_as_one_object() -> None:
         "exit_status": 0,
         "workflow": "w",
         "source": "simulate:",
-        "volumes": {"planned": 4, "ok": 1, "late": 1, "missing": 1, "failed": 1, "suspect": 2},
+        "volumes": {"planned": 4, "ok": 1, "late": 1, "missing": 1, "failed": 1, "suspect": 1},
         "accuracy": 0.9,
         "values": {"score.accuracy": 0.9, "a.n": 2},
         # Volumes that never went through have no latency to speak of.

@@ -97,9 +97,16 @@ def test_volumes_that_fail_are_counted_told_and_limited(rtflow: Rtflow, tmp_path
     assert told["volumes"]["failed"] == 20
     ((message, count),) = told["errors"].items()
     assert "not to my taste" in message
+    assert "(failing.py line " in message
+    assert "more volumes were lost than [limits] allows: 20 failed" in done.stderr
     assert count == 20
     assert told["latency_ms"] is None
     assert "a node may print" in done.stderr
+
+    ended = rtflow("run", "--resume", told["outputs"]["run"])
+    assert ended.returncode == 2
+    assert "has ended (completed): it cannot go on" in ended.stderr
+    assert ended.stdout == ""
 
     allowed = rtflow("run", "failing.py", "--speed", "max", *TINY, "--set", "limits.failed=none")
     assert allowed.returncode == 0

@@ -143,7 +143,7 @@ def test_the_reason_is_the_one_that_is_known() -> None:
     released = it.tick(IDLE)
     assert [release.missing for release in released] == [
         "2.dcm is cut off",
-        "no new volume came for 30 s",
+        "it had not come when no new volume had come for 30 s",
     ]
 
 

@@ -112,7 +112,7 @@ def test_the_plan_makes_the_rest_missing_when_the_scan_stops(tmp_path: Path) -> 
     with Scanner(lambda: [put(tmp_path, volume, planned) for volume in (1, 2)]):
         frames = collect(tmp_path, idle=1.0)
     assert told(frames) == [1, 2, -3, -4, -5]
-    assert frames[-1].missing == "no new volume came for 1 s"
+    assert frames[-1].missing == "it had not come when no new volume had come for 1 s"
 
 
 def test_a_new_series_ends_the_run(tmp_path: Path) -> None:

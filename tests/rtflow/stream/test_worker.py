@@ -86,7 +86,7 @@ def test_a_gap_that_raises_after_a_kill_is_told_and_the_worker_goes_on(tmp_path)
     replayed, _ = run(summing(tmp_path, RefusesGaps(), 4), tmp_path, decisions=Decisions(events))
     for plugin in (live, replayed):
         assert [r.values.get("sum.total") for r in plugin.results] == [1.0, None, 4.0, 8.0]
-        assert plugin.results[2].reasons == ("gap of volume 2: ValueError: no gaps",)
+        assert plugin.results[2].reasons == ("gap of volume 2: ValueError: no gaps (test_worker.py line 81)",)
         assert [r.status for r in plugin.results] == ["ok"] * 4
         assert [r.quality for r in plugin.results] == ["good", "suspect", "suspect", "good"]
 
