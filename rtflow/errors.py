@@ -111,10 +111,13 @@ def in_words(error: BaseException) -> str:
     line = ""
     trace = None if isinstance(error, RtflowError) else error.__traceback__
     while trace is not None:
-        path = Path(trace.tb_frame.f_code.co_filename)
+        code = trace.tb_frame.f_code
+        path = Path(code.co_filename)
         package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
         installed = "site-packages" in path.parts or path.is_relative_to(sys.base_prefix)
         if package not in ("rtflow", "nipype") and path.is_file() and not installed:
             line = f" ({path.name} line {trace.tb_lineno})"
+        elif code.co_filename == "<string>":  # a Function node keeps its source, and no file
+            line = f" ({code.co_name}() line {trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {error}{line}"

@@ -97,7 +97,7 @@ def test_volumes_that_fail_are_counted_told_and_limited(rtflow: Rtflow, tmp_path
     assert told["volumes"]["failed"] == 20
     ((message, count),) = told["errors"].items()
     assert "not to my taste" in message
-    assert "(failing.py line " in message
+    assert "(picky() line 3)" in message
     assert "more volumes were lost than [limits] allows: 20 failed" in done.stderr
     assert count == 20
     assert told["latency_ms"] is None
