@@ -1,0 +1,59 @@
+"""What brings DICOM objects to a stream: a watched folder, or a receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object that came in, whole or not.
+
+    Parameters
+    ----------
+    name
+        File name without folder.
+    path
+        Where its bytes stand on disk.
+    data
+        Its bytes; of a file that is no DICOM, only the first ones.
+    received
+        When its last byte was there.
+    """
+
+    name: str
+    path: Path
+    data: bytes
+    received: float
+
+
+class Feed(Protocol):
+    """Brings objects as they come; a context manager.
+
+    Light to import: the scanner's host has only this part.
+    """
+
+    def __enter__(self) -> Feed:
+        """Begin to listen."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Listen no more."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether something may have come that is not brought yet: time must not count against it."""
+
+    def arrivals(self, timeout: float) -> Iterator[Arrival]:
+        """What has come; waits for the first one, but at most ``timeout`` seconds."""
+
+    def done(self, arrival: Arrival) -> None:
+        """Bring it no more, and keep nothing of it: it was taken, or will never be of use."""
+
+    def refuse(self, arrival: Arrival) -> None:
+        """Bring it again once it has changed: it was not whole."""
