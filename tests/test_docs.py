@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pages import Block, Page, not_printed
+from scanning import mosaic_file
 
 from rtflow.cli import bench
 from rtflow.design import DesignSettings
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import SettingsError
 from rtflow.nodes.convert import frame_to_incremental
 from rtflow.settings import load_settings
@@ -81,9 +82,9 @@ def incoming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for frame in source.frames(threading.Event()):
         volume = frame_to_incremental(frame, {})
-        series = MosaicSeries(volume.affine, tr=4.0, planned=121)
+        series = ScanSeries(volume.affine, tr=4.0, planned=121)
         name = f"001_000005_{frame.volume:06d}.dcm"
-        (folder / name).write_bytes(write_mosaic(series, volume.data.astype(np.uint16), frame.volume))
+        (folder / name).write_bytes(mosaic_file(series, volume.data.astype(np.uint16), frame.volume))
     return folder
 
 

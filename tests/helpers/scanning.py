@@ -7,21 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries, write_volume
 from rtflow.documents import Frame
 from rtflow.source_settings import FolderSource
 from rtflow.sources import open_source
 
 AFFINE = np.diag([-3.0, 3.0, 3.0, 1.0])
-SERIES = MosaicSeries(AFFINE, tr=0.2, uid="1.2.3.1")
+SERIES = ScanSeries(AFFINE, tr=0.2, uid="1.2.3.1")
 
 
-def volume_file(volume: int, series: MosaicSeries = SERIES) -> bytes:
+def mosaic_file(series: ScanSeries, data: np.ndarray, volume: int) -> bytes:
+    """One volume as a Siemens mosaic: of several echoes, the last one's."""
+    return write_volume("siemens-mosaic", series, [data] * len(series.echo_times), volume)[-1].data
+
+
+def volume_file(volume: int, series: ScanSeries = SERIES) -> bytes:
     data = np.random.default_rng(volume).integers(0, 4000, (8, 8, 5), dtype=np.int16)
-    return write_mosaic(series, data, volume)
+    return mosaic_file(series, data, volume)
 
 
-def put(folder: Path, volume: int, series: MosaicSeries = SERIES, name: str = "") -> Path:
+def put(folder: Path, volume: int, series: ScanSeries = SERIES, name: str = "") -> Path:
     path = folder / (name or f"{series.number}_{volume:04d}.dcm")
     path.write_bytes(volume_file(volume, series))
     return path

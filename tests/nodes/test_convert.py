@@ -8,9 +8,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from scanning import mosaic_file
 
 from rtflow.dicom.identify import read_object
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries
 from rtflow.documents import Frame, Part
 from rtflow.errors import DicomError, UsageError, VolumeError
 from rtflow.nodes import DicomToBids, SkipDummies
@@ -21,7 +22,7 @@ DATA = np.random.default_rng(0).integers(0, 4000, (9, 8, 5), dtype=np.int16)
 
 
 def dicom_frame(volume: int = 3, **series: Any) -> Frame:
-    data = write_mosaic(MosaicSeries(np.diag([-3.0, 3.0, 4.0, 1.0]), **series), DATA, volume)
+    data = mosaic_file(ScanSeries(np.diag([-3.0, 3.0, 4.0, 1.0]), **series), DATA, volume)
     return Frame(volume, 0.0, (Part("x.dcm", "application/dicom", data),), payload=read_object(data))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scanning import mosaic_file
 
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import SettingsError, SourceError, UsageError
 from rtflow.nodes import ScannerInput
 from rtflow.source_settings import FolderSource, SimulateSource
@@ -16,10 +17,10 @@ from rtflow.source_settings import FolderSource, SimulateSource
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    series = MosaicSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), tr=1.5)
+    series = ScanSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), tr=1.5)
     for volume in (1, 2, 3):
         data = np.full((8, 8, 4), volume, np.int16)
-        (tmp_path / f"{volume}.dcm").write_bytes(write_mosaic(series, data, volume))
+        (tmp_path / f"{volume}.dcm").write_bytes(mosaic_file(series, data, volume))
     return tmp_path
 
 

@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from scanning import mosaic_file
 
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries
 from rtflow.nodes.convert import frame_to_incremental
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulator import SimulatorSource
@@ -72,14 +73,14 @@ def test_a_brighter_left_half_stays_on_the_left(play, tmp_path: Path, axes, flip
         affine[:, 3] += affine[:, axis] * (shape[axis] - 1)
         affine[:, axis] *= -1
     left, right = sides(tuple(shape), affine)
-    series = MosaicSeries(affine, tr=2.0)
+    series = ScanSeries(affine, tr=2.0)
     (tmp_path / "dicom").mkdir()
     for number, volume in enumerate(volumes, start=1):
         data = np.flip(volume.data.transpose(axes), flips).astype(float)
         if number >= BRIGHT:
             data[left] *= 1.1
         data = np.rint(data).astype(np.int16)
-        (tmp_path / "dicom" / f"{number}.dcm").write_bytes(write_mosaic(series, data, number))
+        (tmp_path / "dicom" / f"{number}.dcm").write_bytes(mosaic_file(series, data, number))
     check_sides(play, tmp_path, left, right, affine)
 
 

@@ -11,11 +11,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from scanning import mosaic_file
 
 from rtflow.dicom.elements import PIXEL_DATA, walk
 from rtflow.dicom.identify import read_object
 from rtflow.dicom.read import TAGS
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import DicomError
 
 IMPLICIT, EXPLICIT, BIG = (
@@ -23,7 +24,7 @@ IMPLICIT, EXPLICIT, BIG = (
     pydicom.uid.ExplicitVRLittleEndian,
     pydicom.uid.ExplicitVRBigEndian,
 )
-FILE = write_mosaic(MosaicSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), planned=9), np.ones((6, 6, 4), np.int16), 1)
+FILE = mosaic_file(ScanSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), planned=9), np.ones((6, 6, 4), np.int16), 1)
 
 
 def agree(data: bytes) -> int:

@@ -11,18 +11,19 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scanning import mosaic_file
 
 from rtflow.dicom.convert import to_incremental
 from rtflow.dicom.csa import read_csa
 from rtflow.dicom.elements import IncompleteError
 from rtflow.dicom.identify import UnsupportedError, read_object
 from rtflow.dicom.read import NotDicomError, TruncatedError
-from rtflow.dicom.write import MosaicSeries, write_csa, write_mosaic
+from rtflow.dicom.writing import ScanSeries, write_csa
 from rtflow.errors import DicomError, VolumeError
 
 DATA = np.arange(8 * 6 * 5, dtype=np.int16).reshape(8, 6, 5)
-SERIES = MosaicSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), tr=1.5, planned=20, echo=2, number=7)
-FILE = write_mosaic(SERIES, DATA, 4)
+SERIES = ScanSeries(np.diag([-3.0, 3.0, 3.0, 1.0]), tr=1.5, planned=20, echo_times=(0.02, 0.04), number=7)
+FILE = mosaic_file(SERIES, DATA, 4)
 
 
 def edited(**changes: object) -> bytes:
@@ -43,7 +44,7 @@ def test_place_in_the_run() -> None:
     assert (instance.volume, instance.tr, instance.planned, instance.layout) == (4, 1.5, 20, "mosaic")
     assert (instance.series.number, instance.series.echo) == (7, 2)
     assert str(instance.series) == "series 7 echo 2 'func_task-feedback'"
-    first = read_object(write_mosaic(SERIES, DATA, 1)).instance
+    first = read_object(mosaic_file(SERIES, DATA, 1)).instance
     assert instance.acquired is not None
     assert first.acquired is not None
     assert instance.acquired - first.acquired == pytest.approx(4.5)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scanning import mosaic_file
 from scipy.spatial.transform import Rotation
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.dicom.convert import to_incremental
 from rtflow.dicom.identify import read_object
-from rtflow.dicom.write import MosaicSeries, write_mosaic
+from rtflow.dicom.writing import ScanSeries
 
 # The native program: the package's console script is a launcher around it.
 NATIVE = Path(dcm2niix.__file__).with_name("dcm2niix")
@@ -121,11 +122,11 @@ def test_every_orientation_equals_dcm2niix(number: int, backwards: bool, tmp_pat
     # Rows are turned over on conversion: what the file holds is left-handed where the slices' normal is not.
     affine = synthetic(tilt @ ORIENTATIONS[number].T, (3.0, 3.5, 4.0), shape)
     times = [0.25 * ((3 * k) % 7) for k in range(7)]
-    series = MosaicSeries(affine, slice_times=times, reversed_slices=backwards)
+    series = ScanSeries(affine, slice_times=times, reversed_slices=backwards)
     data = rng.integers(0, 4000, shape, dtype=np.int16)
     (tmp_path / "dicom").mkdir()
     for volume in (1, 2):
-        (tmp_path / "dicom" / f"{volume}.dcm").write_bytes(write_mosaic(series, data + volume, volume))
+        (tmp_path / "dicom" / f"{volume}.dcm").write_bytes(mosaic_file(series, data + volume, volume))
     (image, sidecar), *_ = offline(tmp_path / "dicom", tmp_path / "offline").values()
     for volume in (1, 2):
         incremental = read(tmp_path / "dicom" / f"{volume}.dcm")
@@ -153,8 +154,8 @@ def test_what_is_written_is_read_back(
     affine = synthetic(rotation, tuple(rng.uniform(1, 5, 3)), shape)
     dtype, top = (np.uint16, 65535) if unsigned else (np.int16, 4095)
     data = rng.integers(0, top, shape, dtype=dtype, endpoint=True)
-    series = MosaicSeries(affine, tr=1.97, reversed_slices=backwards, planned=9)
-    item = read_object(write_mosaic(series, data, 7))
+    series = ScanSeries(affine, tr=1.97, reversed_slices=backwards, planned=9)
+    item = read_object(mosaic_file(series, data, 7))
     incremental = to_incremental(item)
     assert (item.instance.volume, item.instance.planned, item.instance.tr) == (7, 9, 1.97)
     assert incremental.data.dtype == data.dtype
@@ -167,11 +168,11 @@ def test_what_is_written_is_read_back(
 @pytest.mark.parametrize("direction", ["i", "i-", "j", "j-"])
 def test_phase_encoding_direction(direction: str, tmp_path: Path) -> None:
     affine = synthetic(np.diag([-1.0, 1.0, 1.0]), (3, 3, 3), (8, 8, 4))
-    series = MosaicSeries(affine, phase_encoding=direction)
+    series = ScanSeries(affine, phase_encoding=direction)
     (tmp_path / "dicom").mkdir()
     for volume in (1, 2):
         data = np.full((8, 8, 4), volume, np.int16)
-        (tmp_path / "dicom" / f"{volume}.dcm").write_bytes(write_mosaic(series, data, volume))
+        (tmp_path / "dicom" / f"{volume}.dcm").write_bytes(mosaic_file(series, data, volume))
     (_, sidecar), *_ = offline(tmp_path / "dicom", tmp_path / "offline").values()
     ours = read(tmp_path / "dicom" / "1.dcm").metadata
     assert ours["PhaseEncodingDirection"] == sidecar["PhaseEncodingDirection"] == direction
@@ -185,6 +186,6 @@ def test_a_marker_on_the_left_stays_on_the_left(tmp_path: Path) -> None:
         data = np.zeros((16, 16, 5), np.int16)
         voxel = np.rint(np.linalg.inv(affine) @ [-15.0, 4.0, 11.0, 1.0]).astype(int)[:3]
         data[tuple(voxel)] = 100
-        incremental = to_incremental(read_object(write_mosaic(MosaicSeries(affine), data, 1)))
+        incremental = to_incremental(read_object(mosaic_file(ScanSeries(affine), data, 1)))
         where = incremental.affine @ [*np.argwhere(incremental.data == 100)[0], 1.0]
         np.testing.assert_allclose(where[:3], [-15.0, 4.0, 11.0], atol=1.6)

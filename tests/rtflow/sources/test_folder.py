@@ -10,7 +10,7 @@ from scanning import AFFINE, collect, put, told, volume_file
 
 from rtflow.dicom.convert import to_incremental
 from rtflow.dicom.identify import read_object
-from rtflow.dicom.write import MosaicSeries
+from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import SourceError
 from rtflow.source_settings import FolderSource
 from rtflow.sources import open_source
@@ -31,7 +31,7 @@ def test_a_finished_folder_is_replayed_in_order(tmp_path: Path) -> None:
 
 
 def test_it_ends_at_once_where_the_plan_is_fulfilled(tmp_path: Path) -> None:
-    planned = MosaicSeries(AFFINE, planned=3)
+    planned = ScanSeries(AFFINE, planned=3)
     for volume in (1, 2, 3):
         put(tmp_path, volume, planned)
     # Not after a silence: the files are new, but they are all there.
@@ -44,7 +44,7 @@ def test_it_ends_at_once_where_the_plan_is_fulfilled(tmp_path: Path) -> None:
 def test_gaps_and_what_is_demanded_are_missing(
     options: dict[str, int], expected: list[int], tmp_path: Path
 ) -> None:
-    planned = MosaicSeries(AFFINE, planned=100)
+    planned = ScanSeries(AFFINE, planned=100)
     for volume in (2, 4):
         put(tmp_path, volume, planned)
     assert told(collect(tmp_path, idle=0.0, **options)) == expected
@@ -87,12 +87,12 @@ def test_other_files_do_not_matter(tmp_path: Path) -> None:
 
 def test_a_pattern_picks(tmp_path: Path) -> None:
     put(tmp_path, 1, name="a_1.dcm")
-    put(tmp_path, 2, MosaicSeries(AFFINE, number=6), name="b_2.dcm")
+    put(tmp_path, 2, ScanSeries(AFFINE, number=6), name="b_2.dcm")
     assert told(collect(tmp_path, idle=0.0, pattern="a_*.dcm")) == [1]
 
 
 def test_several_series_are_never_guessed_between(tmp_path: Path) -> None:
-    other = MosaicSeries(AFFINE, number=9, name="func_task-rest")
+    other = ScanSeries(AFFINE, number=9, name="func_task-rest")
     put(tmp_path, 1)
     put(tmp_path, 1, other)
     put(tmp_path, 2, other)
@@ -107,8 +107,8 @@ def test_several_series_are_never_guessed_between(tmp_path: Path) -> None:
 
 
 def test_several_echoes_are_chosen_between(tmp_path: Path) -> None:
-    for echo in (1, 2):
-        put(tmp_path, 1, MosaicSeries(AFFINE, echo=echo), name=f"e{echo}.dcm")
+    for echo_times in ((0.02,), (0.02, 0.04)):
+        put(tmp_path, 1, ScanSeries(AFFINE, echo_times=echo_times), name=f"e{len(echo_times)}.dcm")
     with pytest.raises(SourceError, match="echo=NUMBER"):
         collect(tmp_path)
     (frame,) = collect(tmp_path, idle=0.0, echo=2)

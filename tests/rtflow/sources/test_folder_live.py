@@ -13,7 +13,7 @@ from scanning import AFFINE, SERIES, Scanner, collect, put, told, volume_file
 
 from rtflow.dicom.convert import to_incremental
 from rtflow.dicom.identify import DicomObject, read_object
-from rtflow.dicom.write import MosaicSeries
+from rtflow.dicom.writing import ScanSeries
 from rtflow.documents import Frame
 from rtflow.errors import SourceError
 from rtflow.source_settings import FolderSource
@@ -100,7 +100,7 @@ def test_what_was_there_belongs_to_the_run_and_the_rest_comes(tmp_path: Path) ->
 
 
 def test_what_was_there_may_be_left_out(tmp_path: Path) -> None:
-    old = MosaicSeries(AFFINE, number=4)
+    old = ScanSeries(AFFINE, number=4)
     for volume in (1, 2, 3):
         put(tmp_path, volume, old)
     with Scanner(lambda: put(tmp_path, 1), lambda: put(tmp_path, 2)):
@@ -108,7 +108,7 @@ def test_what_was_there_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_the_plan_makes_the_rest_missing_when_the_scan_stops(tmp_path: Path) -> None:
-    planned = MosaicSeries(AFFINE, planned=5, tr=0.2)
+    planned = ScanSeries(AFFINE, planned=5, tr=0.2)
     with Scanner(lambda: [put(tmp_path, volume, planned) for volume in (1, 2)]):
         frames = collect(tmp_path, idle=1.0)
     assert told(frames) == [1, 2, -3, -4, -5]
@@ -116,7 +116,7 @@ def test_the_plan_makes_the_rest_missing_when_the_scan_stops(tmp_path: Path) -> 
 
 
 def test_a_new_series_ends_the_run(tmp_path: Path) -> None:
-    later = MosaicSeries(AFFINE, number=6, uid="1.2.3.2", began=SERIES.began + datetime.timedelta(minutes=10))
+    later = ScanSeries(AFFINE, number=6, uid="1.2.3.2", began=SERIES.began + datetime.timedelta(minutes=10))
     with Scanner(lambda: put(tmp_path, 1), lambda: put(tmp_path, 2), lambda: put(tmp_path, 1, later)):
         frames = collect(tmp_path, volumes=3)
     assert told(frames) == [1, 2, -3]
@@ -124,7 +124,7 @@ def test_a_new_series_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_two_series_at_once_are_not_guessed_between(tmp_path: Path) -> None:
-    corrected = MosaicSeries(AFFINE, number=6, uid="1.2.3.1", tr=0.2, name="MoCoSeries")
+    corrected = ScanSeries(AFFINE, number=6, uid="1.2.3.1", tr=0.2, name="MoCoSeries")
     with (
         Scanner(lambda: put(tmp_path, 1), lambda: put(tmp_path, 1, corrected)),
         pytest.raises(SourceError, match=r"two series .* at once: series 5 .* and series 6 'MoCoSeries'"),

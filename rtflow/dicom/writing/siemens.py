@@ -1,0 +1,105 @@
+"""What Siemens scanners write of a protocol, in whichever kind of file."""
+
+from __future__ import annotations
+
+from rtflow.dicom.writing.common import along_columns, echo_planar, lines, study
+from rtflow.dicom.writing.encoding import Elements, public
+from rtflow.dicom.writing.series import Layout, ScanSeries
+
+
+def siemens(series: ScanSeries, layout: Layout, manufacturer: str, version: str) -> Elements:
+    """What files of all volumes have in common, of those that hold no functional groups."""
+    return (
+        study(series)
+        | echo_planar(series, layout)
+        | public(
+            Manufacturer=manufacturer,
+            ManufacturerModelName="Prisma" if manufacturer == "SIEMENS" else "MAGNETOM Prisma",
+            SoftwareVersions=version,
+            ImageComments=image_comments(series),
+            ScanningSequence="EP",
+            SequenceVariant="SK",
+            ScanOptions="FS",
+            SequenceName=sequence_name(series, layout),
+            AngioFlag="N",
+            EchoTrainLength=lines(series, layout),
+            PixelBandwidth=2300,
+            TransmitCoilName="Body",
+        )
+    )
+
+
+def sequence_name(series: ScanSeries, layout: Layout) -> str:
+    """An echo-planar sequence of free induction decays, as Siemens names it."""
+    return f"epfid2d1_{lines(series, layout)}"
+
+
+def kind(series: ScanSeries) -> str:
+    """Magnitude or phase, as ImageType says it."""
+    return "P" if series.image_type == "phase" else "M"
+
+
+def image_comments(series: ScanSeries) -> str | None:
+    """What multiband sequences write beside the image."""
+    if series.sbref:
+        return "Single-band reference"
+    return f"Unaliased MB{series.multiband}/PE3" if series.multiband > 1 else None
+
+
+def positive(series: ScanSeries) -> int:
+    """PhaseEncodingDirectionPositive; rows run against j."""
+    return int(series.phase_encoding in ("i", "j-"))
+
+
+def bandwidth(series: ScanSeries, layout: Layout) -> float:
+    """BandwidthPerPixelPhaseEncode, Hz: of an echo spacing of half a millisecond."""
+    return 1 / (0.0005 * lines(series, layout))
+
+
+def slice_plane(layout: Layout) -> str:
+    """The component of a slice's position that the protocol states first."""
+    return {"axial": "Tra", "coronal": "Cor", "sagittal": "Sag"}[layout.plane]
+
+
+def protocol(series: ScanSeries, layout: Layout) -> str:
+    """The protocol as a text of names and values, between marks."""
+    entries: dict[str, object] = {
+        "ulVersion": 51130001,
+        "tSequenceFileName": '""%SiemensSeq%\\ep2d_bold""',
+        "tProtocolName": f'""{series.name}""',
+        "lContrasts": len(series.echo_times),
+        "lAverages": 1,
+        "lTotalScanTimeSec": round(series.tr * (series.planned or 1)),
+    }
+    if series.planned is not None and series.planned > 1:
+        entries["lRepetitions"] = series.planned - 1
+    entries["alTR[0]"] = round(series.tr * 1e6)
+    for number, echo_time in enumerate(series.echo_times):
+        entries[f"alTE[{number}]"] = round(echo_time * 1e6)
+    entries["sSliceArray.lSize"] = layout.slices
+    entries["sSliceArray.lConc"] = 1
+    middle = [layout.columns / 2 - 0.5, layout.rows / 2 - 0.5]
+    for number, corner in enumerate(layout.corners):
+        place = f"sSliceArray.asSlice[{number}]."
+        entries[place + "dThickness"] = layout.spacing[2]
+        entries[place + "dPhaseFOV"] = layout.rows * layout.spacing[0]
+        entries[place + "dReadoutFOV"] = layout.columns * layout.spacing[1]
+        for axis, name in enumerate(("dSag", "dCor", "dTra")):
+            entries[place + "sPosition." + name] = round(
+                float(corner[axis])
+                + middle[0] * layout.spacing[1] * layout.cosines[axis]
+                + middle[1] * layout.spacing[0] * layout.cosines[3 + axis],
+                6,
+            )
+            entries[place + "sNormal." + name] = round(layout.normal[axis], 8)
+    if series.reversed_slices:
+        entries[f"sSliceArray.ucImageNumb{slice_plane(layout)}"] = "0x1"
+    entries["sKSpace.lBaseResolution"] = layout.columns if along_columns(series) else layout.rows
+    entries["sKSpace.lPhaseEncodingLines"] = lines(series, layout)
+    entries["sPat.lAccelFactPE"] = 1
+    entries["sSliceAcceleration.lMultiBandFactor"] = 1
+    if series.multiband > 1:
+        # The multiband sequences of the University of Minnesota keep it here.
+        entries["sWipMemBlock.alFree[13]"] = series.multiband
+    text = "".join(f"{name}\t = \t{value}\n" for name, value in entries.items())
+    return f"### ASCCONV BEGIN ###\n{text}### ASCCONV END ###"
