@@ -59,7 +59,7 @@ def test_the_second_echo_says_so() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"Manufacturer": "GE MEDICAL SYSTEMS"}, "GE MEDICAL SYSTEMS ORIGINAL/PRIMARY/M/ND/MOSAIC"),
+        ({"Manufacturer": "GE MEDICAL SYSTEMS"}, "GE MEDICAL SYSTEMS ORIGINAL/PRIMARY/M/TE2/ND/MOSAIC"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}, "supported: Siemens mosaics"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND", "MOSAIC"]}, "phase images are not streamed"),
         ({"ImageComments": "Single-band reference"}, "not a volume of the run"),
