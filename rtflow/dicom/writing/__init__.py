@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rtflow.dicom.writing.csa import write_csa
 from rtflow.dicom.writing.mosaic import write_mosaics
 from rtflow.dicom.writing.series import ScanSeries, Written
+from rtflow.dicom.writing.xa import write_enhanced
 from rtflow.errors import UsageError
 
 __all__ = ["VENDORS", "ScanSeries", "Written", "write_csa", "write_run", "write_volume"]
@@ -29,6 +30,7 @@ VENDORS: tuple[str, ...] = (
 
 _OF_VOLUME: dict[str, Callable[[ScanSeries, Sequence[NDArray[Any]], int], list[Written]]] = {
     "siemens-mosaic": write_mosaics,
+    "siemens-xa": write_enhanced,
 }
 
 

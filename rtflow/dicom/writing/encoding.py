@@ -58,6 +58,11 @@ def private(group: int, creator: str, values: Mapping[int, tuple[str, Any]], blo
     return encoded
 
 
+def sequence_of(keyword: str, items: Iterable[Elements]) -> Elements:
+    """A standard sequence."""
+    return public(**{keyword: list(items)})
+
+
 def pixels(data: bytes) -> Elements:
     """The pixel data."""
     return {PIXEL_DATA: _element(PIXEL_DATA, "OW", data)}
@@ -110,7 +115,9 @@ def _known(keyword: str) -> tuple[int, str]:
 def _element(tag: int, kind: str, value: Any) -> bytes:
     if kind == "SQ":
         return _sequence(tag, value)
-    if kind in _BINARY:
+    if kind == "AT":
+        content = struct.pack("<HH", value >> 16, value & 0xFFFF)
+    elif kind in _BINARY:
         numbers = value if isinstance(value, (list, tuple)) else (value,)
         content = struct.pack(f"<{len(numbers)}{_BINARY[kind]}", *numbers)
     elif isinstance(value, bytes):

@@ -14,7 +14,15 @@ from rtflow.dicom.writing.common import MR_IMAGE, clock, grey
 from rtflow.dicom.writing.csa import write_csa
 from rtflow.dicom.writing.encoding import Elements, dicom_file, private, public
 from rtflow.dicom.writing.series import Layout, ScanSeries, Written, lay_out, stacked
-from rtflow.dicom.writing.siemens import bandwidth, kind, positive, protocol, siemens
+from rtflow.dicom.writing.siemens import (
+    bandwidth,
+    kind,
+    positive,
+    protocol,
+    siemens,
+    slice_location,
+    slice_plane,
+)
 
 
 def write_mosaics(series: ScanSeries, echoes: Sequence[NDArray[Any]], volume: int) -> list[Written]:
@@ -86,7 +94,7 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
         siemens(series, layout, "SIEMENS", "syngo MR E11")
         | public(
             ImagePositionPatient=corner.tolist(),
-            SliceLocation=float(np.dot(layout.normal, layout.corners[0])),
+            SliceLocation=slice_location(layout, 0),
             RescaleIntercept=-4096 if series.image_type == "phase" else None,
             RescaleSlope=2 if series.image_type == "phase" else None,
             RescaleType="US" if series.image_type == "phase" else None,
@@ -125,7 +133,7 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
                 0x08: ("CS", "IMAGE NUM 4"),
                 0x09: ("LO", "1.0"),
                 0x0B: ("LO", f"{layout.columns}*{layout.rows}"),
-                0x0E: ("LO", {"axial": "Tra", "coronal": "Cor", "sagittal": "Sag"}[layout.plane]),
+                0x0E: ("LO", slice_plane(layout)),
                 0x17: ("SH", f"SL {layout.spacing[2]:.1f}"),
             },
         )

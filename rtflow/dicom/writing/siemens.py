@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rtflow.dicom.writing.common import along_columns, echo_planar, lines, study
 from rtflow.dicom.writing.encoding import Elements, public
 from rtflow.dicom.writing.series import Layout, ScanSeries
+
+SOFTWARE_XA = "syngo MR XA30"
 
 
 def siemens(series: ScanSeries, layout: Layout, manufacturer: str, version: str) -> Elements:
@@ -103,3 +107,62 @@ def protocol(series: ScanSeries, layout: Layout) -> str:
         entries["sWipMemBlock.alFree[13]"] = series.multiband
     text = "".join(f"{name}\t = \t{value}\n" for name, value in entries.items())
     return f"### ASCCONV BEGIN ###\n{text}### ASCCONV END ###"
+
+
+def series_private(series: ScanSeries, layout: Layout) -> dict[int, tuple[str, Any]]:
+    """Elements of the creator 'SIEMENS MR SDS 01', which an XA scanner keeps for a whole series."""
+    text = f'<XProtocol> \n{{\n  <Name> "PhoenixMetaProtocol" \n{protocol(series, layout)}" \n}}\n'
+    return {
+        0x05: ("IS", [0, 0, 0]),
+        0x0C: ("SH", "+LPH"),
+        0x10: ("IS", 63010001),
+        0x19: ("OB", text.encode("latin-1")),
+        0x22: ("SH", "USER"),
+        0x48: ("CS", "FMRI"),
+        0x5A: ("CS", "EP"),
+        0x5B: ("CS", "SK"),
+        0x5C: ("CS", "FS"),
+        0x5E: (
+            "LO",
+            f"FoV {layout.rows * layout.spacing[0]:.0f}*{layout.columns * layout.spacing[1]:.0f}",
+        ),
+    }
+
+
+def frame_private(
+    series: ScanSeries, layout: Layout, number: int, echo: int, volume: int = 1
+) -> dict[int, tuple[str, Any]]:
+    """Elements of the creator 'SIEMENS MR SDI 02', which an XA scanner keeps for each slice.
+
+    Parameters
+    ----------
+    series, layout
+        What is scanned.
+    number
+        Number of the slice, from 0.
+    echo, volume
+        Numbers from 1.
+    """
+    loops = f"X_{echo}_1_1_{volume}_1_1_1_1_1_{number + 1}_1_1"
+    return {
+        0x04: ("DS", layout.times[number] if layout.times else 0),
+        0x06: ("LO", loops),
+        0x1C: ("IS", positive(series)),
+        0x33: ("IS", layout.columns // 2),
+        0x42: ("IS", 3400),
+        0x48: ("IS", layout.rows // 2),
+        0x49: ("IS", layout.columns // 2),
+        0x53: ("FD", bandwidth(series, layout)),
+        0x58: ("SH", f"{lines(series, layout)}p*{layout.columns}"),
+        0x59: ("IS", [0, 0, 0]),
+        0x5B: ("FD", layout.corners[number].tolist()),
+        0x5E: ("IS", number),
+        0x76: ("LO", ["ChannelMixing:ND=true_CMM=1_CDM=1", "CC:SoS"]),
+        0x88: ("DS", slice_location(layout, number)),
+        0x8A: ("IS", number + 1),
+    }
+
+
+def slice_location(layout: Layout, number: int) -> float:
+    """How far along the normal a slice lies, mm."""
+    return float(layout.corners[number] @ layout.normal)
