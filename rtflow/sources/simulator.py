@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.bids.grid import Grid
-from rtflow.bids.masked import Mask
 from rtflow.design import Design, block_design
 from rtflow.documents import Frame, Part, now
 from rtflow.errors import SourceError
@@ -140,23 +138,9 @@ class SimulatorSource:
 
     def truth(self) -> Truth:
         """What really happens in the run."""
-        from rtflow.sources.simulation.anatomy import CENTRE
         from rtflow.sources.simulation.truth import Truth
 
-        scan, plan = self._scan, self._plan
-        grid = Grid.of(self._spec.shape, scan.affine)
-        masks = {name: Mask(data, grid) for name, data in scan.masks().items()}
-        return Truth(
-            spec=self._spec,
-            design=self._design,
-            motion=plan.motion,
-            transforms=plan.transforms,
-            pose=scan.pose,
-            centre=CENTRE,
-            brain=masks.pop("brain"),
-            regions=masks,
-            responses=100.0 * plan.responses,
-        )
+        return Truth.of(self._spec, self._plan, self._scan)
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         """Volumes as the scanner delivers them: a NIfTI file and its sidecar each.

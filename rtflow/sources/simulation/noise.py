@@ -57,10 +57,21 @@ class NoiseField:
         return field.copy()
 
 
-def drift(volumes: int, percent: float, chance: np.random.Generator) -> Floats:
+def drift(volumes: int, percent: float, chance: np.random.Generator, share: float = 0.0) -> Floats:
     """Slow change of the signal as a fraction: a slope and one and a half turns of a cosine over the run.
 
     Zero at volume 1; it spans about ``percent``.
+
+    Parameters
+    ----------
+    volumes
+        Of the run.
+    percent
+        How much the signal changes.
+    chance
+        Where it comes from.
+    share
+        How far each volume has come, 0 at its start and 1 at its end.
 
     Returns
     -------
@@ -68,14 +79,23 @@ def drift(volumes: int, percent: float, chance: np.random.Generator) -> Floats:
     """
     phase = chance.uniform(0.0, 2.0 * np.pi)
     sign = 1.0 if chance.random() < 0.5 else -1.0
-    at = np.arange(volumes) / max(volumes - 1, 1)
+    at = (np.arange(volumes) + share) / max(volumes - 1, 1)
     wave = np.cos(3.0 * np.pi * at + phase) - np.cos(phase)
     slow: Floats = percent / 100.0 * (0.7 * sign * at + 0.25 * wave)
     return slow
 
 
-def breath(volumes: int, tr: float, chance: np.random.Generator) -> Floats:
+def breath(volumes: int, tr: float, chance: np.random.Generator, share: float = 0.0) -> Floats:
     """A breathing cycle of about 4 s whose rate wanders, between -1 and 1, as each volume sees it.
+
+    Parameters
+    ----------
+    volumes, tr
+        Of the run.
+    chance
+        Where it comes from.
+    share
+        How far each volume has come, 0 at its start and 1 at its end.
 
     Returns
     -------
@@ -83,7 +103,10 @@ def breath(volumes: int, tr: float, chance: np.random.Generator) -> Floats:
     """
     wander = remember(0.006 * chance.standard_normal(volumes), 0.9)
     start = chance.uniform(0.0, 2.0 * np.pi)
-    cycle: Floats = np.sin(start + 2.0 * np.pi * tr * np.cumsum(0.25 + wander))
+    turns = np.cumsum(0.25 + wander)
+    if share:
+        turns += share * (0.25 + wander)
+    cycle: Floats = np.sin(start + 2.0 * np.pi * tr * turns)
     return cycle
 
 

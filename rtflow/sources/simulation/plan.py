@@ -24,7 +24,8 @@ class Plan:
     design
         What the participant is asked to do.
     times
-        Seconds from onset 0 to the start of each volume, shape (n,). All slices are taken at once.
+        Seconds from onset 0 to the moment of each volume that is planned, shape (n,): to its start, unless
+        `make_plan` was asked for another.
     motion
         Shape (n, 6), as `rtflow.sources.simulation.motion` has it, relative to volume 1.
     responses
@@ -69,12 +70,46 @@ class Chance:
         return cls(*(np.random.Generator(np.random.PCG64(stream)) for stream in streams))
 
 
-def make_plan(spec: SimulateSource, design: Design, volumes: int) -> Plan:
-    """Draw the run that a seed stands for."""
+def echo_chance(seed: int, echo: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Noise in phase and in quadrature of one echo (from 1), each echo's its own.
+
+    The first echo's is `Chance`'s, so that further echoes leave it as it was.
+    """
+    if echo == 1:
+        chance = Chance.of(seed)
+        return chance.noise, chance.quadrature
+    # As `Chance.of` would have spawned them after its own seven.
+    in_phase, quadrature = (np.random.SeedSequence(seed, spawn_key=(2 * echo + n,)) for n in (3, 4))
+    return np.random.Generator(np.random.PCG64(in_phase)), np.random.Generator(np.random.PCG64(quadrature))
+
+
+def make_plan(spec: SimulateSource, design: Design, volumes: int, at: float = 0.0) -> Plan:
+    """Draw the run that a seed stands for, as it is at one moment of every volume.
+
+    Parameters
+    ----------
+    spec
+        What is simulated.
+    design
+        What the participant is asked to do.
+    volumes
+        Length of the run.
+    at
+        Seconds from the start of each volume to the moment, less than TR: when a slice is taken, say. The
+        head moves evenly from the start of one volume to the next; motion stays relative to
+        the start of volume 1, and saturation is that of the volume, which excites each slice once.
+    """
     chance = Chance.of(spec.seed)
     times = np.arange(volumes, dtype=np.float64) * spec.tr
-    moves = spec.motion * motion.walk(volumes, spec.tr, chance.steps, chance.jumps)
-    moves += motion.nod(response.on_task(design, times, spec.tr), spec.task_motion)
+    share = at / spec.tr
+    # One more than there are volumes: the way that the head is on in the last one.
+    moves = spec.motion * motion.walk(volumes + 1, spec.tr, chance.steps, chance.jumps)
+    starts = np.arange(volumes + 1, dtype=np.float64) * spec.tr
+    moves += motion.nod(response.on_task(design, starts, spec.tr), spec.task_motion)
+    if at:
+        moves[:-1] += share * np.diff(moves, axis=0)
+        times += at
+    moves = moves[:-1]
     courses = response.region_courses(
         design, times, regions=len(REGIONS), delay=spec.hrf_delay, crosstalk=spec.crosstalk
     )
@@ -83,8 +118,8 @@ def make_plan(spec: SimulateSource, design: Design, volumes: int) -> Plan:
         times=times,
         motion=moves,
         responses=spec.activation / 100.0 * courses,
-        drift=noise.drift(volumes, spec.drift, chance.drift),
-        breath=spec.breathing / 100.0 * noise.breath(volumes, spec.tr, chance.breath),
+        drift=noise.drift(volumes, spec.drift, chance.drift, share),
+        breath=spec.breathing / 100.0 * noise.breath(volumes, spec.tr, chance.breath, share),
         unsaturated=noise.unsaturated(volumes, spec.tr),
         arrivals=noise.arrivals(
             volumes, spec.tr, delay=spec.reconstruction, jitter=spec.jitter, chance=chance.delivery

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -15,7 +16,12 @@ from rtflow.bids.masked import Mask
 from rtflow.design import Design, write_events
 from rtflow.errors import OutputError
 from rtflow.source_settings import SimulateSource
+from rtflow.sources.simulation.anatomy import CENTRE
 from rtflow.sources.simulation.motion import COLUMNS, framewise_displacement
+
+if TYPE_CHECKING:
+    from rtflow.sources.simulation.plan import Plan
+    from rtflow.sources.simulation.scan import Scan
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +62,23 @@ class Truth:
     regions: dict[str, Mask]
     responses: Floats
 
+    @classmethod
+    def of(cls, spec: SimulateSource, plan: Plan, scan: Scan) -> Truth:
+        """The truth of a scan and of what was planned for it."""
+        grid = Grid.of(spec.shape, scan.affine)
+        masks = {name: Mask(data, grid) for name, data in scan.masks().items()}
+        return cls(
+            spec=spec,
+            design=plan.design,
+            motion=plan.motion,
+            transforms=plan.transforms,
+            pose=scan.pose,
+            centre=CENTRE,
+            brain=masks.pop("brain"),
+            regions=masks,
+            responses=100.0 * plan.responses,
+        )
+
     @property
     def grid(self) -> Grid:
         """The scanner's grid."""
@@ -93,6 +116,7 @@ class Truth:
                 "motion": "x -> Rx(rot_x) Ry(rot_y) Rz(rot_z) (x - centre) + centre + trans, RAS+ mm of the "
                 "scanner, radians; from where a point lies in volume 1 to where it lies in the volume",
                 "pose_is": "4x4, MNI152 mm to scanner mm in volume 1",
+                "moment": "motion, transforms and responses are those at the start of each volume",
             }
             (folder / "simulation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
