@@ -15,6 +15,7 @@ from rtflow.dicom.writing.csa import write_csa
 from rtflow.dicom.writing.mosaic import write_mosaics
 from rtflow.dicom.writing.series import ScanSeries, Written
 from rtflow.dicom.writing.xa import write_enhanced
+from rtflow.dicom.writing.xa_classic import write_classic
 from rtflow.errors import UsageError
 
 __all__ = ["VENDORS", "ScanSeries", "Written", "write_csa", "write_run", "write_volume"]
@@ -31,6 +32,7 @@ VENDORS: tuple[str, ...] = (
 _OF_VOLUME: dict[str, Callable[[ScanSeries, Sequence[NDArray[Any]], int], list[Written]]] = {
     "siemens-mosaic": write_mosaics,
     "siemens-xa": write_enhanced,
+    "siemens-xa-classic": write_classic,
 }
 
 

@@ -9,6 +9,7 @@ from rtflow.dicom.writing.encoding import Elements, public
 from rtflow.dicom.writing.series import Layout, ScanSeries
 
 SOFTWARE_XA = "syngo MR XA30"
+SERIES, SLICE = "SIEMENS MR SDS 01", "SIEMENS MR SDI 02"
 
 
 def siemens(series: ScanSeries, layout: Layout, manufacturer: str, version: str) -> Elements:
@@ -129,9 +130,7 @@ def series_private(series: ScanSeries, layout: Layout) -> dict[int, tuple[str, A
     }
 
 
-def frame_private(
-    series: ScanSeries, layout: Layout, number: int, echo: int, volume: int = 1
-) -> dict[int, tuple[str, Any]]:
+def frame_private(series: ScanSeries, layout: Layout, number: int) -> dict[int, tuple[str, Any]]:
     """Elements of the creator 'SIEMENS MR SDI 02', which an XA scanner keeps for each slice.
 
     Parameters
@@ -140,13 +139,9 @@ def frame_private(
         What is scanned.
     number
         Number of the slice, from 0.
-    echo, volume
-        Numbers from 1.
     """
-    loops = f"X_{echo}_1_1_{volume}_1_1_1_1_1_{number + 1}_1_1"
+    kinds = ["ORIGINAL", "PRIMARY", kind(series), *(["MB"] if series.multiband > 1 else []), "ND"]
     return {
-        0x04: ("DS", layout.times[number] if layout.times else 0),
-        0x06: ("LO", loops),
         0x1C: ("IS", positive(series)),
         0x33: ("IS", layout.columns // 2),
         0x42: ("IS", 3400),
@@ -157,9 +152,33 @@ def frame_private(
         0x59: ("IS", [0, 0, 0]),
         0x5B: ("FD", layout.corners[number].tolist()),
         0x5E: ("IS", number),
+        0x75: ("CS", kinds),
         0x76: ("LO", ["ChannelMixing:ND=true_CMM=1_CDM=1", "CC:SoS"]),
         0x88: ("DS", slice_location(layout, number)),
-        0x8A: ("IS", number + 1),
+    }
+
+
+def frame_counters(
+    series: ScanSeries, layout: Layout, number: int, echo: int, volume: int
+) -> dict[int, tuple[str, Any]]:
+    """Those of them that differ between volumes: time after the start, and the loops' counters.
+
+    Parameters
+    ----------
+    series, layout
+        What is scanned.
+    number
+        Number of the slice, from 0.
+    echo, volume
+        Numbers from 1.
+    """
+    loops = f"X_{echo}_1_1_{volume}_1_1_{number + 1}_1_1_{number + 1}_1_1"
+    ends = f"{loops}_1_1_1_1_{series.planned or 1}_2_1_{layout.slices}_1_1"
+    return {
+        0x04: ("DS", (volume - 1) * series.tr + (layout.times[number] if layout.times else 0)),
+        0x06: ("LO", loops),
+        0x8A: ("IS", (volume - 1) * layout.slices + number + 1),
+        0x8E: ("ST", ends),
     }
 
 

@@ -13,10 +13,12 @@ from rtflow.dicom.writing.common import ENHANCED_MR_IMAGE, along_columns, clock,
 from rtflow.dicom.writing.encoding import Elements, dicom_file, private, public, sequence_of
 from rtflow.dicom.writing.series import Layout, ScanSeries, Written, lay_out, stacked
 from rtflow.dicom.writing.siemens import (
+    SERIES,
+    SLICE,
     SOFTWARE_XA,
+    frame_counters,
     frame_private,
     image_comments,
-    kind,
     sequence_name,
     series_private,
 )
@@ -41,8 +43,9 @@ def write_enhanced(series: ScanSeries, echoes: Sequence[NDArray[Any]], volume: i
         ) | sequence_of(
             "PerFrameFunctionalGroupsSequence",
             [
-                frame | _content(series, layout, number, volume)
-                for number, frame in enumerate(_frames(series, layout, echo))
+                groups | _content(series, layout, number, volume) | _counted(inner, counters)
+                for number, (groups, inner) in enumerate(_frames(series, layout, echo))
+                for counters in [frame_counters(series, layout, number, echo, volume)]
             ],
         )
         content = dicom_file(ENHANCED_MR_IMAGE, uid, shared, own, grey(stacked(series, data)))
@@ -77,6 +80,11 @@ def _content(series: ScanSeries, layout: Layout, number: int, volume: int) -> El
     )
 
 
+def _counted(inner: Elements, counters: dict[int, tuple[str, Any]]) -> Elements:
+    item = inner | private(0x21, SLICE, counters, block=0x11)
+    return private(0x21, SLICE, {0xFE: ("SQ", [item])}, block=0x11)
+
+
 def _frame_type(series: ScanSeries) -> Elements:
     return public(
         PixelPresentation="MONOCHROME",
@@ -88,13 +96,11 @@ def _frame_type(series: ScanSeries) -> Elements:
 
 
 @lru_cache(maxsize=32)
-def _frames(series: ScanSeries, layout: Layout, echo: int) -> list[Elements]:
-    """The functional groups of each frame, without its content."""
+def _frames(series: ScanSeries, layout: Layout, echo: int) -> list[tuple[Elements, Elements]]:
+    """Of each frame its functional groups and private elements, without what differs between volumes."""
     phase = series.image_type == "phase"
-    kinds = ["ORIGINAL", "PRIMARY", kind(series), *(["MB"] if series.multiband > 1 else []), "ND"]
     common = (
-        sequence_of("MREchoSequence", [public(EffectiveEchoTime=series.echo_times[echo - 1] * 1000)])
-        | sequence_of("MRAveragesSequence", [public(NumberOfAverages=1)])
+        sequence_of("MRAveragesSequence", [public(NumberOfAverages=1)])
         | sequence_of(
             "MRImageFrameTypeSequence",
             [
@@ -102,7 +108,7 @@ def _frames(series: ScanSeries, layout: Layout, echo: int) -> list[Elements]:
                 | _frame_type(series)
                 | private(
                     0x21,
-                    "SIEMENS MR SDI 02",
+                    SLICE,
                     {
                         0x59: ("IS", [0, 0, 0]),
                         0x77: ("LO", sequence_name(series, layout)),
@@ -137,25 +143,11 @@ def _frames(series: ScanSeries, layout: Layout, echo: int) -> list[Elements]:
         )
     )
     return [
-        common
-        | sequence_of("PlanePositionSequence", [public(ImagePositionPatient=corner.tolist())])
-        | private(
-            0x21,
-            "SIEMENS MR SDI 02",
-            {
-                0xFE: (
-                    "SQ",
-                    [
-                        private(
-                            0x21,
-                            "SIEMENS MR SDI 02",
-                            frame_private(series, layout, number, echo) | {0x75: ("CS", kinds)},
-                            block=0x11,
-                        )
-                    ],
-                )
-            },
-            block=0x11,
+        (
+            common
+            | sequence_of("PlanePositionSequence", [public(ImagePositionPatient=corner.tolist())])
+            | sequence_of("MREchoSequence", [public(EffectiveEchoTime=series.echo_times[echo - 1] * 1000)]),
+            private(0x21, SLICE, frame_private(series, layout, number), block=0x11),
         )
         for number, corner in enumerate(layout.corners)
     ]
@@ -262,7 +254,7 @@ def _shared_groups(series: ScanSeries, layout: Layout) -> Elements:
         )
         | private(
             0x21,
-            "SIEMENS MR SDS 01",
-            {0xFE: ("SQ", [private(0x21, "SIEMENS MR SDS 01", series_private(series, layout))])},
+            SERIES,
+            {0xFE: ("SQ", [private(0x21, SERIES, series_private(series, layout))])},
         )
     )
