@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rtflow.dicom.writing.csa import write_csa
+from rtflow.dicom.writing.ge import write_slices
 from rtflow.dicom.writing.mosaic import write_mosaics
 from rtflow.dicom.writing.series import ScanSeries, Written
 from rtflow.dicom.writing.xa import write_enhanced
@@ -33,6 +34,7 @@ _OF_VOLUME: dict[str, Callable[[ScanSeries, Sequence[NDArray[Any]], int], list[W
     "siemens-mosaic": write_mosaics,
     "siemens-xa": write_enhanced,
     "siemens-xa-classic": write_classic,
+    "ge": write_slices,
 }
 
 
