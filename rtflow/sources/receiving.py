@@ -1,0 +1,332 @@
+"""A DICOM receiver (C-STORE): what a scanner sends, as objects for a stream."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import struct
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rtflow.errors import SourceError
+from rtflow.sources.feed import Arrival
+from rtflow.sources.spool import Spool
+
+if TYPE_CHECKING:
+    from pynetdicom.events import Event
+
+    from rtflow.sources.associations import Server
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_IN_MEMORY = 64 << 20
+_KINDS_COUNTED = 100
+
+# What a sender is told (PS3.4 annex B.2.3).
+_TAKEN, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
+# Result, source and reason of a rejection (PS3.8 9.3.4): permanent, by the service user, ...
+_NO_REASON, _WRONG_CALLING, _WRONG_CALLED = (1, 1, 1), (1, 1, 3), (1, 1, 7)
+
+_IMPLEMENTATION = "2.25.281765078669063909891472140144639892824"
+_VERSION = "RTFLOW"
+
+
+class Receiver:
+    """Receives objects over DICOM associations; a feed, and so a context manager.
+
+    An object is in the spool before its sender is told that it was taken, and stays there until it is
+    `done`: what was acknowledged is brought, if not by this process then by the next that uses the spool.
+    An object is brought as it was sent, as a file, its data set unchanged and never decoded; one that is
+    sent twice is brought twice.
+
+    Parameters
+    ----------
+    host
+        Address or name to listen at; empty for all of the machine's.
+    port
+        Port; 0 for any that is free.
+    ae_title
+        Title that the peer must call.
+    calling
+        Titles that may call; empty for any.
+    peers
+        Addresses or networks (``10.1.0.0/16``) that may call; empty for any.
+    spool
+        Folder for what was received and not taken yet.
+    in_memory
+        Bytes to hold of objects that wait to be brought; those beyond are read from the spool in their turn.
+
+    Raises
+    ------
+    SourceError
+        If a title or an address cannot be one.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ae_title: str = "RTFLOW",
+        calling: Sequence[str] = (),
+        peers: Sequence[str] = (),
+        spool: Path,
+        in_memory: int = _IN_MEMORY,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._title = _title(ae_title)
+        self._calling = frozenset(_title(title) for title in calling)
+        self._peers = tuple(_network(peer) for peer in peers)
+        self._spool = Spool(spool)
+        self._in_memory = in_memory
+        self._server: Server | None = None
+        self._came = threading.Condition()
+        self._queue: deque[tuple[Path, float, int, bytes | None]] = deque()
+        self._held = 0
+        self._storing = 0
+        self._refused: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Receiver:
+        if self._server is None:
+            self.listen()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            from rtflow.sources.associations import end
+
+            end(self._server)
+            self._server = None
+            self._spool.close()
+
+    def listen(self) -> None:
+        """Bind, and begin to accept; what an earlier process left in the spool comes first.
+
+        Raises
+        ------
+        SourceError
+            If the address cannot be bound or the spool not be used.
+        """
+        from pynetdicom import evt
+
+        from rtflow.sources.associations import serve
+
+        log = logging.getLogger("pynetdicom")
+        if log.level == logging.NOTSET:  # nobody asked for it
+            log.setLevel(logging.CRITICAL + 1)
+        for path in self._spool.open():
+            status = path.stat()
+            self._queue.append((path, status.st_mtime, status.st_size, None))
+        handlers: list[Any] = [(evt.EVT_REQUESTED, self._admit), (evt.EVT_C_STORE, self._store)]
+        try:
+            self._server = serve((self._host, self._port), self._title, handlers)
+        except (OSError, OverflowError) as error:
+            self._spool.close()
+            self._queue.clear()
+            raise SourceError(_cannot_bind(self._host, self._port, error)) from None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        return self._server.server_address[1] if self._server is not None else self._port
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Associations that were rejected: who and why, and how many times."""
+        with self._came:
+            return dict(self._refused)
+
+    @property
+    def failed(self) -> Mapping[str, int]:
+        """Objects that were not taken, as their sender was told: why, and how many."""
+        with self._came:
+            return dict(self._failed)
+
+    def troubles(self) -> list[str]:
+        """What was refused or failed, in sentences; each is said once."""
+        with self._came:
+            said = [text for text in (*self._refused, *self._failed) if text not in self._told]
+            self._told.update(said)
+        return said
+
+    # The feed
+
+    @property
+    def unsure(self) -> bool:
+        """Whether an object waits to be brought, or is being written."""
+        with self._came:
+            return bool(self._queue) or self._storing > 0
+
+    def arrivals(self, timeout: float) -> Iterator[Arrival]:
+        """What has come, in its order; waits for the first one, but at most ``timeout`` seconds."""
+        until = time.monotonic() + timeout
+        while True:
+            with self._came:
+                while not self._queue:
+                    left = until - time.monotonic()
+                    if left <= 0 or not self._came.wait(left):
+                        return
+                path, received, size, data = self._queue.popleft()
+                if data is not None:
+                    self._held -= size
+            until = 0.0
+            if data is None:
+                try:
+                    data = path.read_bytes()
+                except OSError as error:
+                    self._fail(f"{path.name} was received and can no longer be read ({error.strerror})")
+                    continue
+            yield Arrival(path.name, path, data, received)
+
+    def done(self, arrival: Arrival) -> None:
+        """Remove an object from the spool."""
+        self._spool.drop(arrival.path)
+
+    def refuse(self, arrival: Arrival) -> None:
+        """Bring an object no more, since what was received never changes; it is kept aside in the spool."""
+        self._spool.set_aside(arrival.path)
+
+    # What the associations call, each in a thread of its own
+
+    def _store(self, event: Event) -> int:
+        request: Any = event.request
+        messages: Any = event.assoc.dimse.msg_queue
+        received = messages.at
+        if request.DataSet is None:
+            self._fail(f"an object without data came from {_who(event)}")
+            return _NOT_UNDERSTOOD
+        with self._came:
+            self._storing += 1
+        try:
+            data = _file_head(event) + request.DataSet.getbuffer()
+            try:
+                path = self._spool.keep(str(request.AffectedSOPInstanceUID), data)
+            except OSError as error:
+                self._fail(f"a received object cannot be written to {self._spool.folder}: {error.strerror}")
+                return _NO_ROOM
+            with self._came:
+                hold = self._held + len(data) <= self._in_memory
+                if hold:
+                    self._held += len(data)
+                self._queue.append((path, received, len(data), data if hold else None))
+                self._came.notify()
+        finally:
+            with self._came:
+                self._storing -= 1
+        return _TAKEN
+
+    def _admit(self, event: Event) -> None:
+        request: Any = event.assoc.requestor.primitive
+        called, calling = request.called_ae_title.strip(), request.calling_ae_title.strip()
+        address = event.assoc.requestor.address
+        if self._peers and not any(_address(address) in network for network in self._peers):
+            reason, why = _NO_REASON, "its address is not among those allowed"
+        elif self._calling and calling not in self._calling:
+            reason, why = _WRONG_CALLING, f"its title is not among those allowed: {', '.join(self._calling)}"
+        elif called != self._title:
+            reason, why = _WRONG_CALLED, f"it called {called!r}, and this is {self._title!r}"
+        else:
+            _prefer_known(request.presentation_context_definition_list)
+            return
+        self._count(self._refused, f"an association of {calling!r} at {address} was refused: {why}")
+        event.assoc.acse.send_reject(*reason)
+        event.assoc.kill()
+
+    def _fail(self, why: str) -> None:
+        self._count(self._failed, why)
+
+    def _count(self, counter: Counter[str], what: str) -> None:
+        with self._came:
+            if what not in counter and len(counter) >= _KINDS_COUNTED:
+                what = "and others"
+            counter[what] += 1
+
+
+def _prefer_known(contexts: Sequence[Any]) -> None:
+    """Put transfer syntaxes that can be read before those of a manufacturer, for the first one is taken."""
+    from pynetdicom import ALL_TRANSFER_SYNTAXES
+
+    for context in contexts:
+        if context.transfer_syntax[0] not in ALL_TRANSFER_SYNTAXES:
+            context.transfer_syntax = sorted(
+                context.transfer_syntax, key=lambda uid: uid not in ALL_TRANSFER_SYNTAXES
+            )
+
+
+def _who(event: Event) -> str:
+    return f"{event.assoc.requestor.ae_title!r} at {event.assoc.requestor.address}"
+
+
+def _file_head(event: Event) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1) of the object of a request."""
+    request: Any = event.request
+    elements = b"".join(
+        struct.pack("<HH2sH", 0x0002, element, kind, len(value)) + value
+        for element, kind, value in (
+            (0x0002, b"UI", _even(request.AffectedSOPClassUID, b"\0")),
+            (0x0003, b"UI", _even(request.AffectedSOPInstanceUID, b"\0")),
+            (0x0010, b"UI", _even(event.context.transfer_syntax, b"\0")),
+            (0x0012, b"UI", _even(_IMPLEMENTATION, b"\0")),
+            (0x0013, b"SH", _even(_VERSION, b" ")),
+            (0x0016, b"AE", _even(event.assoc.requestor.ae_title, b" ")),
+        )
+    )
+    version = struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\0\1"
+    length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(version) + len(elements))
+    return bytes(128) + b"DICM" + length + version + elements
+
+
+def _even(value: str, pad: bytes) -> bytes:
+    raw = value.encode("ascii", "replace")
+    return raw + pad * (len(raw) % 2)
+
+
+def _title(text: str) -> str:
+    title = text.strip()
+    if not 0 < len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+        raise SourceError(f"{text!r} cannot be an AE title; give 1 to 16 ASCII characters, no backslash")
+    return title
+
+
+def _network(text: str) -> _Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise SourceError(
+            f"{text!r} is neither an address nor a network; write one like 10.1.2.3 or 10.1.0.0/16"
+        ) from None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _cannot_bind(host: str, port: int, error: OSError | OverflowError) -> str:
+    where = f"port {port} of {host or 'this machine'}"
+    if isinstance(error, OverflowError):
+        return f"cannot listen at {where}: a port is a number from 0 to 65535"
+    if isinstance(error, socket.gaierror):
+        return f"cannot listen at {where}: the name is not known; give an address of this machine"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"cannot listen at {where}: it is taken by another program; end that, or choose another"
+        case errno.EACCES | errno.EPERM:
+            return f"cannot listen at {where}: it is not permitted; choose one above 1023"
+        case errno.EADDRNOTAVAIL:
+            return f"cannot listen at {where}: this machine has no such address; give one that it has"
+    return f"cannot listen at {where}: {error.strerror}"
