@@ -6,7 +6,7 @@ The layout is not published; it is described at https://nipy.org/nibabel/dicom/s
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from rtflow.errors import DicomError
@@ -77,3 +77,15 @@ def read_protocol(header: bytes) -> dict[str, str]:
         if equals:
             protocol[name.strip()] = value.partition("#")[0].strip().strip('"')
     return protocol
+
+
+def protocol_count(protocol: Mapping[str, str], name: str) -> int:
+    """A whole number of the protocol, decimal or hexadecimal; 0 if it is absent, as the protocol means it.
+
+    >>> protocol_count({"ucImageNumbTra": "0x1"}, "ucImageNumbTra")
+    1
+    """
+    try:
+        return int(protocol.get(name, "0"), 0)
+    except ValueError:
+        return 0

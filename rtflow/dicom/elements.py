@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rtflow.dicom.tags import FRAME_GROUPS, MACROS, PRIVATE_MACROS, SHARED_GROUPS
 from rtflow.errors import DicomError
 
 PIXEL_DATA = 0x7FE00010
@@ -23,6 +24,7 @@ UNCOMPRESSED = frozenset({_IMPLICIT_LITTLE, _EXPLICIT_LITTLE, _DEFLATED, _EXPLIC
 
 _SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_ITEM_BYTES = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SHORT = frozenset(
@@ -38,26 +40,53 @@ class IncompleteError(DicomError):
     """A DICOM object whose end is not there yet."""
 
 
-@dataclass(frozen=True)
-class Elements:
-    """What a walk took along.
+@dataclass(slots=True)
+class Level:
+    """Elements of one level of a data set: of the outermost one, or of one item with its macros.
 
     Parameters
     ----------
     values
         Tag to stored bytes; pixel data may be fewer than they should.
+    representations
+        Tag to value representation, where the file says it.
+    items
+        Levels of the items of sequences that were asked for.
+    """
+
+    values: dict[int, bytes] = field(default_factory=dict)
+    representations: dict[int, bytes] = field(default_factory=dict)
+    items: dict[int, list[Level]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """What a walk took along.
+
+    Parameters
+    ----------
+    top
+        The outermost level.
     order
         Byte order of binary values: ``<`` or ``>``.
     syntax
         UID of the transfer syntax.
+    whole
+        Whether encapsulated pixel data have their end.
     """
 
-    values: dict[int, bytes]
+    top: Level
     order: str
     syntax: str
+    whole: bool = True
 
 
-def walk(data: bytes, wanted: Container[int], private: Container[int] = ()) -> Elements:
+def walk(
+    data: bytes,
+    wanted: Container[int],
+    private: Container[int] = (),
+    sequences: Container[int] = (SHARED_GROUPS, FRAME_GROUPS),
+) -> Elements:
     """The wanted elements of a DICOM file (one with its preamble), up to and with the pixel data.
 
     Parameters
@@ -68,6 +97,8 @@ def walk(data: bytes, wanted: Container[int], private: Container[int] = ()) -> E
         Tags.
     private
         Groups of which all elements are taken along.
+    sequences
+        Sequences of the outermost level whose items are gone into.
 
     Raises
     ------
@@ -76,8 +107,9 @@ def walk(data: bytes, wanted: Container[int], private: Container[int] = ()) -> E
     DicomError
         If it is damaged.
     """
-    meta, at = _Walker(data, "<", explicit=True).top(132, {_SYNTAX}, (), last_group=0x0002)
-    syntax = meta.get(_SYNTAX, b"").decode("latin-1").strip(" \0")
+    meta = _Walker(data, "<", True, {_SYNTAX}, (), ())
+    at = meta.top(132, last_group=0x0002)
+    syntax = meta.found.values.get(_SYNTAX, b"").decode("latin-1").strip(" \0")
     if not syntax or not set(syntax) <= set("0123456789."):
         raise DicomError("damaged: the DICOM file does not name its transfer syntax")
     if syntax == _DEFLATED:
@@ -86,61 +118,134 @@ def walk(data: bytes, wanted: Container[int], private: Container[int] = ()) -> E
         except zlib.error as error:
             raise DicomError(f"damaged: the deflated DICOM data cannot be inflated ({error})") from None
     order = ">" if syntax == _EXPLICIT_BIG else "<"
-    values, _ = _Walker(data, order, explicit=syntax != _IMPLICIT_LITTLE).top(at, wanted, private)
-    return Elements(values, order, syntax)
+    walker = _Walker(data, order, syntax != _IMPLICIT_LITTLE, wanted, private, sequences)
+    walker.top(at)
+    return Elements(walker.found, order, syntax, walker.whole)
 
 
 class _Walker:
     """Steps from element to element in one byte order and one kind of value representation."""
 
-    def __init__(self, data: bytes, order: str, *, explicit: bool) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        order: str,
+        explicit: bool,
+        wanted: Container[int],
+        private: Container[int],
+        sequences: Container[int],
+    ) -> None:
+        self.found = Level()
+        self.whole = True
         self._data = data
+        self._end = len(data)
         self._order = order
         self._explicit = explicit
+        self._wanted = wanted
+        self._private = private
+        self._sequences = sequences
         self._short = struct.Struct(order + "HH2sH").unpack_from
         self._long = struct.Struct(order + "I").unpack_from
         self._plain = struct.Struct(order + "HHI").unpack_from
 
-    def top(
-        self, at: int, wanted: Container[int], private: Container[int], last_group: int = 0xFFFF
-    ) -> tuple[dict[int, bytes], int]:
-        """The elements of the outermost level from byte ``at`` on, and where the walk ended."""
-        data, values, end = self._data, {}, len(self._data)
-        header = self._header
+    def top(self, at: int, last_group: int = 0xFFFF) -> int:
+        """Take along the outermost level from byte ``at`` on; where the walk ended."""
+        data, end, header = self._data, self._end, self._header
+        wanted, private, sequences = self._wanted, self._private, self._sequences
         try:
             while at < end:
                 if last_group < 0xFFFF and self._plain(data, at)[0] > last_group:
                     break
-                tag, start, length = header(at)
+                tag, start, length, kind = header(at)
+                if tag in sequences or self._is_macro(tag, start):
+                    at = self._within(at)._gather(tag, start, length, self.found)
+                    continue
                 if length == _UNDEFINED:
-                    stop = self._within(at)._sequence(start, 0)
+                    stop = self._pixels(at, start) if tag == PIXEL_DATA else self._within(at)._skip(start, 0)
                 else:
                     stop = start + length
                     if stop > end and tag != PIXEL_DATA:
                         raise _cut_off(end)
                 if tag in wanted or tag >> 16 in private:
-                    values[tag] = data[start:stop]
+                    self.found.values[tag] = data[start:stop]
+                    self.found.representations[tag] = kind
                 if tag == PIXEL_DATA:
                     break
                 at = stop
         except struct.error:
             raise _cut_off(end) from None
-        return values, at
+        return at
 
-    def _header(self, at: int) -> tuple[int, int, int]:
-        """Tag, first byte of the value, and its length."""
+    def _header(self, at: int) -> tuple[int, int, int, bytes]:
+        """Tag, first byte of the value, its length, and its representation as far as it is said."""
         if self._explicit:
             group, element, kind, length = self._short(self._data, at)
             if kind in _SHORT:
-                return group << 16 | element, at + 8, length
+                return group << 16 | element, at + 8, length, kind
             if kind in _LONG:
-                return group << 16 | element, at + 12, self._long(self._data, at + 8)[0]
+                return group << 16 | element, at + 12, self._long(self._data, at + 8)[0], kind
             if group != 0xFFFE:
                 raise DicomError(f"damaged: no DICOM element at byte {at}")
         group, element, length = self._plain(self._data, at)
-        return group << 16 | element, at + 8, length
+        return group << 16 | element, at + 8, length, b""
 
-    def _sequence(self, at: int, depth: int) -> int:
+    def _pixels(self, at: int, start: int) -> int:
+        """Where encapsulated pixel data end; where the file does, if they are cut off."""
+        try:
+            stop = self._within(at)._skip(start, 0)
+        except struct.error:
+            stop = self._end + 1
+        if stop > self._end:
+            self.whole, stop = False, self._end
+        return stop
+
+    def _gather(self, tag: int, at: int, length: int, into: Level) -> int:
+        """Go into a sequence: the levels of its items, or for a macro the first item's elements."""
+        end = at + length if length != _UNDEFINED else _UNDEFINED
+        macro = tag not in self._sequences
+        if end != _UNDEFINED and end > self._end:
+            raise _cut_off(self._end)
+        count = 0
+        while at < end:
+            group, element, size = self._plain(self._data, at)
+            marker, at = group << 16 | element, at + 8
+            if marker == _SEQUENCE_END:
+                break
+            if marker != _ITEM:
+                raise DicomError(f"damaged: no DICOM item at byte {at - 8}")
+            level = into if macro and count == 0 else Level()
+            at = self._gather_item(at, size, level)
+            if not macro:
+                into.items.setdefault(tag, []).append(level)
+            count += 1
+        return at
+
+    def _gather_item(self, at: int, length: int, into: Level) -> int:
+        end = at + length if length != _UNDEFINED else _UNDEFINED
+        data, wanted, private, header = self._data, self._wanted, self._private, self._header
+        while at < end:
+            tag, start, size, kind = header(at)
+            if tag == _ITEM_END:
+                at = start
+                break
+            if self._is_macro(tag, start):
+                at = self._within(at)._gather(tag, start, size, into)
+                continue
+            stop = self._within(at)._skip(start, 0) if size == _UNDEFINED else start + size
+            # What stands outside of a macro, or in an earlier one, is the scanner's own word.
+            if (tag in wanted or tag >> 16 in private) and tag not in into.values:
+                into.values[tag] = data[start:stop]
+                into.representations[tag] = kind
+            at = stop
+        return at
+
+    def _is_macro(self, tag: int, start: int) -> bool:
+        if tag >> 16 & 1 == 0:
+            return tag in MACROS
+        # Other private elements may have the same number: a sequence begins with an item.
+        return (tag >> 16, tag & 0xFF) in PRIVATE_MACROS and self._data[start : start + 4] in _ITEM_BYTES
+
+    def _skip(self, at: int, depth: int) -> int:
         """Where a sequence of undefined length ends, its first item beginning at ``at``."""
         if depth > _DEEPEST:
             raise DicomError("damaged: DICOM sequences nested without end")
@@ -151,21 +256,21 @@ class _Walker:
                 return at
             if tag != _ITEM:
                 raise DicomError(f"damaged: no DICOM item at byte {at - 8}")
-            at = self._item(at, depth) if length == _UNDEFINED else at + length
+            at = self._skip_item(at, depth) if length == _UNDEFINED else at + length
 
-    def _item(self, at: int, depth: int) -> int:
+    def _skip_item(self, at: int, depth: int) -> int:
         """Where an item of undefined length ends, its first element beginning at ``at``."""
         while True:
-            tag, start, length = self._header(at)
+            tag, start, length, _ = self._header(at)
             if tag == _ITEM_END:
                 return start
-            at = self._within(at)._sequence(start, depth + 1) if length == _UNDEFINED else start + length
+            at = self._within(at)._skip(start, depth + 1) if length == _UNDEFINED else start + length
 
     def _within(self, at: int) -> _Walker:
         """The walker for what lies in the element at byte ``at``."""
         # In a sequence of unknown representation the elements are implicit (PS3.5, 6.2.2, note 4).
         if self._explicit and self._data[at + 4 : at + 6] == b"UN":
-            return _Walker(self._data, "<", explicit=False)
+            return _Walker(self._data, "<", False, self._wanted, self._private, self._sequences)
         return self
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.dicom.csa import read_csa
-from rtflow.dicom.elements import UNCOMPRESSED
-from rtflow.dicom.read import Header, pixel_bytes
+from rtflow.dicom.geometry import ras_affine, thickness
+from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
 
 CSA_FIELDS = frozenset(
@@ -47,25 +47,32 @@ def slices_reversed(csa: Csa) -> bool:
     return _floats(csa, "ProtocolSliceNumber", 1, default=0.0)[0] > 1
 
 
-def mosaic_voxels(header: Header, csa: Csa) -> NDArray[Any]:
+def mosaic_voxels(plane: NDArray[Any], csa: Csa) -> NDArray[Any]:
     """The volume's stored values.
+
+    Parameters
+    ----------
+    plane
+        The mosaic, shape (rows, columns).
+    csa
+        What `mosaic_csa` found.
 
     Returns
     -------
     NDArray
         Shape (columns, rows, slices), rows from the bottom of the image upwards, in Fortran order, as
-        they lie in a NIfTI file; int16 unless all 16 bits are used unsigned.
+        they lie in a NIfTI file.
 
     Raises
     ------
     DicomError
-        If the pixel data are not 16 bit, or do not hold so many slices.
+        If the mosaic does not hold so many slices.
     """
-    rows, columns, slices = header.short("Rows"), header.short("Columns"), _slices(csa)
+    (rows, columns), slices = plane.shape, mosaic_slices(csa)
     across = math.ceil(math.sqrt(slices))
     if rows % across or columns % across:
         raise DicomError(f"damaged: {slices} slices do not fit a mosaic of {columns}x{rows} pixels")
-    image = _pixels(header).reshape(across, rows // across, across, columns // across)
+    image = plane.reshape(across, rows // across, across, columns // across)
     stack = image.transpose(0, 2, 1, 3).reshape(across * across, rows // across, columns // across)[:slices]
     stack = stack[:: -1 if slices_reversed(csa) else 1, ::-1]
     return np.ascontiguousarray(stack).T
@@ -77,39 +84,33 @@ def mosaic_affine(header: Header, csa: Csa) -> NDArray[np.float64]:
     Siemens states the position of the mosaic's corner as if the whole mosaic were one slice around the
     centre of the first one, so the first tile's corner lies half the difference in size further in.
     """
-    rows, columns, slices = header.short("Rows"), header.short("Columns"), _slices(csa)
+    rows, columns, slices = header.required("Rows"), header.required("Columns"), mosaic_slices(csa)
     across = math.ceil(math.sqrt(slices))
-    cosines = np.array(_numbers(header, "ImageOrientationPatient", 6)).reshape(2, 3)
-    between_rows, between_columns = _numbers(header, "PixelSpacing", 2)
-    thickness = header.number("SpacingBetweenSlices") or header.number("SliceThickness")
-    if not thickness:
-        raise DicomError("damaged: the DICOM header lacks SpacingBetweenSlices and SliceThickness")
+    cosines = np.array(header.vector("ImageOrientationPatient", 6)).reshape(2, 3)
+    between_rows, between_columns = header.vector("PixelSpacing", 2)
     normal = np.cross(cosines[0], cosines[1])
     if np.dot(normal, _floats(csa, "SliceNormalVector", 3)) < 0:
         # Sagittal series: slices run against the right-handed normal.
         normal = -normal
-    step_i = cosines[0] * between_columns
-    step_j = cosines[1] * between_rows
-    step_k = normal * thickness
+    step_i, step_j, step_k = (
+        cosines[0] * between_columns,
+        cosines[1] * between_rows,
+        normal * thickness(header),
+    )
     height = rows // across
-    corner = np.array(_numbers(header, "ImagePositionPatient", 3))
+    corner = np.array(header.vector("ImagePositionPatient", 3))
     corner += step_i * (columns - columns // across) / 2 + step_j * (rows - height) / 2
-    affine = np.eye(4)
-    # Rows are turned over, and so may the slices be: the corner moves to the other end.
-    affine[:3] = np.column_stack([step_i, -step_j, step_k, corner + step_j * (height - 1)])
     if slices_reversed(csa):
-        affine[:3, 3] += step_k * (slices - 1)
-        affine[:3, 2] = -step_k
-    affine[:2] *= -1  # DICOM's x and y point left and back, NIfTI's right and forward
-    return affine
+        corner, step_k = corner + step_k * (slices - 1), -step_k
+    return ras_affine(step_i, step_j, step_k, corner, height)
 
 
-def slice_times(header: Header, csa: Csa) -> list[float]:
+def mosaic_times(header: Header, csa: Csa) -> list[float]:
     """When each slice was acquired, seconds from the first one, in the order of `mosaic_voxels`.
 
     Empty if the header does not say.
     """
-    slices = _slices(csa)
+    slices = mosaic_slices(csa)
     times = _floats(csa, "MosaicRefAcqTimes", slices, default=math.nan)
     raw = header.raw("MosaicSliceTimes")
     if not math.isfinite(times[0]) and len(raw) == 8 * slices:
@@ -123,35 +124,18 @@ def slice_times(header: Header, csa: Csa) -> list[float]:
     return [round((time - first) / 1000, 6) for time in times]
 
 
-def _slices(csa: Csa) -> int:
+def mosaic_slices(csa: Csa) -> int:
+    """How many slices the mosaic has.
+
+    Raises
+    ------
+    DicomError
+        If the CSA header does not say.
+    """
     count = int(_floats(csa, "NumberOfImagesInMosaic", 1, default=0.0)[0])
     if count < 1:
         raise DicomError("damaged: the Siemens CSA header lacks NumberOfImagesInMosaic")
     return count
-
-
-def _pixels(header: Header) -> NDArray[Any]:
-    if header.short("BitsAllocated") != 16:
-        raise DicomError(f"pixels of {header.short('BitsAllocated')} bits; supported: 16")
-    if (header.shorts("SamplesPerPixel") or [1])[0] != 1 or (header.integer("NumberOfFrames") or 1) != 1:
-        raise DicomError("a mosaic with colours or several frames; supported: one frame of grey values")
-    signed = (header.shorts("PixelRepresentation") or [0])[0] == 1
-    if header.syntax not in UNCOMPRESSED:
-        raise DicomError(
-            f"pixel data in transfer syntax {header.syntax}; supported: uncompressed. "
-            "Switch compression off in the scanner's export"
-        )
-    stored = np.frombuffer(header.raw("PixelData")[: pixel_bytes(header)], dtype=f"{header.order}u2")
-    # Fewer than 16 bits fit a signed integer, which more programs read; dcm2niix chooses likewise.
-    kind = np.int16 if signed or header.short("BitsStored") < 16 else np.uint16
-    return stored.astype(np.uint16, copy=False).view(kind)
-
-
-def _numbers(header: Header, name: str, count: int) -> list[float]:
-    values = header.numbers(name)
-    if len(values) != count:
-        raise DicomError(f"damaged: {name} should hold {count} numbers, got {header.text(name)!r}")
-    return values
 
 
 def _floats(csa: Csa, name: str, count: int, default: float | None = None) -> list[float]:

@@ -8,75 +8,29 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rtflow.dicom.elements import PIXEL_DATA, UNCOMPRESSED, IncompleteError, walk
+from rtflow.dicom.elements import PIXEL_DATA, UNCOMPRESSED, IncompleteError, Level, walk
+from rtflow.dicom.tags import (
+    BINARY,
+    BY_REPRESENTATION,
+    FRAME_GROUPS,
+    NAMES,
+    PRIVATE,
+    PRIVATE_GROUPS,
+    SHARED_GROUPS,
+    TAGS,
+)
 from rtflow.errors import DicomError
 
-TAGS = {
-    "SpecificCharacterSet": 0x00080005,
-    "ImageType": 0x00080008,
-    "SOPClassUID": 0x00080016,
-    "SOPInstanceUID": 0x00080018,
-    "AcquisitionDate": 0x00080022,
-    "AcquisitionTime": 0x00080032,
-    "Modality": 0x00080060,
-    "Manufacturer": 0x00080070,
-    "SeriesDescription": 0x0008103E,
-    "ManufacturerModelName": 0x00081090,
-    "BodyPartExamined": 0x00180015,
-    "ScanningSequence": 0x00180020,
-    "SequenceVariant": 0x00180021,
-    "ScanOptions": 0x00180022,
-    "MRAcquisitionType": 0x00180023,
-    "SequenceName": 0x00180024,
-    "SliceThickness": 0x00180050,
-    "RepetitionTime": 0x00180080,
-    "EchoTime": 0x00180081,
-    "ImagingFrequency": 0x00180084,
-    "EchoNumbers": 0x00180086,
-    "MagneticFieldStrength": 0x00180087,
-    "SpacingBetweenSlices": 0x00180088,
-    "EchoTrainLength": 0x00180091,
-    "PixelBandwidth": 0x00180095,
-    "SoftwareVersions": 0x00181020,
-    "ProtocolName": 0x00181030,
-    "AcquisitionMatrix": 0x00181310,
-    "InPlanePhaseEncodingDirection": 0x00181312,
-    "FlipAngle": 0x00181314,
-    "PatientPosition": 0x00185100,
-    "MosaicSize": 0x0019100A,
-    "MosaicSliceTimes": 0x00191029,
-    "SeriesInstanceUID": 0x0020000E,
-    "SeriesNumber": 0x00200011,
-    "AcquisitionNumber": 0x00200012,
-    "InstanceNumber": 0x00200013,
-    "ImagePositionPatient": 0x00200032,
-    "ImageOrientationPatient": 0x00200037,
-    "ImageComments": 0x00204000,
-    "SamplesPerPixel": 0x00280002,
-    "PhotometricInterpretation": 0x00280004,
-    "NumberOfFrames": 0x00280008,
-    "Rows": 0x00280010,
-    "Columns": 0x00280011,
-    "PixelSpacing": 0x00280030,
-    "BitsAllocated": 0x00280100,
-    "BitsStored": 0x00280101,
-    "HighBit": 0x00280102,
-    "PixelRepresentation": 0x00280103,
-    "CsaImage": 0x00291010,
-    "CsaSeries": 0x00291020,
-    "PixelData": 0x7FE00010,
-}
 _WANTED = frozenset(TAGS.values())
-# Private elements stand in a block that their creator has taken: group, creator, element, tag in TAGS.
-_PRIVATE = (
-    (0x0019, b"SIEMENS MR HEADER", 0x0A, TAGS["MosaicSize"]),
-    (0x0019, b"SIEMENS MR HEADER", 0x29, TAGS["MosaicSliceTimes"]),
-    (0x0029, b"SIEMENS CSA HEADER", 0x10, TAGS["CsaImage"]),
-    (0x0029, b"SIEMENS CSA HEADER", 0x20, TAGS["CsaSeries"]),
+# SOP classes of images: MR, enhanced MR (plain, colour, converted), secondary captures. What is none of them and
+# has no pixels (a report, a physiological log) is whole without.
+_IMAGES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("4", "4.1", "4.3", "4.4", "7", "7.1", "7.2", "7.3", "7.4")
 )
-_PRIVATE_GROUPS = frozenset({0x0019, 0x0029})
+_SEQUENCES = frozenset({SHARED_GROUPS, FRAME_GROUPS, TAGS["RelatedSeries"]})
 
 
 class TruncatedError(IncompleteError):
@@ -102,27 +56,44 @@ class NotDicomError(DicomError):
     """Bytes that are no DICOM file at all."""
 
 
+class NoImageError(DicomError):
+    """A DICOM object that is no image: a report, a physiological log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The elements of `TAGS` that a DICOM object has, as the bytes they are stored as.
 
+    Of an object of several frames these are what all have in common; `frame` has all that holds for one.
+
     Parameters
     ----------
-    values
-        Tag to bytes.
+    level
+        The elements.
     order
         Byte order of binary values: ``<`` or ``>``.
     syntax
         UID of the transfer syntax.
+    frames
+        What is said frame by frame; empty for an object of one plane.
     """
 
-    values: dict[int, bytes]
+    level: Level
     order: str
     syntax: str
+    frames: tuple[Level, ...] = field(default=(), repr=False)
+
+    def frame(self, number: int) -> Header:
+        """The header of one frame (from 0), as if it were an object of its own."""
+        if not self.frames:
+            return self
+        own, common = self.frames[number], self.level
+        level = Level(common.values | own.values, common.representations | own.representations)
+        return Header(level, self.order, self.syntax)
 
     def raw(self, name: str) -> bytes:
         """The stored bytes; empty if there are none."""
-        return self.values.get(TAGS[name], b"")
+        return self.level.values.get(TAGS[name], b"")
 
     def text(self, name: str) -> str:
         """A text, on one line; empty if there is none."""
@@ -140,15 +111,25 @@ class Header:
         return [part.strip() for part in text.split("\\")] if text else []
 
     def numbers(self, name: str) -> list[float]:
-        """Numbers that are stored as text.
+        """Numbers, however they are stored.
 
         Raises
         ------
         DicomError
             If one is no finite number.
         """
+        tag = TAGS[name]
+        raw = self.level.values.get(tag, b"")
+        if not raw:
+            return []
+        letter = BY_REPRESENTATION.get(self.level.representations.get(tag, b""))
+        if letter is None:
+            letter = BINARY.get(name, "")
         try:
-            values = [float(part) for part in self.texts(name) if part]
+            if letter:
+                values = [float(value) for value in _unpack(raw, self.order, letter)]
+            else:
+                values = [float(part) for part in self.texts(name) if part]
         except ValueError:
             values = [math.nan]
         if not all(map(math.isfinite, values)):
@@ -156,31 +137,45 @@ class Header:
         return values
 
     def number(self, name: str) -> float | None:
-        """The first number that is stored as text, or None."""
+        """The first number, or None."""
         return next(iter(self.numbers(name)), None)
 
     def integer(self, name: str) -> int | None:
-        """A whole number that is stored as text, or None."""
+        """A whole number, or None."""
         value = self.number(name)
         return None if value is None else int(value)
 
-    def shorts(self, name: str) -> list[int]:
-        """Numbers that are stored as 16-bit binaries."""
-        raw = self.raw(name)
-        return list(struct.unpack(f"{self.order}{len(raw) // 2}H", raw[: len(raw) // 2 * 2]))
-
-    def short(self, name: str) -> int:
-        """A number that is stored as a 16-bit binary.
+    def required(self, name: str) -> int:
+        """A whole number.
 
         Raises
         ------
         DicomError
             If it is absent.
         """
-        values = self.shorts(name)
-        if not values:
+        value = self.integer(name)
+        if value is None:
             raise DicomError(f"damaged: the DICOM header lacks {name}")
-        return values[0]
+        return value
+
+    def vector(self, name: str, count: int) -> list[float]:
+        """So many numbers.
+
+        Raises
+        ------
+        DicomError
+            If there are more or fewer.
+        """
+        values = self.numbers(name)
+        if len(values) != count:
+            raise DicomError(f"damaged: {name} should hold {count} numbers, got {self.text(name)!r}")
+        return values
+
+
+def _unpack(raw: bytes, order: str, letter: str) -> tuple[float, ...]:
+    size = struct.calcsize(letter)
+    count = len(raw) // size
+    return struct.unpack(f"{order}{count}{letter}", raw[: count * size])
 
 
 def _on_one_line(text: str) -> str:
@@ -200,6 +195,8 @@ def read_header(data: bytes) -> Header:
     ------
     NotDicomError
         If it is no DICOM file.
+    NoImageError
+        If it is one of something else than an image.
     IncompleteError
         If it ends too early.
     DicomError
@@ -209,37 +206,73 @@ def read_header(data: bytes) -> Header:
         raise IncompleteError(f"only {len(data)} bytes, a DICOM file has more than 132")
     if not looks_like_dicom(data):
         raise NotDicomError("not a DICOM file: no 'DICM' after 128 bytes")
-    elements = walk(data, _WANTED, _PRIVATE_GROUPS)
-    header = Header(_in_first_block(elements.values), elements.order, elements.syntax)
-    pixels = header.values.get(PIXEL_DATA)
+    elements = walk(data, _WANTED, PRIVATE_GROUPS, _SEQUENCES)
+    header = _header(elements.top, elements.order, elements.syntax)
+    pixels = header.level.values.get(PIXEL_DATA)
     if pixels is None:
+        kind = header.text("SOPClassUID")
+        if kind and kind not in _IMAGES:
+            raise NoImageError(
+                f"{header.text('Modality') or 'an object'} without an image (SOP class {kind})"
+            )
         raise IncompleteError(f"no pixel data within {len(data)} bytes")
     if header.syntax in UNCOMPRESSED and len(pixels) < pixel_bytes(header):
         raise TruncatedError(f"{len(pixels)} of {pixel_bytes(header)} bytes of pixel data", header)
+    if not elements.whole:
+        raise TruncatedError(f"compressed pixel data without their end, after {len(data)} bytes", header)
     return header
 
 
-def _in_first_block(values: dict[int, bytes]) -> dict[int, bytes]:
-    """Private elements under the tags that `TAGS` has for them, whichever block their creator took."""
-    found: dict[int, bytes] = {}
+def _header(top: Level, order: str, syntax: str) -> Header:
+    values = {**top.values}
+    representations = {**top.representations}
+    for shared in top.items.get(SHARED_GROUPS, ()):
+        values |= shared.values
+        representations |= shared.representations
+    related = top.items.get(TAGS["RelatedSeries"])
+    if related:
+        # Only which series it is: the rest is about that one.
+        values[TAGS["RelatedSeries"]] = related[0].values.get(TAGS["SeriesInstanceUID"], b"")
+    common = _in_first_block(Level(values, representations), {})
+    blocks = _blocks(values)
+    frames = tuple(_in_first_block(level, blocks) for level in top.items.get(FRAME_GROUPS, ()))
+    return Header(common, order, syntax, frames)
+
+
+def _blocks(values: dict[int, bytes]) -> dict[tuple[int, bytes], int]:
+    """Which block of a private group each creator has taken."""
     blocks: dict[tuple[int, bytes], int] = {}
     for tag, value in values.items():
-        group, element = tag >> 16, tag & 0xFFFF
-        if group not in _PRIVATE_GROUPS:
-            found[tag] = value
-        elif 0x10 <= element <= 0xFF:
-            blocks.setdefault((group, value.strip(b" \0")), element)
-    for group, creator, element, tag in _PRIVATE:
-        stored = blocks.get((group, creator), 0) << 8 | element
-        if group << 16 | stored in values:
-            found[tag] = values[group << 16 | stored]
+        if tag >> 16 in PRIVATE_GROUPS and 0x10 <= tag & 0xFFFF <= 0xFF:
+            blocks.setdefault((tag >> 16, value.strip(b" \0")), tag & 0xFFFF)
+    return blocks
+
+
+def _in_first_block(level: Level, outer: dict[tuple[int, bytes], int]) -> Level:
+    """Private elements under the tags that `TAGS` has for them, whichever block their creator took."""
+    values, kinds = level.values, level.representations
+    blocks = outer | _blocks(values)
+    found = Level(
+        {tag: value for tag, value in values.items() if tag in NAMES and tag >> 16 not in PRIVATE_GROUPS}
+    )
+    found.representations.update((tag, kinds[tag]) for tag in found.values if tag in kinds)
+    for name, (group, creator, element) in PRIVATE.items():
+        stored = group << 16 | blocks.get((group, creator), 0) << 8 | element
+        if stored in values:
+            found.values[TAGS[name]] = values[stored]
+            found.representations[TAGS[name]] = kinds.get(stored, b"")
     return found
 
 
 def pixel_bytes(header: Header) -> int:
     """How many bytes of uncompressed pixel data the header announces."""
     frames = header.integer("NumberOfFrames") or 1
-    samples = (header.shorts("SamplesPerPixel") or [1])[0]
+    samples = header.integer("SamplesPerPixel") or 1
     return (
-        header.short("Rows") * header.short("Columns") * frames * samples * header.short("BitsAllocated") // 8
+        header.required("Rows")
+        * header.required("Columns")
+        * frames
+        * samples
+        * header.required("BitsAllocated")
+        // 8
     )

@@ -1,0 +1,79 @@
+"""Enhanced MR objects: which of their frames make which volume."""
+
+from __future__ import annotations
+
+from rtflow.dicom.geometry import place
+from rtflow.dicom.instance import Piece
+from rtflow.dicom.kinds import part_of
+from rtflow.dicom.read import Header
+from rtflow.errors import DicomError
+
+_COUNTS = ("TemporalPositionIndex", "FrameAcquisitionNumber", "TemporalPositionIdentifier")
+
+
+def places(header: Header) -> list[float]:
+    """Where the planes of the object lie along their normal, mm, ascending, each once."""
+    return sorted({place(header.frame(number)) for number in range(len(header.frames))})
+
+
+def enhanced_pieces(header: Header, volume: int, echo_times: list[float] | None = None) -> tuple[Piece, ...]:
+    """The pieces of an object of several frames.
+
+    Frames are told apart by their place and echo time; several frames of one place and echo are volumes,
+    in the order of what counts them (the index of their time, else their order in the object).
+
+    Parameters
+    ----------
+    header
+        Header with its frames.
+    volume
+        Number of the volume of an object that holds one; one with several holds 1, 2, 3 ...
+    echo_times
+        Echo times of the protocol, ms, ascending; those in the object if they are not known.
+
+    Raises
+    ------
+    DicomError
+        If frames are as many as they should be for no number of volumes.
+    """
+    frames = [header.frame(number) for number in range(len(header.frames))]
+    part = part_of(frames[0])
+    mine = [number for number, frame in enumerate(frames) if part_of(frame) == part]
+    times = {number: _echo_time(frames[number]) for number in mine}
+    known = echo_times if echo_times and len(echo_times) > 1 else sorted(set(times.values()))
+    seen: dict[tuple[float, int], list[int]] = {}
+    for number in mine:
+        echo = 1 + min(range(len(known)), key=lambda index: abs(known[index] - times[number]))
+        seen.setdefault((place(frames[number]), echo), []).append(number)
+    counts = {len(numbers) for numbers in seen.values()}
+    if len(counts) != 1:
+        raise DicomError(
+            f"damaged: {len(mine)} frames do not make whole volumes; some planes are there "
+            f"{min(counts)} times, others {max(counts)} times"
+        )
+    count = counts.pop()
+    if count > 1:
+        for numbers in seen.values():
+            numbers.sort(key=lambda number: _when(frames[number]))
+    if len(seen) == 1 and count == 1:
+        (where, echo), numbers = next(iter(seen.items()))
+        return (Piece(volume, echo, tuple(numbers), where),)
+    echoes = sorted({echo for _, echo in seen})
+    return tuple(
+        Piece(
+            volume if count == 1 else nth + 1,
+            echo,
+            tuple(seen[key][nth] for key in sorted(seen) if key[1] == echo),
+        )
+        for nth in range(count)
+        for echo in echoes
+    )
+
+
+def _echo_time(frame: Header) -> float:
+    # Rounded to a microsecond: the same echo is written with other last digits in some frames.
+    return round(frame.number("EffectiveEchoTime") or frame.number("EchoTime") or 0.0, 3)
+
+
+def _when(frame: Header) -> tuple[float, ...]:
+    return tuple(frame.number(name) or 0.0 for name in _COUNTS)

@@ -1,0 +1,97 @@
+"""What an MR image shows: BOLD or something else, magnitude or phase; and when it was acquired."""
+
+from __future__ import annotations
+
+import datetime
+
+from rtflow.dicom.instance import Kind, Part
+from rtflow.dicom.read import Header
+
+_PARTS: dict[str, Part] = {
+    **dict.fromkeys(("M", "MAGNITUDE"), "mag"),
+    **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "phase"),
+    **dict.fromkeys(("R", "REAL"), "real"),
+    **dict.fromkeys(("I", "IMAGINARY"), "imag"),
+}
+_GE_PARTS: tuple[Part, ...] = ("mag", "phase", "real", "imag")
+
+
+def series_name(header: Header) -> str:
+    """SeriesDescription or ProtocolName; may be empty."""
+    return header.text("SeriesDescription") or header.text("ProtocolName")
+
+
+def part_of(header: Header) -> Part:
+    """Magnitude, phase, real or imaginary part, by what the vendors write; magnitude if nothing is said."""
+    if (code := header.integer("GeImageComponent")) is not None and 0 <= code < 4:
+        return _GE_PARTS[code]
+    stated = header.text("ComplexImageComponent").upper()
+    if stated in _PARTS:
+        return _PARTS[stated]
+    # Siemens: the third value; Philips: the fourth ("ORIGINAL\PRIMARY\PHASE MAP\P\FFE").
+    for value in header.texts("ImageType")[2:5]:
+        if value.upper() in _PARTS:
+            return _PARTS[value.upper()]
+    return "mag"
+
+
+def kind_of(header: Header) -> Kind:
+    """What the image shows."""
+    types = [value.upper() for value in (*header.texts("ImageType"), *header.texts("FrameType"))]
+    types += [value.upper() for value in header.texts("SiemensImageType")]
+    name = (header.text("SequenceName") or header.text("PulseSequenceName")).lstrip("*").lower()
+    if "SECONDARY" in types or any(
+        value in types for value in ("T-MAP", "ADC", "FA", "TRACEW", "PROJECTION")
+    ):
+        return "derived"
+    if name.startswith("fm2d") or any(value in types for value in ("B0", "FIELD_MAP", "FIELDMAP")):
+        return "fieldmap"
+    scanning = [value.upper() for value in header.texts("ScanningSequence")]
+    epi = (
+        header.text("EchoPlanarPulseSequence").upper() == "YES"
+        or "EP" in scanning
+        or name.startswith("ep")
+        or (header.integer("PhilipsEpiFactor") or 0) > 1
+        or "MOSAIC" in types
+    )
+    if not epi:
+        return "anatomy"
+    spin_echo = (
+        "SE" in scanning or name.startswith("epse") or header.text("EchoPulseSequence").upper() == "SPIN"
+    )
+    if spin_echo or "DIFFUSION" in types or name.startswith("ep_b"):
+        return "spin-echo"
+    comment = header.text("ImageComments").lower()
+    if "single-band reference" in comment or series_name(header).upper().endswith("_SBREF"):
+        return "sbref"
+    return "bold"
+
+
+def acquisition_time(header: Header) -> float | None:
+    """When acquisition began: seconds since 1970 in this machine's time zone, None if it is not said."""
+    frame = header.text("FrameAcquisitionDateTime")
+    if frame:
+        return _seconds(frame)
+    date, time = header.text("AcquisitionDate") or header.text("SeriesDate"), header.text("AcquisitionTime")
+    if date and time:
+        return _seconds(date + time)
+    return _seconds(header.text("AcquisitionDateTime"))
+
+
+def _seconds(text: str) -> float | None:
+    whole, _, fraction = text.partition(".")
+    try:
+        seconds = datetime.datetime.strptime(whole[:14], "%Y%m%d%H%M%S").timestamp()
+    except ValueError:
+        return None
+    digits = fraction.partition("+")[0].partition("-")[0]
+    return seconds + (float(f"0.{digits}") if digits.isascii() and digits.isdigit() else 0.0)
+
+
+def describe(header: Header) -> str:
+    """What a DICOM object is, in a few words, for messages."""
+    number = header.text("SeriesNumber")
+    name = series_name(header)
+    kind = "/".join(header.texts("ImageType")) or "no image type"
+    maker = header.text("Manufacturer") or "unknown vendor"
+    return f"series {number or '?'}" + (f" {name!r}" if name else "") + f", {maker} {kind}"

@@ -1,0 +1,81 @@
+"""Pixel data to planes of stored values, whatever the transfer syntax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtflow.dicom.elements import UNCOMPRESSED
+from rtflow.dicom.read import Header, pixel_bytes
+from rtflow.errors import DicomError
+
+
+def read_planes(header: Header) -> NDArray[Any]:
+    """All planes of an object, as they are stored.
+
+    Returns
+    -------
+    NDArray
+        Shape (frames, rows, columns), rows from the top of the image downwards; int16 unless all 16 bits
+        are used unsigned, or uint8. Uncompressed planes are a view of the header's bytes, read-only.
+
+    Raises
+    ------
+    DicomError
+        If they are neither of 8 nor of 16 bits, or in colours, or cannot be decompressed.
+    """
+    bits, samples = header.required("BitsAllocated"), header.integer("SamplesPerPixel") or 1
+    if bits not in (8, 16):
+        raise DicomError(f"pixels of {bits} bits; supported: 8 and 16")
+    if samples != 1:
+        raise DicomError(f"a colour image ({samples} samples a pixel); supported: grey values")
+    frames = header.integer("NumberOfFrames") or 1
+    rows, columns = header.required("Rows"), header.required("Columns")
+    signed = header.integer("PixelRepresentation") == 1
+    if header.syntax in UNCOMPRESSED:
+        kind = f"{header.order}u2" if bits == 16 else "u1"
+        stored = np.frombuffer(header.raw("PixelData")[: pixel_bytes(header)], dtype=kind)
+    else:
+        stored = np.frombuffer(_decompressed(header, rows, columns, frames, signed), f"<u{bits // 8}")
+    if bits == 8:
+        return stored.reshape(frames, rows, columns)
+    # Fewer than 16 bits fit a signed integer, which more programs read; dcm2niix chooses likewise.
+    kind = np.int16 if signed or header.required("BitsStored") < 16 else np.uint16
+    return stored.astype(np.uint16, copy=False).view(kind).reshape(frames, rows, columns)
+
+
+def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: bool) -> bytes:
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    try:
+        decoder = get_decoder(UID(header.syntax))
+        if not decoder.is_available:
+            missing = "; ".join(decoder.missing_dependencies)
+            raise DicomError(
+                f"pixel data in transfer syntax {UID(header.syntax).name} need a decoder: {missing}; "
+                "install one, or switch compression off in the scanner's export"
+            )
+        array, _ = decoder.as_array(
+            header.raw("PixelData"),
+            raw=True,
+            rows=rows,
+            columns=columns,
+            number_of_frames=frames,
+            samples_per_pixel=1,
+            photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
+            pixel_representation=int(signed),
+            bits_allocated=header.required("BitsAllocated"),
+            bits_stored=header.required("BitsStored"),
+            pixel_keyword="PixelData",
+        )
+    except NotImplementedError:
+        raise DicomError(
+            f"pixel data in transfer syntax {header.syntax}; supported: uncompressed, deflated, RLE, and "
+            "JPEG, JPEG-LS and JPEG 2000 without loss. Switch compression off in the scanner's export"
+        ) from None
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise DicomError(f"damaged: the compressed pixel data cannot be decoded ({error})") from None
+    return array.astype(f"<u{header.required('BitsAllocated') // 8}", copy=False).tobytes()

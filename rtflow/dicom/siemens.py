@@ -1,0 +1,95 @@
+"""Siemens: mosaics, enhanced objects (XA), and one file a slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rtflow.dicom.csa import protocol_count, read_protocol
+from rtflow.dicom.enhanced import enhanced_pieces, places
+from rtflow.dicom.geometry import place
+from rtflow.dicom.instance import Instance, Piece, Series
+from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
+from rtflow.dicom.read import Header
+from rtflow.errors import DicomError
+
+# XA consoles number the series that they split an enhanced one into 7001, 7002 ...
+_SPLIT = 1000
+
+
+def siemens(header: Header) -> Instance | None:
+    """The place of an object of a Siemens scanner; None for another's."""
+    if not header.text("Manufacturer").upper().startswith("SIEMENS"):
+        return None
+    types = header.texts("ImageType")
+    protocol = read_protocol(header.raw("SiemensProtocol") or header.raw("CsaSeries"))
+    first = header.frame(0)
+    echo_times = _echo_times(protocol)
+    tr = first.number("RepetitionTime")
+    series = Series(
+        uid=header.text("SeriesInstanceUID"),
+        number=header.integer("SeriesNumber") or 0,
+        name=series_name(header),
+        kind=kind_of(first),
+        part=part_of(first),
+    )
+    slices, mosaic, pieces = 0, False, tuple[Piece, ...]()
+    if header.frames:
+        slices = len(places(header))
+        if slices == 1:
+            slices = protocol_count(protocol, "sSliceArray.lSize") or 1
+        pieces = enhanced_pieces(header, _volume(header), echo_times)
+    elif "MOSAIC" in types:
+        # InstanceNumber counts files, and so echoes too; AcquisitionNumber counts volumes.
+        mosaic, slices, pieces = True, 1, (Piece(_volume(header), header.integer("EchoNumbers") or 1),)
+    else:
+        if "MFSPLIT" in types:
+            # Each volume has a SeriesInstanceUID of its own; they share that of what they were split from.
+            number = series.number // _SPLIT if series.number > _SPLIT else series.number
+            origin = header.text("RelatedSeries") or f"{header.text('StudyInstanceUID')}/{number}"
+            series = Series(origin, number, series.name, series.kind, series.part)
+        # A slab of a 3D sequence counts as one slice in the protocol.
+        flat = header.text("MRAcquisitionType") == "2D"
+        slices = protocol_count(protocol, "sSliceArray.lSize") if flat and series.kind != "anatomy" else 0
+        echo = header.integer("EchoNumbers") or _echo(header, echo_times)
+        pieces = (Piece(_volume(header), echo, place=place(header)),)
+    return Instance(
+        series=series,
+        vendor="Siemens",
+        uid=header.text("SOPInstanceUID"),
+        pieces=pieces,
+        slices=slices,
+        echoes=max(len(echo_times), 1),
+        mosaic=mosaic,
+        acquired=acquisition_time(first),
+        tr=tr / 1000 if tr else None,
+        planned=_planned(protocol),
+    )
+
+
+def _volume(header: Header) -> int:
+    # The same count in mosaics and on XA (TemporalPositionIndex is 1 in every file of XA30's).
+    volume = header.integer("AcquisitionNumber")
+    if volume is None or volume < 1:
+        raise DicomError(f"{describe(header)}: no AcquisitionNumber, so the volume's number is not known")
+    return volume
+
+
+def _echo_times(protocol: Mapping[str, str]) -> list[float]:
+    """Echo times of the protocol, ms."""
+    count = protocol_count(protocol, "lContrasts")
+    return [protocol_count(protocol, f"alTE[{number}]") / 1000 for number in range(count)]
+
+
+def _echo(header: Header, echo_times: list[float]) -> int:
+    time = header.number("EchoTime")
+    if time is None or len(echo_times) < 2:
+        return 1
+    return 1 + min(range(len(echo_times)), key=lambda number: abs(echo_times[number] - time))
+
+
+def _planned(protocol: Mapping[str, str]) -> int | None:
+    # Absent fields of the protocol are zero (repetitions) or one (averages). With averages, or without
+    # repetitions, the count of files is not the protocol's to tell.
+    repetitions = protocol_count(protocol, "lRepetitions")
+    averages = protocol_count(protocol, "lAverages") if "lAverages" in protocol else 1
+    return repetitions + 1 if repetitions > 0 and averages == 1 else None
