@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from rtflow.dicom.writing.csa import write_csa
 from rtflow.dicom.writing.ge import write_slices
 from rtflow.dicom.writing.mosaic import write_mosaics
+from rtflow.dicom.writing.philips import write_slice_major
+from rtflow.dicom.writing.philips_enhanced import write_whole_run
 from rtflow.dicom.writing.series import ScanSeries, Written
 from rtflow.dicom.writing.xa import write_enhanced
 from rtflow.dicom.writing.xa_classic import write_classic
@@ -35,6 +37,7 @@ _OF_VOLUME: dict[str, Callable[[ScanSeries, Sequence[NDArray[Any]], int], list[W
     "siemens-xa": write_enhanced,
     "siemens-xa-classic": write_classic,
     "ge": write_slices,
+    "philips": write_slice_major,
 }
 
 
@@ -61,6 +64,8 @@ def write_volume(
         If the vendor is not known, or the arrays do not fit the series.
     """
     _check(vendor, series, echoes)
+    if vendor not in _OF_VOLUME:
+        raise UsageError(f"{vendor}: one object holds the whole run, so it is written by write_run")
     return _OF_VOLUME[vendor](series, echoes, volume)
 
 
@@ -84,8 +89,19 @@ def write_run(
     UsageError
         As `write_volume` does.
     """
+    if vendor == "philips-enhanced":
+        yield write_whole_run(series, _checked(vendor, series, volumes))
+        return
     for volume, echoes in enumerate(volumes, start=1):
         yield from write_volume(vendor, series, echoes, volume)
+
+
+def _checked(
+    vendor: str, series: ScanSeries, volumes: Iterable[Sequence[NDArray[Any]]]
+) -> Iterator[Sequence[NDArray[Any]]]:
+    for echoes in volumes:
+        _check(vendor, series, echoes)
+        yield echoes
 
 
 def _check(vendor: str, series: ScanSeries, echoes: Sequence[NDArray[Any]]) -> None:
@@ -97,6 +113,10 @@ def _check(vendor: str, series: ScanSeries, echoes: Sequence[NDArray[Any]]) -> N
         if data.ndim != 3 or data.dtype.kind not in "iu" or data.dtype.itemsize != 2:
             raise UsageError(
                 f"expected volumes of three axes, int16 or uint16, got {data.ndim} of {data.dtype}"
+            )
+        if vendor != "ge" and data.dtype.kind == "i" and (data.min() < 0 or data.max() > 4095):
+            raise UsageError(
+                f"expected int16 within 0..4095, got {data.min()}..{data.max()}; give uint16 for more"
             )
         if data.shape != echoes[0].shape:
             raise UsageError(f"expected echoes of one shape, got {echoes[0].shape} and {data.shape}")

@@ -88,8 +88,11 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
         "BandwidthPerPixelPhaseEncode": [f"{bandwidth(series, layout):.3f}"],
         "MosaicRefAcqTimes": [f"{time:.8f}" for time in times],
     }
-    # Without repetitions a protocol cannot say how many volumes it asks for.
-    protocol_fields = {"MrPhoenixProtocol": [protocol(series, layout)]}
+    whole_series = {
+        "UsedPatientWeight": ["70"],
+        "PatReinPattern": [f"1;{series.patient_position};70.00;48.00;3;0;2;0"],
+        "MrPhoenixProtocol": [protocol(series, layout)],
+    }
     elements = (
         siemens(series, layout, "SIEMENS", "syngo MR E11")
         | public(
@@ -123,7 +126,7 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
                 0x10: ("OB", write_csa(image)),
                 0x18: ("CS", "MR"),
                 0x19: ("LO", series.began.strftime("%Y%m%d")),
-                0x20: ("OB", write_csa(protocol_fields)),
+                0x20: ("OB", write_csa(whole_series)),
             },
         )
         | private(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtflow.dicom.writing.common import along_columns, echo_planar, lines, study
+from rtflow.dicom.writing.common import MR_IMAGE, along_columns, echo_planar, lines, study
 from rtflow.dicom.writing.encoding import Elements, public
 from rtflow.dicom.writing.series import Layout, ScanSeries
 
@@ -30,6 +30,10 @@ def siemens(series: ScanSeries, layout: Layout, manufacturer: str, version: str)
             EchoTrainLength=lines(series, layout),
             PixelBandwidth=2300,
             TransmitCoilName="Body",
+            ReferencedImageSequence=[
+                public(ReferencedSOPClassUID=MR_IMAGE, ReferencedSOPInstanceUID=f"{series.uid}.1.{number}")
+                for number in (1, 2, 3)
+            ],
         )
     )
 
@@ -72,6 +76,7 @@ def protocol(series: ScanSeries, layout: Layout) -> str:
         "ulVersion": 51130001,
         "tSequenceFileName": '""%SiemensSeq%\\ep2d_bold""',
         "tProtocolName": f'""{series.name}""',
+        "tReferenceImage0": f'""{series.uid}.1.1""',
         "lContrasts": len(series.echo_times),
         "lAverages": 1,
         "lTotalScanTimeSec": round(series.tr * (series.planned or 1)),
@@ -119,6 +124,7 @@ def series_private(series: ScanSeries, layout: Layout) -> dict[int, tuple[str, A
         0x10: ("IS", 63010001),
         0x19: ("OB", text.encode("latin-1")),
         0x22: ("SH", "USER"),
+        0x2B: ("ST", f"1;{series.patient_position};70;;{series.sex};0;2;0"),
         0x48: ("CS", "FMRI"),
         0x5A: ("CS", "EP"),
         0x5B: ("CS", "SK"),
