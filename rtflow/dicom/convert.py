@@ -45,9 +45,8 @@ def to_incrementals(
                 held.setdefault(piece.echo, []).extend((item, frame) for frame in piece.frames)
     if not held:
         numbers = sorted({item.instance.volume for item in objects})
-        raise VolumeError(
-            f"volume {volume}: the objects hold volume {', '.join(map(str, numbers)) or 'none'}"
-        )
+        there = ", ".join(map(str, numbers)) or "none"
+        raise VolumeError(f"volume {volume}: by their headers the parts are of volume {there}")
     several = max(max(item.instance.echoes for item in objects), max(held)) > 1
     return tuple(
         _echo(held[echo], volume, dict(entities or {}) | ({"echo": str(echo)} if several else {}))
@@ -56,7 +55,7 @@ def to_incrementals(
 
 
 def _echo(held: list[tuple[DicomObject, int]], volume: int, entities: dict[str, str]) -> BidsIncremental:
-    item, frame = held[0]
+    item = held[0][0]
     instance, header = item.instance, item.header
     if instance.mosaic:
         csa = mosaic_csa(header)

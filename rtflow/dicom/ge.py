@@ -17,7 +17,8 @@ def ge(header: Header) -> Instance | None:
         return None
     if header.frames:
         raise UnsupportedError(
-            f"{describe(header)}: enhanced objects of GE are not supported; export classic ones (MR Image Storage)"
+            f"{describe(header)}: enhanced objects of GE are not supported; "
+            "export classic ones (MR Image Storage)"
         )
     slices = header.integer("GeSlices") or 0
     number = header.integer("InstanceNumber")

@@ -57,8 +57,7 @@ class Series:
     @property
     def what(self) -> str:
         """In brackets what it is, where it is no BOLD magnitude."""
-        words = [self.kind] if self.kind != "bold" else []
-        words += [self.part] if self.part != "mag" else []
+        words = [word for word in (self.kind, self.part) if word not in ("bold", "mag")]
         return f" ({', '.join(words)})" if words else ""
 
 

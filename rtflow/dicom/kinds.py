@@ -13,6 +13,8 @@ _PARTS: dict[str, Part] = {
     **dict.fromkeys(("R", "REAL"), "real"),
     **dict.fromkeys(("I", "IMAGINARY"), "imag"),
 }
+_DERIVED = frozenset({"SECONDARY", "T-MAP", "ADC", "FA", "TRACEW", "PROJECTION IMAGE"})
+_FIELD_MAPS = frozenset({"B0", "B0 MAP", "FIELD_MAP", "FIELDMAP"})
 _GE_PARTS: tuple[Part, ...] = ("mag", "phase", "real", "imag")
 
 
@@ -40,11 +42,9 @@ def kind_of(header: Header) -> Kind:
     types = [value.upper() for value in (*header.texts("ImageType"), *header.texts("FrameType"))]
     types += [value.upper() for value in header.texts("SiemensImageType")]
     name = (header.text("SequenceName") or header.text("PulseSequenceName")).lstrip("*").lower()
-    if "SECONDARY" in types or any(
-        value in types for value in ("T-MAP", "ADC", "FA", "TRACEW", "PROJECTION")
-    ):
+    if not _DERIVED.isdisjoint(types):
         return "derived"
-    if name.startswith("fm2d") or any(value in types for value in ("B0", "FIELD_MAP", "FIELDMAP")):
+    if name.startswith("fm2d") or not _FIELD_MAPS.isdisjoint(types):
         return "fieldmap"
     scanning = [value.upper() for value in header.texts("ScanningSequence")]
     epi = (

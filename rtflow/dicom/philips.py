@@ -29,7 +29,8 @@ def philips(header: Header) -> Instance | None:
         slices, echoes = header.integer("PhilipsSlices") or 0, max(header.integer("PhilipsEchoes") or 1, 1)
         if slices < 1 and kind == "bold":
             raise DicomError(
-                f"{describe(header)}: no number of slices (2001,1018); export without removing private elements"
+                f"{describe(header)}: no number of slices (2001,1018); "
+                "export without removing private elements"
             )
         pieces = (Piece(volume, header.integer("EchoNumbers") or 1, place=place(header)),)
     tr = first.number("RepetitionTime")

@@ -35,8 +35,8 @@ def read_planes(header: Header) -> NDArray[Any]:
     rows, columns = header.required("Rows"), header.required("Columns")
     signed = header.integer("PixelRepresentation") == 1
     if header.syntax in UNCOMPRESSED:
-        kind = f"{header.order}u2" if bits == 16 else "u1"
-        stored = np.frombuffer(header.raw("PixelData")[: pixel_bytes(header)], dtype=kind)
+        code = f"{header.order}u2" if bits == 16 else "u1"
+        stored = np.frombuffer(header.raw("PixelData")[: pixel_bytes(header)], dtype=code)
     else:
         stored = np.frombuffer(_decompressed(header, rows, columns, frames, signed), f"<u{bits // 8}")
     if bits == 8:
@@ -47,9 +47,20 @@ def read_planes(header: Header) -> NDArray[Any]:
 
 
 def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: bool) -> bytes:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
+    layout: dict[str, Any] = {
+        "rows": rows,
+        "columns": columns,
+        "number_of_frames": frames,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": header.text("PhotometricInterpretation") or "MONOCHROME2",
+        "pixel_representation": int(signed),
+        "bits_allocated": header.required("BitsAllocated"),
+        "bits_stored": header.required("BitsStored"),
+        "pixel_keyword": "PixelData",
+    }
     try:
         decoder = get_decoder(UID(header.syntax))
         if not decoder.is_available:
@@ -58,19 +69,7 @@ def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: 
                 f"pixel data in transfer syntax {UID(header.syntax).name} need a decoder: {missing}; "
                 "install one, or switch compression off in the scanner's export"
             )
-        array, _ = decoder.as_array(
-            header.raw("PixelData"),
-            raw=True,
-            rows=rows,
-            columns=columns,
-            number_of_frames=frames,
-            samples_per_pixel=1,
-            photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
-            pixel_representation=int(signed),
-            bits_allocated=header.required("BitsAllocated"),
-            bits_stored=header.required("BitsStored"),
-            pixel_keyword="PixelData",
-        )
+        array, _ = decoder.as_array(header.raw("PixelData"), raw=True, **layout)
     except NotImplementedError:
         raise DicomError(
             f"pixel data in transfer syntax {header.syntax}; supported: uncompressed, deflated, RLE, and "
@@ -78,4 +77,4 @@ def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: 
         ) from None
     except (RuntimeError, ValueError, AttributeError) as error:
         raise DicomError(f"damaged: the compressed pixel data cannot be decoded ({error})") from None
-    return array.astype(f"<u{header.required('BitsAllocated') // 8}", copy=False).tobytes()
+    return array.astype(f"<u{layout['bits_allocated'] // 8}", copy=False).tobytes()

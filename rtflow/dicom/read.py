@@ -24,8 +24,8 @@ from rtflow.dicom.tags import (
 from rtflow.errors import DicomError
 
 _WANTED = frozenset(TAGS.values())
-# SOP classes of images: MR, enhanced MR (plain, colour, converted), secondary captures. What is none of them and
-# has no pixels (a report, a physiological log) is whole without.
+# SOP classes of images: MR, enhanced MR (plain, colour, converted), secondary captures. What is none of them
+# and has no pixels (a report, a physiological log) is whole without.
 _IMAGES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in ("4", "4.1", "4.3", "4.4", "7", "7.1", "7.2", "7.3", "7.4")
