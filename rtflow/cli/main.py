@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import rtflow
-from rtflow.cli import bench, graph, new, replay, run
+from rtflow.cli import bench, graph, new, replay, run, simulate
 from rtflow.errors import RtflowError, UsageError
 
 # Nipype asks its home server for news when it is imported: nothing that runs beside a scanner should.
@@ -99,7 +99,14 @@ def _options(
         os.environ["RTFLOW_DEBUG"] = "1"
 
 
-for name, module in (("run", run), ("replay", replay), ("new", new), ("graph", graph), ("bench", bench)):
+for name, module in (
+    ("run", run),
+    ("replay", replay),
+    ("simulate", simulate),
+    ("new", new),
+    ("graph", graph),
+    ("bench", bench),
+):
     app.command(name, epilog=module.EXAMPLES)(module.command)
 
 

@@ -127,6 +127,8 @@ class Action:
         Whether it comes under a name of its own, beside the object that was there.
     stray
         Kind of a stray.
+    before
+        Scan and volume before which a stray comes; no two come before the same.
     """
 
     at: float
@@ -134,6 +136,7 @@ class Action:
     share: float = 1.0
     copy: bool = False
     stray: str = ""
+    before: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -324,5 +327,5 @@ class _Making:
         if left:
             kind = self._faults.strays[int(chance.random() * len(self._faults.strays))]
             at = self._at[left[0]] - float(chance.random()) * self._tr / 2
-            self._more.append(Action(max(at, 0.0), None, stray=kind))
+            self._more.append(Action(max(at, 0.0), None, stray=kind, before=key))
             self._tell("stray", key, stray=kind)

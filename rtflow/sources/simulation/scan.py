@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,6 +206,12 @@ class Scan:
         """Standard deviation of the noise, before the gain; it is that of every echo."""
         return self._sigma
 
+    @cached_property
+    def peak(self) -> float:
+        """What no stored value of the run exceeds, as far as drift, breath and activation are moderate."""
+        brightest = max(float(self.clean(1, echo + 1).max()) for echo in range(len(self._echo_times)))
+        return self._spec.gain * (1.15 * brightest + 8.0 * self._sigma)
+
     @property
     def pose(self) -> Floats:
         """4x4: head coordinates to the scanner's in volume 1, mm."""
@@ -288,7 +295,7 @@ class Scan:
             yield (*magnitudes, *phases)
 
     def reference(self) -> tuple[NDArray[np.int16], ...]:
-        """A single-band reference of volume 1, one per echo: the head not yet saturated, and without noise."""
+        """A single-band reference of volume 1, one per echo: the head not yet saturated, without noise."""
         images = []
         for echo in range(1, len(self._echo_times) + 1):
             image = np.zeros(self._shape[::-1], dtype=np.float32)

@@ -1,0 +1,204 @@
+"""Objects to a receiver, as a scanner sends them: by C-STORE, over one association that stays open."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rtflow.errors import RunError, UsageError
+from rtflow.sources.simulation.others import ENHANCED_REPORT, MR_IMAGE, RAW_DATA
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
+CLASSES = (MR_IMAGE, ENHANCED_MR_IMAGE, RAW_DATA, ENHANCED_REPORT)
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_META = 132
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a receiver listens.
+
+    Parameters
+    ----------
+    host, port
+        Its address.
+    called, calling
+        Application entity titles of the receiver and of the scanner.
+    """
+
+    host: str
+    port: int
+    called: str = "RTFLOW"
+    calling: str = "SCANNER"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"dicom://{host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """The receiver that a URI stands for: ``dicom://HOST:PORT[?called=TITLE&calling=TITLE]``.
+
+    Raises
+    ------
+    UsageError
+        If it stands for none.
+
+    >>> parse_address("dicom://localhost:11112?called=STORE")
+    Address(host='localhost', port=11112, called='STORE', calling='SCANNER')
+    """
+    wanted = f"receiver '{text}': expected dicom://HOST:PORT"
+    place, _, options = text.removeprefix("dicom://").partition("?")
+    host, _, port = place.rstrip("/").rpartition(":")
+    if not text.startswith("dicom://") or not host or not _NUMBER.fullmatch(port):
+        raise UsageError(f"{wanted}, such as dicom://localhost:11112")
+    if not 0 < int(port) < 65536:
+        raise UsageError(f"{wanted} with a port from 1 to 65535, got {port}")
+    titles = {}
+    for option in filter(None, options.split("&")):
+        name, _, value = option.partition("=")
+        if name not in ("called", "calling") or not 0 < len(value.strip()) <= 16:
+            raise UsageError(f"{wanted}?called=TITLE&calling=TITLE with titles of 16 characters at most")
+        titles[name] = value
+    return Address(host.strip("[]"), int(port), **titles)
+
+
+class Sender:
+    """Sends objects to a receiver; a target of `rtflow.sources.simulation.delivery.deliver`.
+
+    What is cut off is sent so: a data set that ends too soon, as a scanner sends whose export fails.
+
+    Parameters
+    ----------
+    address
+        Where the receiver listens.
+    timeout
+        Seconds that the receiver may take to connect or to answer.
+
+    Raises
+    ------
+    RunError
+        On entering, if the receiver cannot be reached or takes no MR images.
+    """
+
+    def __init__(self, address: Address, *, timeout: float = 30.0) -> None:
+        self._address, self._timeout = address, timeout
+        self._association: Association | None = None
+        self._contexts: dict[str, int] = {}
+        self._message = 0
+
+    def __enter__(self) -> Sender:
+        from pynetdicom.ae import ApplicationEntity
+
+        entity = ApplicationEntity(ae_title=self._address.calling)
+        entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = self._timeout
+        # A scanner may have nothing to send for minutes, and keeps the association.
+        entity.network_timeout = None
+        for class_uid in CLASSES:
+            entity.add_requested_context(class_uid, _EXPLICIT_LITTLE)
+        association = entity.associate(
+            self._address.host, self._address.port, ae_title=self._address.called, max_pdu=1 << 17
+        )
+        if not association.is_established:
+            reason = (
+                f"refused this scanner (titles {self._address.calling} to {self._address.called})"
+                if association.is_rejected
+                else "does not answer"
+            )
+            raise RunError(
+                f"{self._address} {reason}; start the receiver, or correct the address or the titles"
+            )
+        self._association = association
+        self._contexts = {
+            str(context.abstract_syntax): int(context.context_id or 0)
+            for context in association.accepted_contexts
+        }
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._association is not None and self._association.is_established:
+            self._association.release()
+        self._association = None
+
+    def put(self, folder: str, name: str, data: bytes, have: int) -> bool:
+        """Send an object; False for what is none, and for a class that the receiver does not take."""
+        del folder, have  # a receiver gets an object whole, each time
+        parts = split(data)
+        if parts is None:
+            return False
+        class_uid, uid, at = parts
+        context = self._contexts.get(class_uid)
+        if context is None:
+            if class_uid in (MR_IMAGE, ENHANCED_MR_IMAGE):
+                raise RunError(f"{self._address} takes no MR images (class {class_uid}); let it take them")
+            return False
+        status = self._store(context, class_uid, uid, data[at:])
+        if status is None:
+            raise RunError(
+                f"{self._address} was lost while {name} was sent; the objects before it were received"
+            )
+        if status != 0 and status >> 12 != 0xB:  # 0xBxxx: stored, with a warning
+            raise RunError(f"{self._address} refused {name} (status 0x{status:04X}); see the receiver's log")
+        return True
+
+    def _store(self, context: int, class_uid: str, uid: str, encoded: bytes) -> int | None:
+        """Status of one C-STORE, None if there is no answer.
+
+        The data set goes out as it is encoded: `Association.send_c_store` would read it and encode it anew,
+        which takes longer than sending it, and could not send what is cut off.
+        """
+        from pynetdicom.dimse_primitives import C_STORE
+
+        association = self._association
+        if association is None or not association.is_established:
+            return None
+        self._message = self._message % 65535 + 1
+        request = C_STORE()
+        request.MessageID = self._message
+        request.AffectedSOPClassUID = class_uid
+        request.AffectedSOPInstanceUID = uid
+        request.Priority = 2
+        request.DataSet = io.BytesIO(encoded)
+        association._reactor_checkpoint.clear()  # the reactor would take the answer for a request
+        try:
+            while not association._is_paused and association.is_alive():
+                association._reactor_checkpoint.wait(0.0001)
+            association.dimse.send_msg(request, context)
+            _, response = association.dimse.get_msg(block=True)
+        finally:
+            association._reactor_checkpoint.set()
+        status = getattr(response, "Status", None)
+        return None if status is None else int(status)
+
+
+def split(data: bytes) -> tuple[str, str, int] | None:
+    """Class and instance of a DICOM file, and where its data set begins; None if it is no DICOM file.
+
+    >>> split(b"no DICOM file") is None
+    True
+    """
+    if data[128:_META] != b"DICM" or len(data) < _META + 12:
+        return None
+    (length,) = struct.unpack_from("<I", data, _META + 8)
+    at, end = _META + 12, _META + 12 + length
+    found = {}
+    while at + 8 <= min(end, len(data)):
+        tag, kind, size = struct.unpack_from("<I2sH", data, at)
+        at += 8
+        if kind in (b"OB", b"UN"):
+            (size,) = struct.unpack_from("<I", data, at)
+            at += 4
+        found[tag] = data[at : at + size].decode("latin-1").rstrip("\0 ")
+        at += size
+    class_uid, uid = found.get(0x00020002), found.get(0x00030002)
+    return (class_uid, uid, end) if class_uid and uid else None
