@@ -56,6 +56,7 @@ def study(series: ScanSeries) -> Elements:
         PositionReferenceIndicator="",
         PerformedProcedureStepStartDate=day,
         PerformedProcedureStepStartTime=clock(series.began),
+        PerformedProcedureStepDescription="simulated",
         PerformedProcedureStepID="MR" + series.began.strftime("%Y%m%d%H%M%S"),
     )
 
@@ -66,12 +67,8 @@ def echo_planar(series: ScanSeries, layout: Layout) -> Elements:
         MRAcquisitionType="2D",
         SliceThickness=layout.spacing[2],
         RepetitionTime=series.tr * 1000,
-        NumberOfAverages=1,
-        ImagingFrequency=123.2,
-        ImagedNucleus="1H",
         MagneticFieldStrength=3,
         SpacingBetweenSlices=layout.spacing[2],
-        NumberOfPhaseEncodingSteps=lines(series, layout),
         PercentSampling=100,
         PercentPhaseFieldOfView=100,
         AcquisitionMatrix=acquisition_matrix(series, layout),

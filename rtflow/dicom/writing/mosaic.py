@@ -101,6 +101,10 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
             RescaleIntercept=-4096 if series.image_type == "phase" else None,
             RescaleSlope=2 if series.image_type == "phase" else None,
             RescaleType="US" if series.image_type == "phase" else None,
+            ReferencedImageSequence=[
+                public(ReferencedSOPClassUID=MR_IMAGE, ReferencedSOPInstanceUID=f"{series.uid}.1.{number}")
+                for number in (1, 2, 3)
+            ],
         )
         | private(
             0x19,

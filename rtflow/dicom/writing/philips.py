@@ -128,6 +128,7 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
             ScanningSequence="GR",
             SequenceVariant="SK",
             ScanOptions="FS",
+            NumberOfPhaseEncodingSteps=lines(series, layout),
             EchoTrainLength=lines(series, layout),
             PixelBandwidth=2111,
             ReconstructionDiameter=max(layout.rows * layout.spacing[0], layout.columns * layout.spacing[1]),

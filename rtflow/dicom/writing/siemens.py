@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtflow.dicom.writing.common import MR_IMAGE, along_columns, echo_planar, lines, study
+from rtflow.dicom.writing.common import along_columns, echo_planar, lines, study
 from rtflow.dicom.writing.encoding import Elements, public
 from rtflow.dicom.writing.series import Layout, ScanSeries
 
@@ -30,10 +30,10 @@ def siemens(series: ScanSeries, layout: Layout, manufacturer: str, version: str)
             EchoTrainLength=lines(series, layout),
             PixelBandwidth=2300,
             TransmitCoilName="Body",
-            ReferencedImageSequence=[
-                public(ReferencedSOPClassUID=MR_IMAGE, ReferencedSOPInstanceUID=f"{series.uid}.1.{number}")
-                for number in (1, 2, 3)
-            ],
+            NumberOfAverages=1,
+            ImagingFrequency=123.2,
+            ImagedNucleus="1H",
+            NumberOfPhaseEncodingSteps=lines(series, layout),
         )
     )
 
@@ -126,9 +126,7 @@ def series_private(series: ScanSeries, layout: Layout) -> dict[int, tuple[str, A
         0x22: ("SH", "USER"),
         0x2B: ("ST", f"1;{series.patient_position};70;;{series.sex};0;2;0"),
         0x48: ("CS", "FMRI"),
-        0x5A: ("CS", "EP"),
-        0x5B: ("CS", "SK"),
-        0x5C: ("CS", "FS"),
+        0x5C: ("CS", ["PFP", "FS"]),
         0x5E: (
             "LO",
             f"FoV {layout.rows * layout.spacing[0]:.0f}*{layout.columns * layout.spacing[1]:.0f}",

@@ -216,6 +216,7 @@ def _shared(series: ScanSeries, shape: tuple[int, ...]) -> tuple[Layout, Element
 
 
 def _shared_groups(series: ScanSeries, layout: Layout) -> Elements:
+    sequence = {0x5A: ("CS", "EP"), 0x5B: ("CS", ["SK", "SS"])}
     return (
         sequence_of(
             "MRImagingModifierSequence",
@@ -255,6 +256,6 @@ def _shared_groups(series: ScanSeries, layout: Layout) -> Elements:
         | private(
             0x21,
             SERIES,
-            {0xFE: ("SQ", [private(0x21, SERIES, series_private(series, layout))])},
+            {0xFE: ("SQ", [private(0x21, SERIES, series_private(series, layout) | sequence)])},
         )
     )

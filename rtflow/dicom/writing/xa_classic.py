@@ -37,7 +37,6 @@ def write_classic(series: ScanSeries, echoes: Sequence[NDArray[Any]], volume: in
     of_volume = public(
         InstanceCreationDate=f"{began:%Y%m%d}",
         InstanceCreationTime=clock(began),
-        SeriesTime=clock(began),
         AcquisitionDate=f"{began:%Y%m%d}",
         ContentDate=f"{began:%Y%m%d}",
         ContentTime=clock(began + datetime.timedelta(seconds=series.tr)),
