@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rtflow.dicom.writing.common import MR_IMAGE, clock, grey
+from rtflow.dicom.writing.common import ENHANCED_MR_IMAGE, MR_IMAGE, clock, grey
 from rtflow.dicom.writing.encoding import Elements, dicom_file, private, public
 from rtflow.dicom.writing.series import Layout, ScanSeries, Written, lay_out, stacked
 from rtflow.dicom.writing.siemens import (
@@ -52,11 +52,31 @@ def write_classic(series: ScanSeries, echoes: Sequence[NDArray[Any]], volume: in
             own = public(
                 AcquisitionDateTime=moment(time), AcquisitionTime=clock(time), InstanceNumber=instance
             ) | private(0x21, SLICE, frame_counters(series, layout, place, echo, volume), block=0x11)
+            own |= _origin(series, f"{series.series_uid}.{echo}.{volume}", place + 1)
             uid = f"{series.series_uid}.{volume}.{echo}.{place + 1}"
             layers = (shared, _of_slice(series, layout, place), of_volume, of_echo, own, grey(image))
             name = f"{number}{instance:03d}_{uid}.dcm"
             files.append(Written(name, dicom_file(MR_IMAGE, uid, *layers)))
     return files
+
+
+def _origin(series: ScanSeries, enhanced: str, frame: int) -> Elements:
+    """Which frame of which enhanced object, of one series for all volumes, was split off."""
+    source = public(
+        ReferencedSOPClassUID=ENHANCED_MR_IMAGE,
+        ReferencedSOPInstanceUID=enhanced,
+        ReferencedFrameNumber=frame,
+    )
+    purpose = public(
+        CodeValue="121326", CodingSchemeDesignator="DCM", CodeMeaning="Alternate SOP Class instance"
+    )
+    related = public(
+        StudyInstanceUID=series.uid,
+        SeriesInstanceUID=series.series_uid,
+        ReferencedImageSequence=[source],
+        PurposeOfReferenceCodeSequence=[purpose],
+    )
+    return public(RelatedSeriesSequence=[related], ConversionSourceAttributesSequence=[source])
 
 
 @lru_cache(maxsize=8)

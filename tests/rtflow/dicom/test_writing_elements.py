@@ -144,6 +144,7 @@ def test_each_classic_volume_is_its_own_series() -> None:
     assert [d.SeriesNumber for d in read[::5]] == [7001, 7002, 7003]
     assert len({d.SeriesInstanceUID for d in read}) == 3
     assert len({d.SeriesTime for d in read}) == 1
+    assert {d.RelatedSeriesSequence[0].SeriesInstanceUID for d in read} == {SERIES.series_uid}
     assert [d.InstanceNumber for d in read] == [1, 2, 3, 4, 5] * 3
     np.testing.assert_allclose([float(d.AcquisitionTime[4:]) for d in read[5:10]], [1 + t for t in TIMES])
 
