@@ -3,27 +3,32 @@
 As it comes, each association has two threads that sleep for a millisecond and look again, which costs every
 object some milliseconds and an idle scanner's association a few percent of a core; reads its socket in
 pieces of 4 kB; and waits without end for the rest of a message whose sender is gone. pynetdicom shows the
-parts that do so (the socket, and the queues between the threads) as attributes; `improve` puts others there
-before the association begins.
+parts that do so (the socket, the queues between the threads, the writer of answers) as attributes; `improve`
+puts others there before the association begins.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import select
 import socket
 import threading
 import time
+import warnings
 from typing import Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE, DimsePrimitiveType
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationServer, AssociationSocket
 
 from rtflow.documents import now
+from rtflow.sources.encoding import store_response
 
 MAXIMUM = 256
 """Associations at once: some scanners open one per image and are slow to close it."""
@@ -31,14 +36,14 @@ MAXIMUM = 256
 PDU_SIZE = 1 << 18
 """Largest message that a sender is asked for, bytes."""
 
-NEGOTIATION = 30.0
-"""Seconds to wait for the request of an association, and for its end."""
+NEGOTIATION = 10.0
+"""Seconds to wait for the request of an association, and for what else belongs to no object."""
 
 SILENCE = 4 * 3600.0
 """Seconds without a byte after which an association is ended: a scan is long, and has pauses."""
 
 STALLED = 60.0
-"""Seconds to wait for the rest of a message that has begun."""
+"""Seconds to wait for the rest of a message of an object."""
 
 _TOO_LARGE = 64 << 20
 _WAIT = 0.25
@@ -117,18 +122,44 @@ class Messages(queue.Queue[Any]):
 
 
 class _Control(queue.Queue[Any]):
-    """What the peer says about the association itself."""
+    """What the peer says about the association itself; nobody waits for one that is gone."""
 
-    def __init__(self, turn: Turn, messages: Messages) -> None:
+    def __init__(self, turn: Turn, messages: Messages, reader: threading.Thread) -> None:
         super().__init__()
         self._turn = turn
         self._messages = messages
+        self._reader = reader
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while block and self._reader.is_alive() and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                return super().get(timeout=min(left, _WAIT))
+        return super().get(block=False)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if not isinstance(item, A_ABORT | A_P_ABORT):  # those are not answered
             self._turn.ask()
         super().put(item, block, timeout)
         self._messages.look()
+
+
+class _Dimse(DIMSEServiceProvider):
+    """Writes the one answer that every object gets, the same but for two fields, without a data set."""
+
+    def send_msg(self, primitive: DimsePrimitiveType, context_id: int) -> None:
+        if not isinstance(primitive, C_STORE) or primitive.MessageIDBeingRespondedTo is None:
+            super().send_msg(primitive, context_id)
+            return
+        command = store_response(
+            str(primitive.AffectedSOPClassUID),
+            str(primitive.AffectedSOPInstanceUID),
+            primitive.MessageIDBeingRespondedTo,
+            int(primitive.Status or 0),
+        )
+        answer: Any = P_DATA()
+        answer.presentation_data_value_list.append((context_id, b"\3" + command))  # 3: a command, and its end
+        self.dul.send_pdu(answer)
 
 
 class _Socket(AssociationSocket):
@@ -153,6 +184,7 @@ class _Socket(AssociationSocket):
         connection = self.socket
         if connection is None or nr_bytes > _TOO_LARGE:
             raise OSError(f"a message of {nr_bytes} bytes is not of a DICOM association")
+        connection.settimeout(STALLED if self.assoc.is_established else NEGOTIATION)
         received = bytearray(nr_bytes)
         left = memoryview(received)
         while left:
@@ -172,7 +204,6 @@ def _acknowledge(connection: socket.socket) -> None:
 
 
 def _prepare(connection: socket.socket) -> None:
-    connection.settimeout(STALLED)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE:
@@ -196,7 +227,8 @@ def improve(event: evt.Event) -> None:
         dul.event_queue.get_nowait()
     dul.socket = _Socket(assoc, connection, turn)
     dul.to_provider_queue = _Out(turn)
-    dul.to_user_queue = _Control(turn, messages)
+    dul.to_user_queue = _Control(turn, messages, dul)
+    assoc.dimse = _Dimse(assoc)
     assoc.dimse.msg_queue = messages
     dul.daemon = True  # so that an open association keeps no program from ending
     # Not public, and not needed: without it an answer goes out a millisecond later.
@@ -229,6 +261,8 @@ def serve(address: tuple[str, int], ae_title: str, handlers: list[Any]) -> Serve
     OSError
         If the address cannot be bound.
     """
+    # What a scanner puts into a UID is kept as it is, and no reason for a line on the terminal.
+    warnings.filterwarnings("ignore", "Invalid value for VR UI", UserWarning)
     # These belong to pynetdicom as a whole; nothing else in the project accepts associations.
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"

@@ -6,7 +6,6 @@ import errno
 import ipaddress
 import logging
 import socket
-import struct
 import threading
 import time
 from collections import Counter, deque
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rtflow.errors import SourceError
+from rtflow.sources.encoding import file_head
 from rtflow.sources.feed import Arrival
 from rtflow.sources.spool import Spool
 
@@ -29,13 +29,12 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _IN_MEMORY = 64 << 20
 _KINDS_COUNTED = 100
 
+# Explicit and implicit little endian, explicit big endian.
+_PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 # What a sender is told (PS3.4 annex B.2.3).
 _TAKEN, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 # Result, source and reason of a rejection (PS3.8 9.3.4): permanent, by the service user, ...
 _NO_REASON, _WRONG_CALLING, _WRONG_CALLED = (1, 1, 1), (1, 1, 3), (1, 1, 7)
-
-_IMPLEMENTATION = "2.25.281765078669063909891472140144639892824"
-_VERSION = "RTFLOW"
 
 
 class Receiver:
@@ -210,7 +209,13 @@ class Receiver:
         with self._came:
             self._storing += 1
         try:
-            data = _file_head(event) + request.DataSet.getbuffer()
+            head = file_head(
+                request.AffectedSOPClassUID,
+                request.AffectedSOPInstanceUID,
+                event.context.transfer_syntax or "",
+                event.assoc.requestor.ae_title,
+            )
+            data = head + request.DataSet.getbuffer()
             try:
                 path = self._spool.keep(str(request.AffectedSOPInstanceUID), data)
             except OSError as error:
@@ -234,11 +239,14 @@ class Receiver:
         if self._peers and not any(_address(address) in network for network in self._peers):
             reason, why = _NO_REASON, "its address is not among those allowed"
         elif self._calling and calling not in self._calling:
-            reason, why = _WRONG_CALLING, f"its title is not among those allowed: {', '.join(self._calling)}"
+            reason, why = (
+                _WRONG_CALLING,
+                f"its title is not among those allowed: {', '.join(sorted(self._calling))}",
+            )
         elif called != self._title:
             reason, why = _WRONG_CALLED, f"it called {called!r}, and this is {self._title!r}"
         else:
-            _prefer_known(request.presentation_context_definition_list)
+            _choose_syntaxes(request.presentation_context_definition_list)
             return
         self._count(self._refused, f"an association of {calling!r} at {address} was refused: {why}")
         event.assoc.acse.send_reject(*reason)
@@ -254,43 +262,23 @@ class Receiver:
             counter[what] += 1
 
 
-def _prefer_known(contexts: Sequence[Any]) -> None:
-    """Put transfer syntaxes that can be read before those of a manufacturer, for the first one is taken."""
+def _choose_syntaxes(contexts: Sequence[Any]) -> None:
+    """Put the transfer syntaxes that are read soonest first in each context, for the first one is taken.
+
+    A sender that offers several in one context can write any of them; most offer each in a context of its own.
+    """
     from pynetdicom import ALL_TRANSFER_SYNTAXES
 
+    rank = dict.fromkeys(ALL_TRANSFER_SYNTAXES, len(_PLAIN)) | {uid: n for n, uid in enumerate(_PLAIN)}
     for context in contexts:
-        if context.transfer_syntax[0] not in ALL_TRANSFER_SYNTAXES:
+        if len(context.transfer_syntax) > 1:
             context.transfer_syntax = sorted(
-                context.transfer_syntax, key=lambda uid: uid not in ALL_TRANSFER_SYNTAXES
+                context.transfer_syntax, key=lambda uid: rank.get(uid, len(rank))
             )
 
 
 def _who(event: Event) -> str:
     return f"{event.assoc.requestor.ae_title!r} at {event.assoc.requestor.address}"
-
-
-def _file_head(event: Event) -> bytes:
-    """Preamble and file meta information (PS3.10 7.1) of the object of a request."""
-    request: Any = event.request
-    elements = b"".join(
-        struct.pack("<HH2sH", 0x0002, element, kind, len(value)) + value
-        for element, kind, value in (
-            (0x0002, b"UI", _even(request.AffectedSOPClassUID, b"\0")),
-            (0x0003, b"UI", _even(request.AffectedSOPInstanceUID, b"\0")),
-            (0x0010, b"UI", _even(event.context.transfer_syntax, b"\0")),
-            (0x0012, b"UI", _even(_IMPLEMENTATION, b"\0")),
-            (0x0013, b"SH", _even(_VERSION, b" ")),
-            (0x0016, b"AE", _even(event.assoc.requestor.ae_title, b" ")),
-        )
-    )
-    version = struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\0\1"
-    length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(version) + len(elements))
-    return bytes(128) + b"DICM" + length + version + elements
-
-
-def _even(value: str, pad: bytes) -> bytes:
-    raw = value.encode("ascii", "replace")
-    return raw + pad * (len(raw) % 2)
 
 
 def _title(text: str) -> str:
