@@ -16,9 +16,11 @@ from rtflow.dicom.elements import PIXEL_DATA, UNCOMPRESSED, IncompleteError
 from rtflow.errors import DicomError, UsageError
 
 if TYPE_CHECKING:
-    from rtflow.dicom.deidentifying.identity import Identity
     from rtflow.dicom.deidentifying.parsing import Level
+    from rtflow.dicom.deidentifying.rewriting import Rewriting
 
+#: Names of people, numbers and places, birth dates.
+Names = tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes]]
 Dates = Literal["kept", "moved"]
 Descriptions = Literal["cleaned", "removed"]
 
@@ -30,12 +32,20 @@ IMAGES = frozenset(
 )
 _IMPLICIT, _DEFLATED, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 _IMPLEMENTATION = "2.25.281765078669063909891472140144639892824"
-_SYNTAX, _CHARACTER_SET, _IMAGE_TYPE, _CLASS, _INSTANCE = 0x00020010, 0x00080005, 0x00080008, 0x00080016, 0x00080018
+_SYNTAX, _CHARACTER_SET, _IMAGE_TYPE, _CLASS, _INSTANCE = (
+    0x00020010,
+    0x00080005,
+    0x00080008,
+    0x00080016,
+    0x00080018,
+)
 _PATIENT_NAME, _PATIENT_ID, _STUDY_UID = 0x00100010, 0x00100020, 0x0020000D
 _CONVERSION, _SAMPLES, _PHOTOMETRIC, _BURNED_IN = 0x00080064, 0x00280002, 0x00280004, 0x00280301
 _FRAMES, _ROWS, _COLUMNS, _BITS, _OVERLAY_BITS = 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x0100
 #: Values of ImageType of what a workstation made: results as pictures, screenshots, logs.
-_NOT_ACQUIRED = frozenset({"SECONDARY", "SCREEN SAVE", "SCREENSAVE", "CSA REPORT", "REPORT", "PHYSIO", "RAWDATA"})
+_NOT_ACQUIRED = frozenset(
+    {"SECONDARY", "SCREEN SAVE", "SCREENSAVE", "CSA REPORT", "REPORT", "PHYSIO", "RAWDATA"}
+)
 # DICOM PS3.16, CID 7050.
 _PROFILE = ("113100", "Basic Application Confidentiality Profile")
 _CLEAN_DESCRIPTORS = ("113105", "Clean Descriptors Option")
@@ -49,11 +59,12 @@ def deidentify(
 ) -> bytes:
     """Take out of an MR image what identifies people, places and the scanner.
 
-    Kept are the transfer syntax, the pixel data byte for byte, geometry, what the scan was like, and the listed
-    private elements; Siemens and GE headers are written anew with the few numbers that are used. UIDs become
-    keyed hashes, the same one for the same UID in all files. Names, numbers and birth dates that the object
-    holds are cut out of all texts that are kept. What was done is recorded in the object (PatientIdentityRemoved,
-    DeidentificationMethod, DeidentificationMethodCodeSequence, LongitudinalTemporalInformationModified).
+    Kept are the transfer syntax, the pixel data byte for byte, geometry, what the scan was like, and the
+    listed private elements; Siemens and GE headers are written anew with the few numbers that are used. UIDs
+    become keyed hashes, the same one for the same UID in all files. Names, numbers and birth dates that the
+    object holds are cut out of all texts that are kept. What was done is recorded in the object
+    (PatientIdentityRemoved, DeidentificationMethod, DeidentificationMethodCodeSequence,
+    LongitudinalTemporalInformationModified).
 
     Parameters
     ----------
@@ -62,12 +73,12 @@ def deidentify(
     key
         The site's secret, 16 bytes or more: without it new UIDs cannot be led back to old ones.
     dates
-        ``kept``: dates and times of the acquisition stay, which are known anyway to whoever receives the image
-        as it is acquired. ``moved``: dates go back by a number of days that is the same for all of a patient's
-        objects and known with the key only; the time of day stays.
+        ``kept``: dates and times of the acquisition stay, which are known anyway to whoever receives the
+        image as it is acquired. ``moved``: dates go back by a number of days that is the same for all of a
+        patient's objects and known with the key only; the time of day stays.
     descriptions
-        ``cleaned``: SeriesDescription and ProtocolName stay, which tell the task. ``removed``: they do not, which
-        is the safe choice where people write names into them that the object's own name does not tell.
+        ``cleaned``: SeriesDescription and ProtocolName stay, which tell the task. ``removed``: they do not,
+        which is the safe choice where people write names into them that stand nowhere else in the object.
 
     Returns
     -------
@@ -79,8 +90,8 @@ def deidentify(
     IncompleteError
         If the file is not whole yet.
     DicomError
-        If it is damaged, or of a kind that cannot be made safe: no MR image, or one that people's names may be
-        drawn into. Such a file must not leave.
+        If it is damaged, or of a kind that cannot be made safe: no MR image, or one that names may be drawn
+        into. Such a file must not leave.
     UsageError
         If the key is too short.
     """
@@ -88,7 +99,6 @@ def deidentify(
         raise UsageError(f"the key has {len(key)} bytes; give {KEY_BYTES} random ones or more")
     from rtflow.dicom.deidentifying.parsing import Coding
     from rtflow.dicom.deidentifying.pseudonyms import days_back, new_uid
-    from rtflow.dicom.deidentifying.rewriting import Rewriting
 
     syntax, body = _body(data)
     coding = Coding(">" if syntax == _BIG else "<", explicit=syntax != _IMPLICIT)
@@ -99,13 +109,8 @@ def deidentify(
     level = _with_pixels(level, values, syntax, order)
     encodings = _encodings(values.get(_CHARACTER_SET, b""))
     patient = _text(values, _PATIENT_ID) or _text(values, _PATIENT_NAME) or _text(values, _STUDY_UID)
-    rewriting = Rewriting(
-        key=key,
-        identity=_identity(*_gather(level), encodings),
-        encodings=encodings,
-        days=days_back(patient, key) if dates == "moved" else 0,
-        descriptions=descriptions == "cleaned",
-    )
+    days = days_back(patient, key) if dates == "moved" else 0
+    rewriting = _rewriting(key, _gather(level), encodings, days, descriptions)
     kept = rewriting.level(level, outermost=True) + _record(dates)
     kept.sort(key=lambda element: element.tag)
     written = coding.write(kept)
@@ -148,8 +153,8 @@ def _refuse_unsafe(values: dict[int, bytes], order: str) -> None:
     kind = _text(values, _CLASS)
     if kind not in IMAGES:
         raise DicomError(
-            f"not an MR image, but a DICOM object of class {kind or 'unknown'}: reports, screenshots and logs "
-            "may hold names where nobody looks, so it must not leave this host"
+            f"not an MR image, but a DICOM object of class {kind or 'unknown'}: reports, screenshots and "
+            "logs may hold names where nobody looks, so it must not leave this host"
         )
     if not _text(values, _INSTANCE):
         raise DicomError("damaged: the DICOM header lacks SOPInstanceUID")
@@ -172,7 +177,9 @@ def _refuse_unsafe(values: dict[int, bytes], order: str) -> None:
     for tag in values:
         # Overlays of old software lie in bits of the pixels that are not used otherwise.
         if tag >> 24 == 0x60 and tag & 0xFFFF == _OVERLAY_BITS and _short(values, tag, order, 1) != 1:
-            raise DicomError("an overlay lies within the pixels: names may be in it, so it must not leave this host")
+            raise DicomError(
+                "an overlay lies within the pixels: names may be in it, so it must not leave this host"
+            )
 
 
 def _with_pixels(level: Level, values: dict[int, bytes], syntax: str, order: str) -> Level:
@@ -195,14 +202,16 @@ def _with_pixels(level: Level, values: dict[int, bytes], syntax: str, order: str
     sizes = [_short(values, tag, order, 0) for tag in (_ROWS, _COLUMNS, _BITS)]
     length = sizes[0] * sizes[1] * sizes[2] * frames // 8
     if length <= 0:
-        raise DicomError("damaged: Rows, Columns, BitsAllocated and NumberOfFrames do not tell the size of the image")
+        raise DicomError(
+            "damaged: Rows, Columns, BitsAllocated and NumberOfFrames do not tell the size of the image"
+        )
     if len(pixels.value) < length:
         raise IncompleteError(f"{len(pixels.value)} of {length} bytes of pixel data")
     # What lies behind the last pixel is nobody's.
     return [*level[:-1], pixels._replace(value=pixels.value[:length])]
 
 
-def _gather(level: Level) -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes]]:
+def _gather(level: Level) -> Names:
     """Names of people, numbers and places, and birth dates, at every depth."""
     from rtflow.dicom.deidentifying.identity import DATES, WHOLE
     from rtflow.dicom.deidentifying.profile import representation
@@ -213,28 +222,27 @@ def _gather(level: Level) -> tuple[frozenset[bytes], frozenset[bytes], frozenset
         for tag, kind, value, items, _ in levels.pop():
             if items is not None:
                 levels += items
-            elif not value or tag >> 16 & 1:
+            elif not value:
                 continue
+            elif kind == b"PN" or representation(tag) == b"PN":
+                names.add(value)
             elif tag in WHOLE:
                 whole.add(value)
             elif tag in DATES:
                 dates.add(value)
-            elif kind == b"PN" or (kind in (b"UN", b"") and representation(tag) == b"PN"):
-                names.add(value)
     return frozenset(names), frozenset(whole), frozenset(dates)
 
 
-@lru_cache(maxsize=16)
-def _identity(
-    names: frozenset[bytes], whole: frozenset[bytes], dates: frozenset[bytes], encodings: tuple[str, ...]
-) -> Identity:
-    """The same for all objects of a run, mostly."""
+@lru_cache(maxsize=8)
+def _rewriting(
+    key: bytes, identity: Names, encodings: tuple[str, ...], days: int, descriptions: Descriptions
+) -> Rewriting:
+    """The same for all objects of a run."""
     from rtflow.dicom.deidentifying.identity import Identity
-    from rtflow.dicom.deidentifying.rewriting import decoded
+    from rtflow.dicom.deidentifying.rewriting import Rewriting, decoded
 
-    return Identity(
-        *([decoded(value, encodings) for value in sorted(values)] for values in (names, whole, dates))
-    )
+    texts = [[decoded(value, encodings) for value in sorted(values)] for values in identity]
+    return Rewriting(key, Identity(*texts), encodings, days, descriptions == "cleaned")
 
 
 @lru_cache(maxsize=8)
@@ -295,7 +303,9 @@ def _meta(kind: str, instance: str, syntax: str) -> bytes:
             Element(0x00020013, b"SH", b"RTFLOW"),
         ]
     )
-    return bytes(128) + b"DICM" + coding.write([Element(0x00020000, b"UL", struct.pack("<I", len(meta)))]) + meta
+    return (
+        bytes(128) + b"DICM" + coding.write([Element(0x00020000, b"UL", struct.pack("<I", len(meta)))]) + meta
+    )
 
 
 def _text(values: dict[int, bytes], tag: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from rtflow.dicom.csa import read_csa, read_protocol
@@ -17,24 +17,35 @@ CSA_FIELDS = frozenset(
         *("BandwidthPerPixelPhaseEncode", "PhaseEncodingDirectionPositive", "RealDwellTime"),
     }
 )
-#: Lines of the Siemens protocol, all of them numbers.
+#: Lines of the Siemens protocol that hold numbers.
 PROTOCOL_LINES = re.compile(
-    r"lRepetitions|lAverages|lContrasts|alT[ER]\[\d+\]|ucReadOutMode"
+    r"lRepetitions|lAverages|lContrasts|alT[ER]\[\d+\]|lDelayTimeInTR|ucReadOutMode|ucCoilCombineMode"
     r"|sSliceArray\.(?:lSize|lConc|ucMode|ucImageNumb\w*)"
     r"|(?:sKSpace|sFastImaging|sPat|sSliceAcceleration)\.\w+"
     r"|sW[iI][pP]MemBlock\.(?:al|ad)Free\[\d+\]"
 )
-#: Lines of the GE protocol, all of them numbers.
+#: Lines of the Siemens protocol that hold names which software gave: of the sequence, and of coils.
+PROTOCOL_NAMES = re.compile(
+    r"tSequenceFileName|(?:as|s)CoilSelectMeas[\w.\[\]]*\.(?:tCoilID|tElement)"
+    r"|sCoilSelectMeas\.sCoilStringForConversion"
+)
+#: Lines of the GE protocol that hold numbers, and those with words of the vendor's own.
 GE_LINES = frozenset({"SLICEORDER", "VIEWORDER", "MBACCEL", "NOSLC", "NECHO"})
+GE_NAMES = frozenset({"IOPT"})
+
+#: Cleans a text that software wrote.
+Clean = Callable[[str], str]
 
 _NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|\d+\.?\d*(?:[eE][-+]?\d+)?)")
+# One file in one of the scanner's own folders, or a word or two.
+_NAME = re.compile(r"(?:%\w{1,16}%\\)?[\w.;,:+ -]{1,64}")
 _CSA_TAG, _CSA_ITEM = struct.Struct("<64si4siii"), struct.Struct("<4i")
 _CSA_END = 77
 _GE_LARGEST = 1 << 20
 
 
 @lru_cache(maxsize=16)
-def reduced_csa_image(header: bytes) -> bytes:
+def reduced_csa_image(header: bytes, clean: Clean) -> bytes:
     """A CSA image header with the fields of `CSA_FIELDS` only.
 
     Raises
@@ -42,13 +53,14 @@ def reduced_csa_image(header: bytes) -> bytes:
     DicomError
         If it cannot be read.
     """
+    del clean  # numbers only
     fields = read_csa(header, CSA_FIELDS)
     return _csa({name: [value for value in values if _is_number(value)] for name, values in fields.items()})
 
 
 @lru_cache(maxsize=4)
-def reduced_csa_series(header: bytes) -> bytes:
-    """A CSA series header with nothing but the protocol's lines of `PROTOCOL_LINES`.
+def reduced_csa_series(header: bytes, clean: Clean) -> bytes:
+    """A CSA series header with nothing but the few lines of the protocol.
 
     Raises
     ------
@@ -56,18 +68,19 @@ def reduced_csa_series(header: bytes) -> bytes:
         If it cannot be read.
     """
     read_csa(header, ())
-    return _csa({"MrPhoenixProtocol": [_protocol(header)]})
+    return _csa({"MrPhoenixProtocol": [_protocol(header, clean)]})
 
 
 @lru_cache(maxsize=4)
-def reduced_protocol(text: bytes) -> bytes:
-    """A Siemens protocol with nothing but the lines of `PROTOCOL_LINES`."""
-    return _protocol(text).encode("ascii")
+def reduced_protocol(text: bytes, clean: Clean) -> bytes:
+    """A Siemens protocol with nothing but the lines of `PROTOCOL_LINES` and `PROTOCOL_NAMES`."""
+    # Readers know it by what stands before the lines.
+    return b"<XProtocol> \n{\n}\n" + _protocol(text, clean).encode("ascii") + b"\n"
 
 
 @lru_cache(maxsize=4)
-def reduced_ge_protocol(block: bytes) -> bytes:
-    """A GE protocol with the lines of `GE_LINES` only; empty if it is of a kind that is not known.
+def reduced_ge_protocol(block: bytes, clean: Clean) -> bytes:
+    """A GE protocol with the lines of `GE_LINES` and `GE_NAMES` only; empty if it is not of the known kind.
 
     It is a length and a gzip file of lines ``NAME "value"``; the name of the file that was packed goes, too.
     """
@@ -77,9 +90,10 @@ def reduced_ge_protocol(block: bytes) -> bytes:
         return b""
     lines = []
     for line in text.splitlines():
-        words = line.removeprefix("set ").split(maxsplit=1)
-        if len(words) == 2 and words[0] in GE_LINES and _is_number(words[1].strip('" ')):
-            lines.append(f'{words[0]} "{words[1].strip(chr(34) + " ")}"\n')
+        name, _, value = line.partition(" ")
+        value = value.strip(' "')
+        if (name in GE_LINES and _is_number(value)) or (name in GE_NAMES and _is_name(value, clean)):
+            lines.append(f'{name} "{value}"\n')
     if not lines:
         return b""
     packer = zlib.compressobj(wbits=31)
@@ -87,16 +101,43 @@ def reduced_ge_protocol(block: bytes) -> bytes:
     return struct.pack("<I", len(packed)) + packed
 
 
+@lru_cache(maxsize=4)
+def reduced_ge_variables(block: bytes, clean: Clean) -> bytes:
+    """The variables of a GE pulse sequence with nothing but those that tell the polarity; empty if unknown.
+
+    Places as in `rtflow.dicom.ge`; what else the scanner has put there is not described anywhere.
+    """
+    del clean  # numbers only
+    kept = bytearray(len(block))
+    try:
+        (start,) = struct.unpack_from("<H", block, 24)
+        (version,) = struct.unpack_from("<f", block, start)
+    except struct.error:
+        return b""
+    if not 5 <= version <= 40:
+        return b""
+    newer = version >= 25.002
+    polarity, order = start + 0x30 + 0x4C * newer, start + 0x394 + (0x4C - 0x8C) * newer
+    for at, size in ((24, 2), (start, 4), (polarity, 2), (polarity + 10, 2), (order, 2)):
+        kept[at : at + size] = block[at : at + size]
+    return bytes(kept)
+
+
 def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
-def _protocol(header: bytes) -> str:
-    lines = [
-        f"{name}\t = \t{value}\n"
-        for name, value in read_protocol(header).items()
-        if PROTOCOL_LINES.fullmatch(name) and _is_number(value)
-    ]
+def _is_name(text: str, clean: Clean) -> bool:
+    return text.isascii() and _NAME.fullmatch(text) is not None and clean(text) == text
+
+
+def _protocol(header: bytes, clean: Clean) -> str:
+    lines = []
+    for name, value in read_protocol(header).items():
+        if PROTOCOL_LINES.fullmatch(name) and _is_number(value):
+            lines.append(f"{name}\t = \t{value}\n")
+        elif PROTOCOL_NAMES.fullmatch(name) and _is_name(value, clean):
+            lines.append(f'{name}\t = \t""{value}""\n')
     return "### ASCCONV BEGIN ###\n" + "".join(lines) + "### ASCCONV END ###"
 
 
@@ -112,4 +153,3 @@ def _csa(fields: Mapping[str, Sequence[str]]) -> bytes:
             size = len(value)
             pieces += (_CSA_ITEM.pack(size, size, _CSA_END, size), value, b"\0" * (-size % 4))
     return b"".join(pieces)
-

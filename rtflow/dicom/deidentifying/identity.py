@@ -6,21 +6,80 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-#: Elements that hold names, besides all those of representation PN.
-NAMES = frozenset({0x00100010, 0x00101001, 0x00101005, 0x00101060})
+#: Dates of birth, in the calendars that there are, and of death.
 DATES = frozenset({0x00100030, 0x00100033, 0x00100034})
 #: Numbers of the patient, the visit and the device, and where they are.
 WHOLE = frozenset(
     {
-        *(0x00100020, 0x00100022, 0x00101000, 0x00101002, 0x00101040, 0x00101080, 0x00101090, 0x00102154),
+        *(0x00100020, 0x00101000, 0x00101040, 0x00101090, 0x00102154),
         *(0x00080050, 0x00080080, 0x00080081, 0x00080092, 0x00080094, 0x00081010, 0x00081040, 0x00181000),
         *(0x00181008, 0x00200010, 0x00321020, 0x00380010, 0x00380300, 0x00380400, 0x00400241, 0x00400242),
         *(0x00400243, 0x00400253, 0x00401001, 0x00402016, 0x00402017, 0x00120040, 0x00120042),
     }
 )
-# Words of the field: someone may be called so, or a phantom, but in what the software writes they are no names.
+# Words of the field. A phantom or a person may be called so, but where software writes them they are none.
 _VOCABULARY = frozenset(
-    ["siemens", "healthineers", "healthcare", "philips", "medical", "systems", "magnetom", "prisma", "skyra", "trio", "triotim", "verio", "vida", "sola", "aera", "avanto", "terra", "cima", "lumina", "free.max", "achieva", "ingenia", "elition", "ambition", "dstream", "intera", "signa", "discovery", "premier", "architect", "pioneer", "original", "primary", "derived", "secondary", "other", "mosaic", "norm", "moco", "fmri", "bold", "none", "brain", "head", "neck", "spine", "body", "phantom", "test", "pilot", "gradient", "spin", "echo", "epi", "magnitude", "phase", "real", "field", "uniform"]
+    [
+        "siemens",
+        "healthineers",
+        "healthcare",
+        "philips",
+        "medical",
+        "systems",
+        "magnetom",
+        "prisma",
+        "skyra",
+        "trio",
+        "triotim",
+        "verio",
+        "vida",
+        "sola",
+        "aera",
+        "avanto",
+        "terra",
+        "cima",
+        "lumina",
+        "free.max",
+        "achieva",
+        "ingenia",
+        "elition",
+        "ambition",
+        "dstream",
+        "intera",
+        "signa",
+        "discovery",
+        "premier",
+        "architect",
+        "pioneer",
+        "original",
+        "primary",
+        "derived",
+        "secondary",
+        "other",
+        "mosaic",
+        "norm",
+        "moco",
+        "fmri",
+        "bold",
+        "none",
+        "brain",
+        "head",
+        "neck",
+        "spine",
+        "body",
+        "phantom",
+        "test",
+        "pilot",
+        "gradient",
+        "spin",
+        "echo",
+        "epi",
+        "magnitude",
+        "phase",
+        "real",
+        "field",
+        "uniform",
+    ]
 )
 _SHORTEST, _SHORTEST_ANYWHERE, _SHORTEST_IN_BYTES = 2, 4, 6
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae"})
@@ -43,10 +102,9 @@ class Identity:
     """
 
     def __init__(self, names: Iterable[str], whole: Iterable[str], dates: Iterable[str]) -> None:
-        words = {word for name in names for word in (*_parts(name), *_BREAKS.split(name))}
-        words |= {part for text in whole for part in _parts(text)}
-        folded = {form for word in words for form in _spellings(word.strip(" \0"))}
-        folded = {word for word in folded if _counts(word)}
+        parts = {word for name in names for word in (*_parts(name), *_BREAKS.split(name))}
+        others = {part for text in whole for part in _parts(text)}
+        folded = set(_folded(parts)) | (set(_folded(others)) - _VOCABULARY)
         written = [pattern for date in set(dates) for pattern in _date_patterns(date)]
         self._text = _compiled(folded, written)
         software = {word for word in folded if len(word) >= _SHORTEST_ANYWHERE and word not in _VOCABULARY}
@@ -79,6 +137,10 @@ def _parts(text: str) -> Iterator[str]:
         yield value
         yield value.replace("^", " ").strip()
         yield value.replace("^", "")
+
+
+def _folded(words: Iterable[str]) -> Iterator[str]:
+    return (form for word in words for form in _spellings(word.strip(" \0")) if _counts(form))
 
 
 def _spellings(word: str) -> Iterator[str]:

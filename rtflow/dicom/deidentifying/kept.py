@@ -20,6 +20,7 @@ class Form(Enum):
     CSA_SERIES = "Siemens CSA header of a series"
     PROTOCOL = "Siemens protocol"
     GE_PROTOCOL = "GE protocol, compressed"
+    GE_VARIABLES = "variables of a GE pulse sequence"
 
 
 #: Texts that people write, which tell the task: cleaned, or left out if the caller says so.
@@ -72,22 +73,34 @@ IMAGE_GROUPS = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x2050, 0x5200})
 #: Private elements: group, creator, element within the creator's block.
 PRIVATE: dict[tuple[int, bytes, int], Form] = {
     (0x0019, b"SIEMENS MR HEADER", 0x0A): Form.NUMBERS,  # slices in a mosaic
+    (0x0019, b"SIEMENS MR HEADER", 0x14): Form.NUMBERS,  # position of the table
+    (0x0019, b"SIEMENS MR HEADER", 0x18): Form.NUMBERS,  # dwell time
     (0x0019, b"SIEMENS MR HEADER", 0x28): Form.NUMBERS,  # bandwidth along the phase encoding
     (0x0019, b"SIEMENS MR HEADER", 0x29): Form.NUMBERS,  # slice times
     (0x0029, b"SIEMENS CSA HEADER", 0x10): Form.CSA_IMAGE,
     (0x0029, b"SIEMENS CSA HEADER", 0x20): Form.CSA_SERIES,
+    (0x0051, b"SIEMENS MR HEADER", 0x0F): Form.CODE,  # coil elements
     (0x0051, b"SIEMENS MR HEADER", 0x11): Form.CODE,  # parallel imaging: "p2"
     (0x0021, b"SIEMENS MR SDS 01", 0xFE): Form.SEQUENCE,
     (0x0021, b"SIEMENS MR SDS 01", 0x19): Form.PROTOCOL,
     (0x0021, b"SIEMENS MR SDI 02", 0xFE): Form.SEQUENCE,
+    (0x0021, b"SIEMENS MR SDS 01", 0x5A): Form.CODE,  # ScanningSequence
+    (0x0021, b"SIEMENS MR SDS 01", 0x5B): Form.CODE,  # SequenceVariant
+    (0x0021, b"SIEMENS MR SDS 01", 0x5C): Form.CODE,  # ScanOptions
+    (0x0021, b"SIEMENS MR SDI 02", 0x04): Form.NUMBERS,  # time of the slice after the start
+    (0x0021, b"SIEMENS MR SDI 02", 0x06): Form.CODE,  # dimensions, of which the echo is the second
     (0x0021, b"SIEMENS MR SDI 02", 0x1C): Form.NUMBERS,  # phase encoding positive
+    (0x0021, b"SIEMENS MR SDI 02", 0x42): Form.NUMBERS,  # dwell time
+    (0x0021, b"SIEMENS MR SDI 02", 0x4F): Form.CODE,  # coil elements
     (0x0021, b"SIEMENS MR SDI 02", 0x53): Form.NUMBERS,  # bandwidth along the phase encoding
+    (0x0021, b"SIEMENS MR SDI 02", 0x59): Form.NUMBERS,  # position of the table
     (0x0021, b"SIEMENS MR SDI 02", 0x75): Form.CODE,  # ImageType of the frame
     (0x0019, b"GEMS_ACQU_01", 0x7E): Form.NUMBERS,  # echoes
     (0x0019, b"GEMS_ACQU_01", 0x9C): Form.CODE,  # name of the pulse sequence
     (0x0021, b"GEMS_RELA_01", 0x4F): Form.NUMBERS,  # slices
     (0x0021, b"GEMS_RELA_01", 0x5E): Form.NUMBERS,  # timer of the slice
     (0x0025, b"GEMS_SERS_01", 0x1B): Form.GE_PROTOCOL,
+    (0x0043, b"GEMS_PARM_01", 0x2A): Form.GE_VARIABLES,
     (0x0043, b"GEMS_PARM_01", 0x2C): Form.NUMBERS,  # effective echo spacing
     (0x0043, b"GEMS_PARM_01", 0x2F): Form.NUMBERS,  # magnitude, phase ...
     (0x0043, b"GEMS_PARM_01", 0x39): Form.NUMBERS,  # b-values

@@ -142,7 +142,7 @@ class Coding:
         if length < 8:
             return False
         group, number, size = struct.unpack_from(order + "HHI", data, start)
-        return group << 16 | number == _ITEM and (size == _UNDEFINED or size + 8 <= length)
+        return bool(group << 16 | number == _ITEM) and bool(size == _UNDEFINED or size + 8 <= length)
 
     def _items(self, data: bytes, at: int, end: int, depth: int) -> tuple[list[Level], int]:
         """The items of a sequence that ends at ``end``, or where it says so; and where that is."""

@@ -1,8 +1,8 @@
 """The Basic Application Level Confidentiality Profile of DICOM PS3.15, Annex E: what becomes of an element.
 
-The table of the profile (E.1-1) comes from the library `dicom-anonymizer`, which keeps it up to date. Three rules
-stand above it: what `rtflow.dicom.deidentifying.kept` lists is kept; of what the table does not name, free text
-and whatever does not describe the image is removed; and the table holds at every depth, also within sequences.
+The table of the profile (E.1-1) comes from the library `dicom-anonymizer`, which keeps it up to date. Three
+rules stand above it: what `rtflow.dicom.deidentifying.kept` lists is kept; of what the table does not name,
+free text and whatever does not describe the image is removed; and the table holds at every depth.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ _FATES = {
 
 @cache
 def _table() -> dict[int, Fate]:
-    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+    from dicomanonymizer.dicomfields_selector import (  # type: ignore[import-untyped,unused-ignore]
+        dicom_anonymization_database_selector,
+    )
 
     actions = dicom_anonymization_database_selector(f"dicomfields_{EDITION}")
     # Ranges (overlays and curves) have four numbers; they are removed as whole groups.
@@ -72,10 +74,12 @@ def _table() -> dict[int, Fate]:
 @cache
 def representation(tag: int) -> bytes:
     """Value representation of a standard element, the first if it has several; empty if it is not known."""
-    from pydicom.datadict import DicomDictionary
+    from pydicom.datadict import dictionary_VR
 
-    entry = DicomDictionary.get(tag)
-    return entry[0][:2].encode("ascii") if entry else b""
+    try:
+        return dictionary_VR(tag)[:2].encode("ascii")
+    except KeyError:
+        return b""
 
 
 @cache

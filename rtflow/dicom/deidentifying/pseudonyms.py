@@ -17,7 +17,8 @@ _MOST_DAYS = 3650
 def new_uid(uid: str, key: bytes) -> str:
     """The UID that stands for ``uid`` wherever it occurs; itself, if the standard defined it.
 
-    It is made of a UUID of version 8 (RFC 9562), as PS3.5, B.2 has it, whose bits are a keyed hash (HMAC-SHA256).
+    It is made of a UUID, as PS3.5, B.2 has it: one of version 8 (RFC 9562), whose bits are a keyed hash
+    (HMAC-SHA256).
 
     >>> new_uid("1.2.840.10008.5.1.4.1.1.4", b"k")
     '1.2.840.10008.5.1.4.1.1.4'

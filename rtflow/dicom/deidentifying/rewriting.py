@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 
 from rtflow.dicom.deidentifying import headers
@@ -20,13 +20,18 @@ _DESCRIPTIONS = frozenset(DESCRIPTIONS.values())
 _BINARY = {b"US": 2, b"SS": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"FD": 8, b"AT": 4, b"UV": 8, b"SV": 8}
 _TEXT_KINDS = frozenset({b"LO", b"SH", b"ST", b"LT", b"UT", b"UC", b"CS", b"IS", b"DS"})
 _UNKNOWN = (b"UN", b"")
+_BLOCKS = (b"OB", b"OW", b"UT", *_UNKNOWN)
+_LONGEST_SEEN, _MOST_SEEN = 64, 20_000
+_UNSEEN = Element(-1, b"", b"")
 
 _NUMBERS = re.compile(rb"[-+0-9.eE \\\0]*")
 _WORDS = re.compile(rb"[-A-Z0-9_ .+*/\\\0]*")
 _DATE = re.compile(r"((?:18|19|20)\d\d[01]\d[0-3]\d)([0-9.&+\-]{0,20})")
 _TIME = re.compile(r"[0-2]\d(?::?[0-5]\d(?::?[0-6]\d(?:\.\d{1,6})?)?)?")
 #: What multiband sequences write into ImageComments.
-_COMMENT = re.compile(r"(?:Single-band reference(?: SENSE\d)?|Unaliased MB\d+(?:/PE\d+)?(?:/LB|/SENSE\d)?)", re.I)
+_COMMENT = re.compile(
+    r"(?:Single-band reference(?: SENSE\d)?|Unaliased MB\d+(?:/PE\d+)?(?:/LB|/SENSE\d)?)", re.I
+)
 #: Values without meaning, where an object must have one.
 _DUMMIES = {
     **dict.fromkeys((b"AE", b"CS", b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"), b"REMOVED"),
@@ -37,11 +42,12 @@ _DUMMIES = {
     b"TM": b"000000",
     **{kind: bytes(size) for kind, size in _BINARY.items()},
 }
-_REDUCED: dict[Form, Callable[[bytes], bytes]] = {
+_REDUCED: dict[Form, Callable[[bytes, headers.Clean], bytes]] = {
     Form.CSA_IMAGE: headers.reduced_csa_image,
     Form.CSA_SERIES: headers.reduced_csa_series,
     Form.PROTOCOL: headers.reduced_protocol,
     Form.GE_PROTOCOL: headers.reduced_ge_protocol,
+    Form.GE_VARIABLES: headers.reduced_ge_variables,
 }
 
 
@@ -68,6 +74,7 @@ class Rewriting:
     encodings: tuple[str, ...]
     days: int
     descriptions: bool
+    _seen: dict[Element, Element | None] = field(default_factory=dict, compare=False, repr=False)
 
     def level(self, level: Level, *, outermost: bool = False) -> Level:
         """The elements of a level that stay, as they stay.
@@ -86,41 +93,49 @@ class Rewriting:
         }
         kept: Level = []
         used: set[tuple[int, int]] = set()
+        seen = self._seen
         for element in level:
             group, number = element.tag >> 16, element.tag & 0xFFFF
+            stays: Element | None
             if element.tag == PIXEL_DATA:
-                if outermost:
-                    kept.append(element)
-            elif group & 1 == 0:
-                kept.extend(self._standard(element))
-            elif number > 0xFF:
+                stays = element if outermost else None
+            elif group & 1:
                 block = group, number >> 8
-                form = PRIVATE.get((group, blocks.get(block, b""), number & 0xFF))
-                for private in self._private(element, form) if form else ():
-                    kept.append(private)
+                form = PRIVATE.get((group, blocks.get(block, b""), number & 0xFF)) if number > 0xFF else None
+                stays = self._private(element, form) if form else None
+                if stays is not None:
                     used.add(block)
+            elif element.items is not None or len(element.value) > _LONGEST_SEEN:
+                stays = self._standard(element)
+            else:
+                # Frame by frame and volume by volume, most elements are those of the one before.
+                known = seen.get(element, _UNSEEN)
+                stays = seen[element] = self._standard(element) if known is _UNSEEN else known
+            if stays is not None:
+                kept.append(stays)
         kept += [Element(block[0] << 16 | block[1], b"LO", blocks[block]) for block in used]
         kept.sort(key=_tag)
+        if len(seen) > _MOST_SEEN:
+            seen.clear()
         return kept
 
-    def _standard(self, element: Element) -> Iterator[Element]:
+    def _standard(self, element: Element) -> Element | None:
         tag, kind, value, items, _ = element
         fate, expected = fate_of(tag), representation(tag)
         if fate is Fate.REMOVED:
-            return
+            return None
         if fate is Fate.EMPTIED:
-            yield Element(tag, kind, b"", None if items is None else [])
-        elif fate is Fate.SEQUENCE:
-            if items is not None:
-                yield Element(tag, kind, b"", [self.level(item) for item in items])
-        elif items is not None:
-            return  # a sequence where none belongs
-        elif fate is Fate.DUMMY:
-            yield Element(tag, kind, _DUMMIES.get(expected, b"") if value.strip(b" \0") else b"")
-        elif not value or _alike(kind, expected):
-            safe = self._safe(fate, tag, value)
-            if safe is not None:
-                yield Element(tag, kind, safe)
+            return Element(tag, kind, b"", None if items is None else [])
+        if fate is Fate.SEQUENCE:
+            return None if items is None else Element(tag, kind, b"", [self.level(item) for item in items])
+        if items is not None:
+            return None  # a sequence where none belongs
+        if fate is Fate.DUMMY:
+            return Element(tag, kind, _DUMMIES.get(expected, b"") if value.strip(b" \0") else b"")
+        if value and not _alike(kind, expected):
+            return None
+        safe = self._safe(fate, tag, value)
+        return None if safe is None else Element(tag, kind, safe)
 
     def _safe(self, fate: Fate, tag: int, value: bytes) -> bytes | None:
         """The value as it may stay; None if it may not."""
@@ -148,24 +163,23 @@ class Rewriting:
         found = _COMMENT.fullmatch(text.strip(" \0"))
         return found.group().encode("ascii") if found else None
 
-    def _private(self, element: Element, form: Form) -> Iterator[Element]:
+    def _private(self, element: Element, form: Form) -> Element | None:
         tag, kind, value, items, _ = element
         if form is Form.SEQUENCE:
-            if items is not None:
-                yield Element(tag, kind, b"", [self.level(item) for item in items])
-            return
+            return None if items is None else Element(tag, kind, b"", [self.level(item) for item in items])
         if items is not None:
-            return
+            return None
         if reduce := _REDUCED.get(form):
-            if value and kind in (b"OB", b"OW", b"UT", *_UNKNOWN) and (small := reduce(value)):
-                yield Element(tag, kind, small)
-        elif form is Form.CODE:
-            if kind in _TEXT_KINDS or kind in _UNKNOWN:
-                yield Element(tag, kind, self._text(value, self.identity.clean_software))
-        elif kind in _BINARY or kind in _UNKNOWN or kind in _TEXT_KINDS:
-            binary = kind in _BINARY or (kind in _UNKNOWN and not _looks_like_text(value))
-            if _NUMBERS.fullmatch(value) or (binary and not self.identity.spelled_in(value)):
-                yield element
+            small = reduce(value, self.identity.clean_software) if value and kind in _BLOCKS else b""
+            return Element(tag, kind, small) if small else None
+        if form is Form.CODE:
+            known = kind in _TEXT_KINDS or kind in _UNKNOWN
+            return Element(tag, kind, self._text(value, self.identity.clean_software)) if known else None
+        binary = kind in _BINARY or (kind in _UNKNOWN and not _looks_like_text(value))
+        text = kind in _TEXT_KINDS or kind in _UNKNOWN
+        if (text and _NUMBERS.fullmatch(value)) or (binary and not self.identity.spelled_in(value)):
+            return element
+        return None
 
     def _text(self, value: bytes, clean: Callable[[str], str]) -> bytes:
         text = decoded(value, self.encodings)
