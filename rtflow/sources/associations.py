@@ -10,6 +10,7 @@ puts others there before the association begins.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import queue
 import select
@@ -17,9 +18,10 @@ import socket
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE, DimsePrimitiveType
@@ -45,6 +47,8 @@ SILENCE = 4 * 3600.0
 STALLED = 60.0
 """Seconds to wait for the rest of a message of an object."""
 
+# Explicit and implicit little endian, explicit big endian.
+_PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 _TOO_LARGE = 64 << 20
 _WAIT = 0.25
 # Seconds of silence, between questions, and questions: a peer that was switched off is noticed in a minute.
@@ -230,9 +234,46 @@ def improve(event: evt.Event) -> None:
     dul.to_user_queue = _Control(turn, messages, dul)
     assoc.dimse = _Dimse(assoc)
     assoc.dimse.msg_queue = messages
+    _contain(assoc, connection)
+    _contain(dul, connection)
     dul.daemon = True  # so that an open association keeps no program from ending
     # Not public, and not needed: without it an answer goes out a millisecond later.
     dul._run_loop_delay = 0.0
+
+
+def _contain(thread: threading.Thread, connection: socket.socket) -> None:
+    """Let what a malformed message breaks end its association, and be no traceback on the terminal."""
+    run = thread.run
+
+    def contained() -> None:
+        try:
+            run()
+        except Exception:
+            logging.getLogger("pynetdicom").exception("An association ended by an error")
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    thread.run = contained  # type: ignore[method-assign]
+
+
+def choose_syntaxes(contexts: Sequence[Any]) -> None:
+    """Put the transfer syntaxes that are read soonest first in each context, for the first one is taken.
+
+    A sender that offers several in one context can write any of them; most offer each in one of its own.
+
+    Raises
+    ------
+    ValueError
+        If a context has none.
+    """
+    rank = dict.fromkeys(ALL_TRANSFER_SYNTAXES, len(_PLAIN)) | {uid: n for n, uid in enumerate(_PLAIN)}
+    for context in contexts:
+        if not context.transfer_syntax:
+            raise ValueError("a presentation context without a transfer syntax")
+        if len(context.transfer_syntax) > 1:
+            context.transfer_syntax = sorted(
+                context.transfer_syntax, key=lambda uid: rank.get(uid, len(rank))
+            )
 
 
 class Server(AssociationServer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import socket
 import threading
@@ -14,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rtflow.errors import SourceError
+from rtflow.errors import SourceError, in_words
+from rtflow.sources.admission import Admission, Refusal
 from rtflow.sources.encoding import file_head
 from rtflow.sources.feed import Arrival
 from rtflow.sources.spool import Spool
@@ -24,17 +24,11 @@ if TYPE_CHECKING:
 
     from rtflow.sources.associations import Server
 
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 _IN_MEMORY = 64 << 20
 _KINDS_COUNTED = 100
 
-# Explicit and implicit little endian, explicit big endian.
-_PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 # What a sender is told (PS3.4 annex B.2.3).
 _TAKEN, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
-# Result, source and reason of a rejection (PS3.8 9.3.4): permanent, by the service user, ...
-_NO_REASON, _WRONG_CALLING, _WRONG_CALLED = (1, 1, 1), (1, 1, 3), (1, 1, 7)
 
 
 class Receiver:
@@ -81,9 +75,7 @@ class Receiver:
     ) -> None:
         self._host = host
         self._port = port
-        self._title = _title(ae_title)
-        self._calling = frozenset(_title(title) for title in calling)
-        self._peers = tuple(_network(peer) for peer in peers)
+        self._admission = Admission(ae_title, calling, peers)
         self._spool = Spool(spool)
         self._in_memory = in_memory
         self._server: Server | None = None
@@ -128,9 +120,13 @@ class Receiver:
         for path in self._spool.open():
             status = path.stat()
             self._queue.append((path, status.st_mtime, status.st_size, None))
-        handlers: list[Any] = [(evt.EVT_REQUESTED, self._admit), (evt.EVT_C_STORE, self._store)]
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._admit),
+            (evt.EVT_REJECTED, self._turned_away),  # not after those that are refused here
+            (evt.EVT_C_STORE, self._store),
+        ]
         try:
-            self._server = serve((self._host, self._port), self._title, handlers)
+            self._server = serve((self._host, self._port), self._admission.title, handlers)
         except (OSError, OverflowError) as error:
             self._spool.close()
             self._queue.clear()
@@ -168,6 +164,16 @@ class Receiver:
         with self._came:
             return bool(self._queue) or self._storing > 0
 
+    @property
+    def hint(self) -> str:
+        """What else to check if nothing comes."""
+        where = f"{self._host or 'this machine'}, port {self.port}"
+        return f", and that it may reach {where}, as {self._admission.title!r}"
+
+    def before(self) -> Iterator[Arrival]:
+        """Nothing apart: what an earlier process left in the spool comes first among the arrivals."""
+        return iter(())
+
     def arrivals(self, timeout: float) -> Iterator[Arrival]:
         """What has come, in its order; waits for the first one, but at most ``timeout`` seconds."""
         until = time.monotonic() + timeout
@@ -200,57 +206,63 @@ class Receiver:
     # What the associations call, each in a thread of its own
 
     def _store(self, event: Event) -> int:
+        with self._came:
+            self._storing += 1
+        try:
+            return self._keep(event)
+        except Exception as error:  # the sender is told, and so must we be: pynetdicom only logs it
+            self._fail(f"an object from {_who(event)} could not be taken ({in_words(error)})")
+            return _NOT_UNDERSTOOD
+        finally:
+            with self._came:
+                self._storing -= 1
+
+    def _keep(self, event: Event) -> int:
         request: Any = event.request
         messages: Any = event.assoc.dimse.msg_queue
         received = messages.at
         if request.DataSet is None:
             self._fail(f"an object without data came from {_who(event)}")
             return _NOT_UNDERSTOOD
-        with self._came:
-            self._storing += 1
+        head = file_head(
+            request.AffectedSOPClassUID,
+            request.AffectedSOPInstanceUID,
+            event.context.transfer_syntax or "",
+            event.assoc.requestor.ae_title,
+        )
+        data = head + request.DataSet.getbuffer()
         try:
-            head = file_head(
-                request.AffectedSOPClassUID,
-                request.AffectedSOPInstanceUID,
-                event.context.transfer_syntax or "",
-                event.assoc.requestor.ae_title,
-            )
-            data = head + request.DataSet.getbuffer()
-            try:
-                path = self._spool.keep(str(request.AffectedSOPInstanceUID), data)
-            except OSError as error:
-                self._fail(f"a received object cannot be written to {self._spool.folder}: {error.strerror}")
-                return _NO_ROOM
-            with self._came:
-                hold = self._held + len(data) <= self._in_memory
-                if hold:
-                    self._held += len(data)
-                self._queue.append((path, received, len(data), data if hold else None))
-                self._came.notify()
-        finally:
-            with self._came:
-                self._storing -= 1
+            path = self._spool.keep(request.AffectedSOPInstanceUID, data)
+        except OSError as error:
+            self._fail(f"a received object cannot be written to {self._spool.folder}: {error.strerror}")
+            return _NO_ROOM
+        with self._came:
+            hold = self._held + len(data) <= self._in_memory
+            if hold:
+                self._held += len(data)
+            self._queue.append((path, received, len(data), data if hold else None))
+            self._came.notify()
         return _TAKEN
 
     def _admit(self, event: Event) -> None:
+        from rtflow.sources.associations import choose_syntaxes
+
         request: Any = event.assoc.requestor.primitive
-        called, calling = request.called_ae_title.strip(), request.calling_ae_title.strip()
         address = event.assoc.requestor.address
-        if self._peers and not any(_address(address) in network for network in self._peers):
-            reason, why = _NO_REASON, "its address is not among those allowed"
-        elif self._calling and calling not in self._calling:
-            reason, why = (
-                _WRONG_CALLING,
-                f"its title is not among those allowed: {', '.join(sorted(self._calling))}",
-            )
-        elif called != self._title:
-            reason, why = _WRONG_CALLED, f"it called {called!r}, and this is {self._title!r}"
-        else:
-            _choose_syntaxes(request.presentation_context_definition_list)
+        calling = request.calling_ae_title.strip()
+        try:
+            refusal = self._admission.refusal(request.called_ae_title.strip(), calling, address)
+            choose_syntaxes(request.presentation_context_definition_list)
+        except Exception as error:  # who cannot be told apart is not let in
+            refusal = Refusal(in_words(error))
+        if refusal is None:
             return
-        self._count(self._refused, f"an association of {calling!r} at {address} was refused: {why}")
-        event.assoc.acse.send_reject(*reason)
+        self._count(self._refused, f"an association of {calling!r} at {address} was refused: {refusal.why}")
+        event.assoc.acse.send_reject(*refusal.code)
         event.assoc.kill()
+
+    def _turned_away(self, event: Event) -> None:
+        self._count(self._refused, f"an association of {_who(event)} was refused: too many are open")
 
     def _fail(self, why: str) -> None:
         self._count(self._failed, why)
@@ -262,46 +274,8 @@ class Receiver:
             counter[what] += 1
 
 
-def _choose_syntaxes(contexts: Sequence[Any]) -> None:
-    """Put the transfer syntaxes that are read soonest first in each context, for the first one is taken.
-
-    A sender that offers several in one context can write any of them; most offer each in a context of its own.
-    """
-    from pynetdicom import ALL_TRANSFER_SYNTAXES
-
-    rank = dict.fromkeys(ALL_TRANSFER_SYNTAXES, len(_PLAIN)) | {uid: n for n, uid in enumerate(_PLAIN)}
-    for context in contexts:
-        if len(context.transfer_syntax) > 1:
-            context.transfer_syntax = sorted(
-                context.transfer_syntax, key=lambda uid: rank.get(uid, len(rank))
-            )
-
-
 def _who(event: Event) -> str:
     return f"{event.assoc.requestor.ae_title!r} at {event.assoc.requestor.address}"
-
-
-def _title(text: str) -> str:
-    title = text.strip()
-    if not 0 < len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise SourceError(f"{text!r} cannot be an AE title; give 1 to 16 ASCII characters, no backslash")
-    return title
-
-
-def _network(text: str) -> _Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise SourceError(
-            f"{text!r} is neither an address nor a network; write one like 10.1.2.3 or 10.1.0.0/16"
-        ) from None
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def _cannot_bind(host: str, port: int, error: OSError | OverflowError) -> str:
