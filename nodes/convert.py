@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
 from rtflow.bids.incremental import BidsIncremental, check_labels
 from rtflow.bids.nifti import read_nifti
-from rtflow.dicom.convert import to_incremental
-from rtflow.dicom.identify import DicomObject, read_object
+from rtflow.dicom.convert import to_incrementals
+from rtflow.dicom.identify import read_object
 from rtflow.documents import Frame
 from rtflow.errors import VolumeError
 from rtflow.stream.interface import RunContext, StreamInterface
@@ -19,10 +20,10 @@ from rtflow.stream.interface import RunContext, StreamInterface
 _TOLERANCE = 0.01
 
 
-def frame_to_incremental(
+def frame_to_incrementals(
     frame: Frame, entities: Mapping[str, str], tr: float | None = None
-) -> BidsIncremental:
-    """The volume in a frame: one DICOM object, or a NIfTI image with its JSON sidecar.
+) -> tuple[BidsIncremental, ...]:
+    """The volume in a frame, echo by echo: DICOM objects, or NIfTI images with their JSON sidecars.
 
     Parameters
     ----------
@@ -39,29 +40,33 @@ def frame_to_incremental(
         If the parts are damaged or of another kind, if the header numbers the volume otherwise than the
         frame, or if ``tr`` contradicts the header by more than one percent.
     """
-    kinds = sorted(part.media_type for part in frame.parts)
-    if kinds == ["application/dicom"]:
-        payload = frame.payload
-        item = payload if isinstance(payload, DicomObject) else read_object(frame.parts[0].data)
-        if item.instance.volume != frame.volume:
-            raise VolumeError(
-                f"volume {frame.volume}: {frame.parts[0].name} is volume {item.instance.volume} by its header"
-            )
-        incremental = to_incremental(item, entities)
-    elif kinds in (["application/json", "application/x-nifti"], ["application/x-nifti"]):
-        data = {part.media_type: part.data for part in frame.parts}
-        incremental = read_nifti(
-            data["application/x-nifti"],
-            data.get("application/json", b""),
-            volume=frame.volume,
-            entities=entities,
-        )
+    kinds = {part.media_type for part in frame.parts}
+    if kinds == {"application/dicom"}:
+        decoded = isinstance(frame.payload, tuple) and len(frame.payload) == len(frame.parts)
+        items = frame.payload if decoded else tuple(read_object(part.data) for part in frame.parts)
+        incrementals = to_incrementals(items, frame.volume, entities)
+    elif "application/x-nifti" in kinds and kinds <= {"application/json", "application/x-nifti"}:
+        incrementals = tuple(_from_nifti(frame, entities))
     else:
         raise VolumeError(
-            f"volume {frame.volume}: expected one DICOM file, or a NIfTI image with a JSON sidecar, "
-            f"got {', '.join(kinds) or 'nothing'}"
+            f"volume {frame.volume}: expected DICOM files, or NIfTI images with JSON sidecars, "
+            f"got {', '.join(sorted(kinds)) or 'nothing'}"
         )
-    return incremental if tr is None else _with_tr(incremental, tr)
+    return incrementals if tr is None else tuple(_with_tr(incremental, tr) for incremental in incrementals)
+
+
+def _from_nifti(frame: Frame, entities: Mapping[str, str]) -> Iterator[BidsIncremental]:
+    """Each image with the sidecar of its name (or the only one)."""
+    images = [part for part in frame.parts if part.media_type == "application/x-nifti"]
+    sidecars = {
+        Path(part.name).stem: part.data for part in frame.parts if part.media_type == "application/json"
+    }
+    for number, part in enumerate(images, start=1):
+        sidecar = sidecars.get(part.name.removesuffix(".gz").removesuffix(".nii"), b"")
+        if not sidecar and len(images) == len(sidecars) == 1:
+            sidecar = next(iter(sidecars.values()))
+        names = dict(entities) | ({"echo": str(number)} if len(images) > 1 else {})
+        yield read_nifti(part.data, sidecar, volume=frame.volume, entities=names)
 
 
 def _with_tr(incremental: BidsIncremental, tr: float) -> BidsIncremental:
@@ -85,12 +90,14 @@ class DicomToBidsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     task = traits.Str("feedback", usedefault=True, desc="BIDS label of the task")
     run = traits.Any(1, usedefault=True, desc="BIDS index of the run")
     tr = traits.Any(desc="repetition time in seconds, for headers that have none")
+    echo = traits.Int(1, usedefault=True, desc="which echo of a multi-echo series to give on alone, from 1")
 
 
 class DicomToBidsOutput(TraitedSpec):  # type: ignore[misc]
     """Outputs of `DicomToBids`."""
 
-    incremental = traits.Any(desc="BidsIncremental")
+    incremental = traits.Any(desc="BidsIncremental of the chosen echo")
+    echoes = traits.Any(desc="tuple of the BidsIncrementals of all echoes")
 
 
 class DicomToBids(StreamInterface):
@@ -104,7 +111,7 @@ class DicomToBids(StreamInterface):
     UsageError
         At the start of the run, if a label cannot stand in a BIDS name.
     VolumeError
-        As `frame_to_incremental`.
+        As `frame_to_incrementals`, or if there is no such echo.
     """
 
     input_spec = DicomToBidsInput
@@ -125,5 +132,12 @@ class DicomToBids(StreamInterface):
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         tr = inputs.tr if isdefined(inputs.tr) else None
-        self._results["incremental"] = frame_to_incremental(inputs.frame, self._entities(), tr)
+        echoes = frame_to_incrementals(inputs.frame, self._entities(), tr)
+        if not 1 <= inputs.echo <= len(echoes):
+            raise VolumeError(
+                f"volume {inputs.frame.volume}: no echo {inputs.echo}, the series has {len(echoes)}; "
+                "correct [bids] echo"
+            )
+        self._results["incremental"] = echoes[inputs.echo - 1]
+        self._results["echoes"] = echoes
         return runtime

@@ -13,7 +13,7 @@ from rtflow.documents import Frame
 from rtflow.errors import UsageError
 from rtflow.source_settings import AnySource, SourceTable, parse_source
 from rtflow.sources import Source, open_source
-from rtflow.stream.interface import StreamSource
+from rtflow.stream.interface import RunContext, StreamSource
 
 
 def source_table(uri: str | AnySource, speed: float | str | None = None) -> AnySource:
@@ -106,13 +106,19 @@ class ScannerInput(StreamSource):
         """Planned number of volumes, if it is known by now."""
         return self.open_source().volumes
 
+    def start_run(self, context: RunContext) -> None:
+        """Let the source keep, and tell, what is no volume."""
+        self.open_source().begin(context.run_dir, context.emit)
+
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         """Frames in the order of their volumes; ends soon after ``stopping`` is set."""
         return self.open_source().frames(stopping)
 
     def end_run(self) -> None:
         """Forget the source: another run opens it anew."""
-        self._source = None
+        source, self._source = self._source, None
+        if source is not None:
+            source.end()
 
     def __getstate__(self) -> dict[str, Any]:
         # An open source holds threads and queues; a copy of the node opens its own.

@@ -34,6 +34,8 @@ class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
         BIDS index of the run; what it means beyond that is the workflow's.
     tr
         Repetition time in seconds, for series whose headers have none.
+    echo
+        Which echo of a multi-echo series is worked on; all are recorded with the run.
     """
 
     subject: str = "01"
@@ -41,6 +43,7 @@ class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     task: str = "feedback"
     run: Count = 1
     tr: Positive | None = None
+    echo: Count = 1
 
 
 class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote, unquote
 
@@ -12,6 +13,13 @@ from rtflow.errors import SettingsError
 from rtflow.setting_types import Count, LocalPath, NotNegative, Positive, from_text, nearest, suggestion
 
 Speed = Positive | Literal["max"]
+_ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$"
+Address = Annotated[str, msgspec.Meta(pattern=_ADDRESS)]
+"""``HOST:PORT``, with a version 6 address in brackets."""
+AeTitle = Annotated[str, msgspec.Meta(pattern=r"^[!-+\--\[\]-~]{1,16}$")]
+"""Application entity title: up to 16 characters without spaces, commas and backslashes."""
+Network = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$")]
+"""An address, or a network with the length of its prefix."""
 
 
 class SourceTable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -102,8 +110,33 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     truth: LocalPath = ""
 
 
-class FolderSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="folder"):
+class ScannerTable(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every source of DICOM objects can be told.
+
+    Parameters
+    ----------
+    series
+        SeriesNumber of the volumes to take, where there are several, or where it is one that is not streamed
+        unless asked for (a single-band reference, say).
+    idle
+        Seconds without a new volume after which the run ends; default the larger of 10 TR and 30 s.
+    wait
+        Seconds to wait for the first volume.
+    patience
+        TRs to wait for a volume after a later one has come, before it is given up.
+    """
+
+    series: int | None = None
+    idle: NotNegative | None = None
+    wait: NotNegative = 30.0
+    patience: NotNegative = 5.0
+
+
+class FolderSource(ScannerTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="folder"):
     """``folder:DIR?pattern=*.dcm&volumes=100``: DICOM files as a scanner writes them into a folder.
+
+    ``idle`` counts from the newest file's change, so that a folder that was finished long ago is replayed
+    without waiting.
 
     Parameters
     ----------
@@ -111,28 +144,35 @@ class FolderSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields
         The folder; subfolders belong to it.
     pattern
         Which file names to look at.
-    series, echo
-        SeriesNumber and echo (from 1) of the volumes to take, where the folder holds several.
     existing
         Whether files that are there already belong to the run.
-    idle
-        Seconds without a new volume after which the run ends; default the larger of 10 TR and 30 s.
-        It counts from the newest file's change, so that a folder that was finished long ago is
-        replayed without waiting.
-    wait
-        Seconds to wait for the first volume.
-    patience
-        TRs to wait for a volume after a later one has come, before it is given up.
     """
 
     path: LocalPath
     pattern: str = "*"
-    series: int | None = None
-    echo: int | None = None
     existing: bool = True
-    idle: NotNegative | None = None
-    wait: NotNegative = 30.0
-    patience: NotNegative = 5.0
+
+
+class DicomSource(ScannerTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="dicom"):
+    """``dicom://HOST:PORT``: DICOM objects that a scanner sends (C-STORE) to this address of this machine.
+
+    Parameters
+    ----------
+    address
+        ``HOST:PORT`` to listen at; ``0.0.0.0:PORT`` for all addresses of this machine, port 0 for any that is
+        free.
+    ae_title
+        Application entity title that the scanner calls.
+    calling
+        Titles that may call; empty for any.
+    peers
+        Addresses or networks (``10.1.0.0/16``) that may call; empty for any.
+    """
+
+    address: Address
+    ae_title: AeTitle = "RTFLOW"
+    calling: tuple[AeTitle, ...] = ()
+    peers: tuple[Network, ...] = ()
 
 
 class JournalSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="journal"):
@@ -150,7 +190,7 @@ class JournalSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_field
     speed: Speed = "max"
 
 
-AnySource = SimulateSource | FolderSource | JournalSource
+AnySource = SimulateSource | FolderSource | DicomSource | JournalSource
 
 _KINDS: dict[str, inspect.StructType] = {
     str(type_.tag): type_
@@ -189,6 +229,11 @@ def parse_source(text: str) -> AnySource:
             raise SettingsError(f"source '{text}' names no folder; write {kind}:DIR")
         values["path"] = _decoded(path, text)
         del fields["path"]
+    elif "address" in fields:
+        if not path.startswith("//") or not re.fullmatch(_ADDRESS, path[2:]):
+            raise SettingsError(f"source '{text}' names no address; write {kind}://HOST:PORT")
+        values["address"] = path[2:]
+        del fields["address"]
     elif path:
         raise SettingsError(f"source '{text}' has no use for '{path}'; write {kind}:?option=value")
     for item in filter(None, query.split("&")):
@@ -218,6 +263,8 @@ def format_source(source: AnySource) -> str:
     table = msgspec.to_builtins(source)
     kind = table.pop("kind")
     path = quote(table.pop("path", ""), safe="/:\\~+,@=")
+    if "address" in table:
+        path = f"//{table.pop('address')}"
     options = [
         f"{field.encode_name}={quote(_text(table[field.encode_name]), safe='/:*?[]!,~+@')}"
         for field in _KINDS[kind].fields

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import threading
@@ -14,6 +13,7 @@ import numpy as np
 from nipype import Workflow
 
 from rtflow.documents import Frame, Part, Result, now
+from rtflow.sources.gathering import nifti_parts
 from rtflow.stream import RunContext, StreamPlugin, inspect
 
 Replace = Callable[[Frame, np.random.Generator], Frame]
@@ -62,23 +62,15 @@ def noise(frame: Frame, chance: np.random.Generator) -> Frame:
     chance
         Where the noise comes from.
     """
-    from rtflow.nodes.convert import frame_to_incremental
+    from rtflow.nodes.convert import frame_to_incrementals
 
-    incremental = frame_to_incremental(frame, {})
-    data = incremental.data
-    low, high = float(data.min()), float(max(data.max(), data.min() + 1))
-    drawn = chance.uniform(low, high, data.shape).astype(data.dtype)
-    image = incremental.with_data(drawn).image
-    return Frame(
-        frame.volume,
-        frame.received,
-        (
-            Part("volume.nii", "application/x-nifti", image.to_bytes()),
-            Part("volume.json", "application/json", json.dumps(dict(incremental.metadata)).encode()),
-        ),
-        frame.acquired,
-    )
-
+    parts: list[Part] = []
+    for incremental in frame_to_incrementals(frame, {}):
+        data = incremental.data
+        low, high = float(data.min()), float(max(data.max(), data.min() + 1))
+        drawn = chance.uniform(low, high, data.shape).astype(data.dtype)
+        parts += nifti_parts(incremental.with_data(drawn))
+    return Frame(frame.volume, frame.received, tuple(parts), acquired=frame.acquired)
 
 def run_frames(
     workflow: Workflow,

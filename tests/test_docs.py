@@ -31,7 +31,7 @@ from rtflow.cli import bench
 from rtflow.design import DesignSettings
 from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import SettingsError
-from rtflow.nodes.convert import frame_to_incremental
+from rtflow.nodes.convert import frame_to_incrementals
 from rtflow.settings import load_settings
 from rtflow.source_settings import parse_source
 from rtflow.sources import open_source
@@ -81,7 +81,7 @@ def incoming(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parse_source("simulate:?volumes=121&tr=4&speed=max&shape=24,24,12&voxel=8"), DesignSettings().design()
     )
     for frame in source.frames(threading.Event()):
-        volume = frame_to_incremental(frame, {})
+        volume = frame_to_incrementals(frame, {})[0]
         series = ScanSeries(volume.affine, tr=4.0, planned=121)
         name = f"001_000005_{frame.volume:06d}.dcm"
         (folder / name).write_bytes(mosaic_file(series, volume.data.astype(np.uint16), frame.volume))

@@ -1,10 +1,10 @@
-"""Sources of volumes: a folder that a scanner writes to, a simulated scanner, a recorded run."""
+"""Sources of volumes: a folder or a port that a scanner writes to, a simulated scanner, a recorded run."""
 
 from __future__ import annotations
 
 from rtflow.design import Design
 from rtflow.errors import SourceError
-from rtflow.source_settings import AnySource, FolderSource, JournalSource, SimulateSource
+from rtflow.source_settings import AnySource, DicomSource, FolderSource, JournalSource, SimulateSource
 from rtflow.sources.base import Source
 
 __all__ = ["Source", "open_source"]
@@ -31,6 +31,10 @@ def open_source(spec: AnySource, design: Design | None = None) -> Source:
             from rtflow.sources.folder import FolderStream
 
             return FolderStream(spec)
+        case DicomSource():
+            from rtflow.sources.port import PortStream
+
+            return PortStream(spec)
         case SimulateSource():
             from rtflow.sources.simulator import SimulatorSource
 
@@ -40,5 +44,5 @@ def open_source(spec: AnySource, design: Design | None = None) -> Source:
 
             return JournalReplay(spec)
     raise SourceError(
-        f"cannot open a source of kind {type(spec).__name__}; use folder:, simulate: or journal:"
+        f"cannot open a source of kind {type(spec).__name__}; use folder:, dicom:, simulate: or journal:"
     )

@@ -61,7 +61,6 @@ class Assembler(Generic[T]):
         self._live = False
         self._next = 1
         self._held: dict[int, tuple[T, float]] = {}
-        self._uids: set[str] = set()
         self._remarks: dict[int, str] = {}
         self._news = began
         self._in_turn = began
@@ -77,20 +76,25 @@ class Assembler(Generic[T]):
         """When `tick` will next have something to do, if nothing comes before."""
         return min(self._news + self._idle, self._give_up_at())
 
-    def arrive(self, volume: int, uid: str, item: T, at: float, *, live: bool = True) -> list[Release[T]]:
+    def wants(self, volume: int) -> bool:
+        """Whether the volume is yet to come: not there, not given up, and not beyond the last one."""
+        beyond = self._volumes is not None and volume > self._volumes
+        return not (self._over or volume < self._next or volume in self._held or beyond)
+
+    def heard(self, at: float) -> None:
+        """Something of the run came, if only a slice: it is not silent."""
+        self._news = max(self._news, at)
+
+    def arrive(self, volume: int, item: T, at: float, *, live: bool = True) -> list[Release[T]]:
         """Take in a volume; what can go out now, in order.
 
-        A volume that was there before (by its number or by the unique identity of its object), or that was
-        given up, is dropped.
+        A volume that was there before, or that was given up, is dropped.
         """
-        if self._over or volume < self._next or volume in self._held or (uid and uid in self._uids):
-            return []
-        if self._volumes is not None and volume > self._volumes:
+        if not self.wants(volume):
             return []
         if self._planned is not None:
             self._planned = max(self._planned, volume)
         self._live |= live
-        self._uids.add(uid)
         self._held[volume] = (item, at)
         self._news = max(self._news, at)
         if volume == self._next:

@@ -316,7 +316,7 @@ def serve(address: tuple[str, int], ae_title: str, handlers: list[Any]) -> Serve
     handlers = [(evt.EVT_CONN_OPEN, improve), *handlers]
     server: Any = entity.make_server(address, evt_handlers=handlers, server_class=Server)
     threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": _WAIT}, name="dicom-receiver", daemon=True
+        target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="dicom-receiver", daemon=True
     ).start()
     accepting: Server = server
     return accepting

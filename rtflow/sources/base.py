@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
-from rtflow.documents import Frame, now
+from rtflow.documents import Event, Frame, now
 from rtflow.source_settings import Speed
 
 
@@ -24,6 +25,15 @@ class Source(Protocol):
     uri
         What the source was opened from, as a URI.
     """
+
+    def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
+        """There is a run now: what is to be told and kept of what is no volume goes to it.
+
+        May be called once, before `frames`; a source that has nothing to tell does nothing.
+        """
+
+    def end(self) -> None:
+        """The run is over: hold nothing open; may be called at any time, also twice."""
 
     @property
     def tr(self) -> float | None:

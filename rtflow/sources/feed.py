@@ -32,7 +32,7 @@ class Arrival:
 
 
 class Feed(Protocol):
-    """Brings objects as they come; a context manager.
+    """Brings objects as they come, each once; a context manager.
 
     Light to import: the scanner's host has only this part.
     """
@@ -49,11 +49,21 @@ class Feed(Protocol):
     def unsure(self) -> bool:
         """Whether something may have come that is not brought yet: time must not count against it."""
 
+    def troubles(self) -> list[str]:
+        """What keeps things from coming, or does so no more, in sentences; each is said once."""
+
+    @property
+    def hint(self) -> str:
+        """What else to check if nothing comes, in words: `` and the pattern``."""
+
+    def before(self) -> Iterator[Arrival]:
+        """What was there before it began to listen, and belongs to the run."""
+
     def arrivals(self, timeout: float) -> Iterator[Arrival]:
         """What has come; waits for the first one, but at most ``timeout`` seconds."""
 
     def done(self, arrival: Arrival) -> None:
-        """Bring it no more, and keep nothing of it: it was taken, or will never be of use."""
+        """Keep nothing of it: it was taken, or will never be of use."""
 
     def refuse(self, arrival: Arrival) -> None:
         """Bring it again once it has changed: it was not whole."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rtflow.documents import Frame, now
+from rtflow.documents import Event, Frame, now
 from rtflow.errors import JournalError, SourceError
 from rtflow.journal import Recording
 from rtflow.source_settings import JournalSource
@@ -36,6 +36,12 @@ class JournalReplay:
         self.uri = f"journal:{spec.path}"
         self.tr = self._recording.start.tr
         self.volumes: int | None = len(self._recording.volumes) or None
+
+    def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
+        """Nothing comes from here but volumes."""
+
+    def end(self) -> None:
+        """Nothing is open but while frames are asked for."""
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         """Frames in the order in which they came; ends soon after ``stopping`` is set."""

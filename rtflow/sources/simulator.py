@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.design import Design, block_design
-from rtflow.documents import Frame, Part, now
+from rtflow.documents import Event, Frame, Part, now
 from rtflow.errors import SourceError
 from rtflow.source_settings import SimulateSource, format_source
 from rtflow.sources.base import Pacer
@@ -141,6 +141,12 @@ class SimulatorSource:
         from rtflow.sources.simulation.truth import Truth
 
         return Truth.of(self._spec, self._plan, self._scan)
+
+    def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
+        """Nothing comes from here but volumes."""
+
+    def end(self) -> None:
+        """Nothing is open but while frames are asked for."""
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         """Volumes as the scanner delivers them: a NIfTI file and its sidecar each.

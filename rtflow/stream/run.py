@@ -59,6 +59,7 @@ class StreamRun:
         self.sinks = [step for step in self.steps if isinstance(step.interface, StreamSink)]
         self.ends = [EndNode(node) for node in plan.when("end")]
         self.source: Volumes = plugin.source or plan.source.node.interface
+        self.own_source: Any = plan.source.node.interface if plugin.source is None else None
         # Nodes at set-up may tell the source where to look: it cannot be opened before they have run.
         self.source_known = plugin.source is not None or not plan.source.constants
         self.constants: dict[int, Any] = {}
@@ -151,6 +152,8 @@ class StreamRun:
         )
 
     def _set_up(self) -> None:
+        if self.source_known:
+            self._begin_source()  # what is sent while nodes warm up is not lost
         self.constants = run_at_set_up(self.plan, self.updatehash)
         work = self.context.run_dir / "work"
         if self.context.resuming:
@@ -160,6 +163,7 @@ class StreamRun:
             self._set_constants(node)
         if not self.source_known:
             self._open_source()
+            self._begin_source()
         seed_shared(self.context.seed)
         for step in self.steps:
             step.begin(self.context, work / step.name, self.plugin.files)
@@ -167,6 +171,10 @@ class StreamRun:
             step.wait_ready()
         gc.collect()
         gc.freeze()
+
+    def _begin_source(self) -> None:
+        if self.own_source is not None:
+            self.own_source.start_run(self.context)
 
     def _set_constants(self, node: PlannedNode) -> None:
         for field, producer, output, function in node.constants:
@@ -185,24 +193,17 @@ class StreamRun:
             directory=self.context.run_dir / "work",
         )
         pipeline.stopping = self.plugin.stopping
-        own: Any = self.plan.source.node.interface if self.plugin.source is None else None
-        try:
-            if own is not None:
-                own.start_run(self.context)
-            pipeline.start(self._frames(pipeline.stopping))
-            over = self._wait(pipeline)
-            if pipeline.error is not None:
-                self._failed(pipeline.error)
-            elif pipeline.stopping.is_set():
-                self._abort()
-            if not over:
-                # Closed first: what comes back from a hanging node then must not speak any more.
-                self._close_volumes()
-                for step in self.steps:
-                    step.abandon()
-        finally:
-            if own is not None:
-                own.end_run()
+        pipeline.start(self._frames(pipeline.stopping))
+        over = self._wait(pipeline)
+        if pipeline.error is not None:
+            self._failed(pipeline.error)
+        elif pipeline.stopping.is_set():
+            self._abort()
+        if not over:
+            # Closed first: what comes back from a hanging node then must not speak any more.
+            self._close_volumes()
+            for step in self.steps:
+                step.abandon()
         self._close_volumes()
         return pipeline.error
 
@@ -300,12 +301,15 @@ class StreamRun:
                 self.chronicle.add(Delivered(volume=item.volume, channel=sink.channel))
 
     def _end_steps(self) -> None:
-        for step in self.steps:
+        ends = [(step.name, step.end) for step in self.steps]
+        if self.own_source is not None:
+            ends.insert(0, (self.plan.source.name, self.own_source.end_run))
+        for name, end in ends:
             try:
-                step.end()
+                end()
             except Exception as error:
                 self.status = "failed"
-                self.reason = self.reason or f"{step.name}: end of run: {in_words(error)}"
+                self.reason = self.reason or f"{name}: end of run: {in_words(error)}"
 
     def _end_nodes(self) -> None:
         outputs = dict(self.constants)

@@ -15,7 +15,7 @@ from rtflow.dicom.writing import ScanSeries
 from rtflow.documents import Frame, Part
 from rtflow.errors import DicomError, UsageError, VolumeError
 from rtflow.nodes import DicomToBids, SkipDummies
-from rtflow.nodes.convert import frame_to_incremental
+from rtflow.nodes.convert import frame_to_incrementals
 
 AFFINE = np.array([[-3.0, 0, 0.2, 10], [0, 3.1, 0, -20], [0.2, 0, 3.9, 5], [0, 0, 0, 1]])
 DATA = np.random.default_rng(0).integers(0, 4000, (9, 8, 5), dtype=np.int16)
@@ -23,7 +23,7 @@ DATA = np.random.default_rng(0).integers(0, 4000, (9, 8, 5), dtype=np.int16)
 
 def dicom_frame(volume: int = 3, **series: Any) -> Frame:
     data = mosaic_file(ScanSeries(np.diag([-3.0, 3.0, 4.0, 1.0]), **series), DATA, volume)
-    return Frame(volume, 0.0, (Part("x.dcm", "application/dicom", data),), payload=read_object(data))
+    return Frame(volume, 0.0, (Part("x.dcm", "application/dicom", data),), payload=(read_object(data),))
 
 
 def bids_frame(image: nib.Nifti1Image, metadata: dict[str, Any] | None = None) -> Frame:
@@ -73,25 +73,25 @@ def test_labels_that_cannot_stand_in_a_name_stop_the_run_at_its_start(make_conte
 
 
 def test_a_frame_and_its_header_must_agree() -> None:
-    with pytest.raises(VolumeError, match=r"volume 4: x.dcm is volume 3 by its header"):
-        frame_to_incremental(replace(dicom_frame(), volume=4), {})
+    with pytest.raises(VolumeError, match=r"volume 4: by their headers the parts are of volume 3"):
+        frame_to_incrementals(replace(dicom_frame(), volume=4), {})
 
 
 def test_damaged_parts_are_refused() -> None:
     with pytest.raises(DicomError):
-        frame_to_incremental(Frame(1, 0.0, (Part("x", "application/dicom", b"\0" * 300),)), {})
+        frame_to_incrementals(Frame(1, 0.0, (Part("x", "application/dicom", b"\0" * 300),)), {})
     with pytest.raises(VolumeError, match="NIfTI image cannot be read"):
-        frame_to_incremental(Frame(1, 0.0, (Part("x", "application/x-nifti", b"\0" * 400),)), {})
+        frame_to_incrementals(Frame(1, 0.0, (Part("x", "application/x-nifti", b"\0" * 400),)), {})
     whole = nib.Nifti1Image(DATA, AFFINE).to_bytes()
     for broken in (whole[:-100], gzip.compress(whole)[:-100], whole[:100]):
         with pytest.raises(VolumeError, match="NIfTI image cannot be read"):
-            frame_to_incremental(Frame(1, 0.0, (Part("x", "application/x-nifti", broken),)), {})
+            frame_to_incrementals(Frame(1, 0.0, (Part("x", "application/x-nifti", broken),)), {})
     for sidecar in (b"{", b"[]", b"\xff"):
         parts = (Part("x", "application/x-nifti", whole), Part("y", "application/json", sidecar))
         with pytest.raises(VolumeError, match="JSON sidecar"):
-            frame_to_incremental(Frame(1, 0.0, parts), {})
-    with pytest.raises(VolumeError, match=r"expected one DICOM file.*got text/plain"):
-        frame_to_incremental(Frame(1, 0.0, (Part("x", "text/plain", b""),)), {})
+            frame_to_incrementals(Frame(1, 0.0, parts), {})
+    with pytest.raises(VolumeError, match=r"expected DICOM files.*got text/plain"):
+        frame_to_incrementals(Frame(1, 0.0, (Part("x", "text/plain", b""),)), {})
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32, np.dtype(">i2"), np.uint8])
@@ -110,7 +110,7 @@ def test_a_volume_with_a_last_axis_of_one_is_one() -> None:
     assert convert(bids_frame(nib.Nifti1Image(DATA[..., None], AFFINE))).data.shape == DATA.shape
     two = nib.Nifti1Image(np.stack([DATA, DATA], axis=-1), AFFINE)
     with pytest.raises(VolumeError, match="expected an image of one volume"):
-        frame_to_incremental(bids_frame(two), {})
+        frame_to_incrementals(bids_frame(two), {})
 
 
 def test_gzipped_and_nifti_2() -> None:
@@ -135,7 +135,7 @@ def test_the_setting_is_for_headers_without_a_repetition_time() -> None:
     assert convert(bids_frame(image), tr=2.0).tr == 2.0
     assert convert(bids_frame(image, {"RepetitionTime": 1.995}), tr=2.0).tr == 1.995
     with pytest.raises(VolumeError, match=r"the header says RepetitionTime 1.5 s, the settings 2 s"):
-        frame_to_incremental(bids_frame(image, {"RepetitionTime": 1.5}), {}, tr=2.0)
+        frame_to_incrementals(bids_frame(image, {"RepetitionTime": 1.5}), {}, tr=2.0)
     with pytest.raises(VolumeError, match=r"\[bids\] tr = SECONDS"):
         _ = convert(bids_frame(image)).tr
 

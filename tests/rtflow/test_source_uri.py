@@ -46,8 +46,12 @@ def values(type_: inspect.Type, *, filled: bool = False) -> st.SearchStrategy:
             )
         case inspect.LiteralType(one_of):
             return st.sampled_from(one_of)
+        case inspect.StrType(pattern=str(pattern)):
+            return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
         case inspect.StrType():
             return st.text(st.characters(codec="utf-8"), min_size=int(filled))
+        case inspect.VarTupleType(item):
+            return st.lists(values(item), max_size=3).map(tuple)
         case inspect.TupleType(items):
             return st.tuples(*[values(one) for one in items])
     raise AssertionError(f"no strategy for {type_}: a source option of a new type")
@@ -122,7 +126,7 @@ def test_what_a_uri_means(case: Case) -> None:
     [
         ("fodler:/data", "did you mean 'folder:'?"),
         ("/data/in", "did you mean 'folder:/data/in'?"),
-        ("nonsense", "known are simulate:, folder:, journal:"),
+        ("nonsense", "known are simulate:, folder:, dicom:, journal:"),
         ("folder:", "write folder:DIR"),
         ("folder:?pattern=x", "write folder:DIR"),
         ("simulate:/data", "has no use for '/data'"),

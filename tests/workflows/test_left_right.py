@@ -13,7 +13,7 @@ import pytest
 from scanning import mosaic_file
 
 from rtflow.dicom.writing import ScanSeries
-from rtflow.nodes.convert import frame_to_incremental
+from rtflow.nodes.convert import frame_to_incrementals
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulator import SimulatorSource
 
@@ -65,7 +65,7 @@ def test_a_brighter_left_half_stays_on_the_left(play, tmp_path: Path, axes, flip
         )
     )
     frames = simulated.frames(threading.Event())
-    volumes = [frame_to_incremental(frame, {}) for frame, _ in zip(frames, range(20), strict=False)][8:18]
+    volumes = [frame_to_incrementals(frame, {})[0] for frame, _ in zip(frames, range(20), strict=False)][8:18]
     # The same head on a grid whose axes run otherwise.
     affine = volumes[0].affine[:, [*axes, 3]]
     shape = np.array(volumes[0].data.shape)[list(axes)]

@@ -16,7 +16,7 @@ def assembler(**options: object) -> Assembler[str]:
 
 
 def arrive(it: Assembler[str], volume: int, at: float, **options: bool) -> list[Release[str]]:
-    return it.arrive(volume, f"uid-{volume}", f"file-{volume}", at, **options)
+    return it.arrive(volume, f"file-{volume}", at, **options)
 
 
 def numbers(released: list[Release[str]]) -> list[int]:
@@ -63,13 +63,16 @@ def test_all_that_comes_in_time_leaves_in_order(order: list[int]) -> None:
     assert it.over
 
 
-def test_repeats_are_dropped_by_number_and_by_identity() -> None:
+def test_repeats_are_dropped() -> None:
     it = assembler()
     assert numbers(arrive(it, 1, 0.0)) == [1]
+    assert not it.wants(1)
     assert not arrive(it, 1, 0.1)
-    assert not it.arrive(1, "another object", "x", 0.2)
-    assert not it.arrive(2, "uid-1", "the same object under the next number", 0.3)
-    assert numbers(arrive(it, 2, 0.4)) == [2]
+    assert not arrive(it, 3, 0.2)
+    assert not it.wants(3)
+    assert not it.arrive(3, "another", 0.3)
+    released = arrive(it, 2, 0.4)
+    assert [release.item for release in released] == ["file-2", "file-3"]
 
 
 def test_repeats_are_no_news() -> None:
@@ -77,6 +80,16 @@ def test_repeats_are_no_news() -> None:
     arrive(it, 1, 0.0)
     arrive(it, 1, IDLE - 1)
     it.tick(IDLE)
+    assert it.over
+
+
+def test_a_slice_is_news() -> None:
+    it = assembler()
+    arrive(it, 1, 0.0)
+    it.heard(IDLE - 1)
+    assert not it.tick(IDLE)
+    assert not it.over
+    it.tick(2 * IDLE - 1)
     assert it.over
 
 

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scanning import AFFINE, collect, put, told, volume_file
 
-from rtflow.dicom.convert import to_incremental
-from rtflow.dicom.identify import read_object
-from rtflow.dicom.writing import ScanSeries
+from rtflow.dicom.convert import to_incrementals
+from rtflow.dicom.writing import ScanSeries, write_volume
 from rtflow.errors import SourceError
 from rtflow.source_settings import FolderSource
 from rtflow.sources import open_source
@@ -102,17 +102,24 @@ def test_several_series_are_never_guessed_between(tmp_path: Path) -> None:
     assert "series=NUMBER" in str(caught.value)
     assert told(collect(tmp_path, idle=0.0, series=9)) == [1, 2]
     # The chosen series may be yet to come.
-    with pytest.raises(SourceError, match=r"within 0\.1 s of the chosen series or echo; there are: series 5"):
+    with pytest.raises(SourceError, match=r"within 0\.1 s of the series to be streamed; there are: series 5"):
         collect(tmp_path, series=7, wait=0.1)
 
 
-def test_several_echoes_are_chosen_between(tmp_path: Path) -> None:
-    for echo_times in ((0.02,), (0.02, 0.04)):
-        put(tmp_path, 1, ScanSeries(AFFINE, echo_times=echo_times), name=f"e{len(echo_times)}.dcm")
-    with pytest.raises(SourceError, match="echo=NUMBER"):
-        collect(tmp_path)
-    (frame,) = collect(tmp_path, idle=0.0, echo=2)
-    assert to_incremental(read_object(frame.parts[0].data)).metadata["EchoNumber"] == 2
+def test_all_echoes_come_in_one_frame(tmp_path: Path) -> None:
+    series = ScanSeries(AFFINE, echo_times=(0.02, 0.04))
+    data = np.zeros((8, 8, 5), np.int16)
+    for volume in (1, 2):
+        for echo, written in enumerate(write_volume("siemens-mosaic", series, [data, data + 1], volume), 1):
+            if (volume, echo) != (2, 2):
+                (tmp_path / f"{volume}_{echo}.dcm").write_bytes(written.data)
+    whole, gap = collect(tmp_path, idle=0.0)
+    assert told([whole, gap]) == [1, -2]
+    assert gap.missing == "echo 2 of 2 did not come"
+    first, second = to_incrementals(whole.payload, 1)
+    assert (first.metadata["EchoTime"], second.metadata["EchoTime"]) == (0.02, 0.04)
+    assert second.entities == {"echo": "2"}
+    assert (second.data == 1).all()
 
 
 def test_what_cannot_be_a_source(tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def test_what_cannot_be_a_source(tmp_path: Path) -> None:
     file.write_bytes(b"x" * 200)
     with pytest.raises(SourceError, match="expected a folder"):
         collect(file)
-    with pytest.raises(SourceError, match=r"no fMRI volume .*: no DICOM \(1 file\); supported: Siemens"):
+    with pytest.raises(SourceError, match=r"no fMRI volume .*: no DICOM \(1 file\); supported: MR images"):
         collect(tmp_path)
 
 
@@ -146,9 +153,9 @@ def test_frames_of_files_that_lie_there_are_not_kept(tmp_path: Path) -> None:
     for volume in range(1, 6):
         put(tmp_path, volume)
     source = open_source(FolderSource(path=str(tmp_path), idle=0.0))
-    held = vars(source)["_found"]
+    held = source._stream._found  # type: ignore[attr-defined]
     assert len(held) == 5
-    assert all(file.data == b"" and file.item is None for file in held)
+    assert all(stored.arrival.data == b"" and stored.item is None for stored in held)
 
 
 @pytest.mark.parametrize("content", [b"notes of the scan\n", b"x" * 500])
@@ -174,4 +181,4 @@ def test_real_series(name: str, volumes: int, series: Callable[[str], Path]) -> 
     frames = list(source.frames(threading.Event()))
     assert told(frames) == list(range(1, volumes + 1))
     for frame in frames:
-        assert frame.payload.instance.volume == frame.volume
+        assert frame.payload[0].instance.volume == frame.volume

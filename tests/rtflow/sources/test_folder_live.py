@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from scanning import AFFINE, SERIES, Scanner, collect, put, told, volume_file
 
-from rtflow.dicom.convert import to_incremental
-from rtflow.dicom.identify import DicomObject, read_object
+from rtflow.dicom.convert import to_incrementals
+from rtflow.dicom.identify import read_object
 from rtflow.dicom.writing import ScanSeries
 from rtflow.documents import Frame
 from rtflow.errors import SourceError
@@ -27,9 +27,8 @@ def test_files_written_while_it_runs(tmp_path: Path) -> None:
     received = [frame.received for frame in frames]
     assert received == sorted(received)
     for frame in frames:
-        assert isinstance(frame.payload, DicomObject)
-        again = to_incremental(read_object(frame.parts[0].data))
-        assert to_incremental(frame.payload) == again
+        again = to_incrementals([read_object(frame.parts[0].data)], frame.volume)
+        assert to_incrementals(frame.payload, frame.volume) == again
 
 
 def test_out_of_order_twice_and_in_pieces(tmp_path: Path) -> None:

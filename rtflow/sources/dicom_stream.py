@@ -1,0 +1,309 @@
+"""Arrivals of DICOM objects to the frames of one run, whatever brings them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+from rtflow.dicom.elements import IncompleteError
+from rtflow.dicom.instance import Instance, Series
+from rtflow.documents import Frame, now
+from rtflow.errors import DicomError, SourceError
+from rtflow.source_settings import ScannerTable
+from rtflow.sources.account import Account
+from rtflow.sources.assembling import Assembler, Release
+from rtflow.sources.feed import Arrival, Feed
+from rtflow.sources.gathering import GatheredVolume, Gatherer
+from rtflow.sources.reading import Reader, StoredObject
+
+# Where no header gives a repetition time, times that are set in TR are taken with this one, seconds.
+_USUAL_TR = 2.0
+_POLL = 0.1
+
+Releases = list[Release[GatheredVolume]]
+
+
+class DicomStream:
+    """Volumes from DICOM objects that may come in any order, twice, in pieces, or not at all.
+
+    Which series, volume and slice an object holds is read from its header. The run ends when the number of
+    volumes is reached (the setting, else the number that the headers plan), after ``idle`` seconds without
+    anything of it, or when another fMRI series begins; what is then not there is missing.
+
+    Parameters
+    ----------
+    feed
+        What brings the objects.
+    spec
+        The source table.
+    where
+        Where they come to, for messages: a folder, an address.
+    """
+
+    def __init__(self, feed: Feed, spec: ScannerTable, where: str) -> None:
+        self.account = Account()
+        self.first: Instance | None = None
+        self._feed = feed
+        self._spec = spec
+        self._where = where
+        self._reader = Reader()
+        self._gatherer = Gatherer()
+        self._series: Series | None = None
+        self._found: list[StoredObject] = []
+        self._elsewhere = ""
+        self._newest = now()
+        self._finished = False
+        self._there: int | None = None
+        self._last_acquired: float | None = None
+        self._given_up: set[int] = set()
+        # Hashes: the names themselves, of a long run by the slice, would take tens of megabytes.
+        self._seen: set[int] = set()
+        self._troubles: list[str] = []
+
+    @property
+    def tr(self) -> float | None:
+        """Repetition time in seconds, once a header was seen."""
+        return self.first.tr if self.first else None
+
+    @property
+    def volumes(self) -> int | None:
+        """Number of volumes: the setting, else what is there of a finished run, else what was planned."""
+        if self._spec.volumes is not None:
+            return self._spec.volumes
+        if self._there is not None:
+            return self._there
+        return self.first.planned if self.first else None
+
+    # What is there at the start
+
+    def survey(self) -> None:
+        """Look through what was there before the run: which series it is, and whether it is all there.
+
+        Objects that are there go out at once. If the newest of them is older than ``idle``, the run was
+        finished long ago and ends with the last of them: however many volumes were planned, no more are
+        missing than the gaps, unless the setting asks for them.
+
+        Raises
+        ------
+        SourceError
+            If none of what is there can be streamed; or if several series are there and none was chosen.
+        """
+        changes = []
+        for arrival in self._feed.before():
+            stored = self._read(arrival)
+            if stored is not None:
+                self._found.append(stored.without_data() if _single(stored) else stored)
+                changes.append(arrival.received)
+        if not self._found:
+            if self._reader.others and not self._reader.waiting:
+                raise SourceError(self._reader.unusable(self._where))
+            return
+        self._newest = max(changes)
+        self._choose()
+        self._finished = bool(self._found) and now() - self._newest >= self._idle()
+        if self._finished:
+            self._there = max((*(stored.instance.last_volume for stored in self._found), *self._cut_off()))
+
+    def _choose(self) -> None:
+        count = Counter(stored.instance.series for stored in self._found)
+        wanted = [series for series in count if self._is_wanted(series)]
+        if len(wanted) > 1:
+            there = _listed(count)
+            if len({series.number for series in wanted}) > 1:
+                remedy = "choose one with the option series=NUMBER, or wait for the next with existing=false"
+            else:
+                remedy = "give each run a folder of its own"
+            raise SourceError(f"{self._where} holds several series: {there}; {remedy}")
+        if not wanted:
+            # The one that is to be streamed may be yet to come.
+            self._elsewhere = _listed(count)
+        else:
+            self._series = wanted[0]
+        for stored in self._found:
+            if stored.instance.series != self._series:
+                self.account.aside(stored)
+        self._found = [stored for stored in self._found if stored.instance.series == self._series]
+        if self._found:
+            self.first = self._found[0].instance
+
+    def _is_wanted(self, series: Series) -> bool:
+        return series.streamed if self._spec.series is None else series.number == self._spec.series
+
+    # A run
+
+    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
+        """Frames in the order of their volumes, one for each; ends soon after ``stopping`` is set.
+
+        Raises
+        ------
+        SourceError
+            If no volume comes within ``wait`` seconds, or two series come at once and none was chosen.
+        """
+        with self._feed:
+            try:
+                for release in self._releases(stopping):
+                    if release.item is None:
+                        self._given_up.add(release.volume)
+                        yield Frame(release.volume, now(), missing=release.missing)
+                    else:
+                        yield release.item.frame()
+                    # Whoever asks for the next one has this one in the journal.
+                    self._forget(release)
+                    if stopping.is_set():
+                        return
+            finally:
+                self.account.close(self._reader.others)
+
+    def _releases(self, stopping: threading.Event) -> Iterator[Release[GatheredVolume]]:
+        began = now()
+        assembler: Assembler[GatheredVolume] | None = None
+        if self._found:
+            changed = min(self._newest, began)
+            assembler = self._assembler(changed)
+            found = sorted(self._found, key=lambda stored: stored.instance.volume)
+            self._found = []
+            for stored in found:
+                yield from self._take(assembler, stored, changed, live=False)
+            self._remark(assembler)
+            if self._finished:
+                yield from assembler.tick(now())
+        while assembler is None or not assembler.over:
+            came = False
+            for arrival in self._feed.arrivals(_POLL):
+                came_in = self._read(arrival)
+                if came_in is not None and self._is_of_the_run(came_in):
+                    came = True
+                    assembler = assembler or self._assembler(arrival.received)
+                    yield from self._take(assembler, came_in, arrival.received)
+                if stopping.is_set():
+                    return
+            if stopping.is_set():
+                return
+            for what in self._feed.troubles():
+                self._troubles.append(what)
+                self.account.tell("source_trouble", what=what)
+            # Time counts only once all that has come is taken in, however long the consumer took.
+            if came or self._feed.unsure:
+                continue
+            if assembler is not None:
+                self._remark(assembler)
+                yield from assembler.tick(now())
+            elif now() - began > self._spec.wait:
+                raise SourceError(self._nothing_came())
+
+    def _idle(self) -> float:
+        if self._spec.idle is not None:
+            return self._spec.idle
+        return max(10 * (self.tr or _USUAL_TR), 30.0)
+
+    def _assembler(self, began: float) -> Assembler[GatheredVolume]:
+        return Assembler(
+            patience=self._spec.patience * (self.tr or _USUAL_TR),
+            idle=self._idle(),
+            volumes=self._spec.volumes,
+            planned=self.first.planned if self.first else None,
+            began=began,
+        )
+
+    def _read(self, arrival: Arrival) -> StoredObject | None:
+        try:
+            stored = self._reader.read(arrival)
+        except IncompleteError:
+            self._feed.refuse(arrival)
+            return None
+        if stored is None:
+            self._feed.done(arrival)
+        return stored
+
+    def _is_of_the_run(self, stored: StoredObject) -> bool:
+        """Whether it belongs to the run, or ends it; else it is set aside."""
+        instance = stored.instance
+        if not self._is_wanted(instance.series):
+            self.account.aside(stored)
+            self._feed.done(stored.arrival)
+            return False
+        if self._series is None:
+            self._series, self.first = instance.series, instance
+        return True
+
+    def _take(
+        self, assembler: Assembler[GatheredVolume], stored: StoredObject, at: float, *, live: bool = True
+    ) -> Releases:
+        instance = stored.instance
+        if instance.series != self._series:
+            self._refuse_two_at_once(instance)
+            self._remark(assembler)
+            return assembler.finish(f"{instance.series} began before it came")
+        new = not instance.uid or hash(instance.uid) not in self._seen
+        if not new or not any(
+            assembler.wants(piece.volume) and not self._gatherer.has(piece) for piece in instance.pieces
+        ):
+            self._drop(stored)
+            return []
+        if instance.acquired is not None:
+            self._last_acquired = max(self._last_acquired or instance.acquired, instance.acquired)
+        try:
+            whole = self._gatherer.add(stored, live=live)
+        except DicomError as error:
+            why = f"{stored.arrival.name} is of another acquisition: {error}"
+            assembler.remark(instance.volume, why)
+            self.account.tell("another_acquisition", volume=instance.volume, why=why)
+            self._feed.done(stored.arrival)
+            return []
+        self._seen.add(hash(instance.uid))
+        if live:
+            assembler.heard(at)
+        return [
+            release
+            for gathered in whole
+            for release in assembler.arrive(gathered.volume, gathered, at, live=live)
+        ]
+
+    def _drop(self, stored: StoredObject) -> None:
+        """It was there before, or it comes too late."""
+        volume = stored.instance.volume
+        name = "too_late" if volume in self._given_up else "twice"
+        self.account.tell(name, volume=volume, file=stored.arrival.name)
+        self._feed.done(stored.arrival)
+
+    def _forget(self, release: Release[GatheredVolume]) -> None:
+        there = self._gatherer.drop(release.volume) if release.item is None else release.item.objects
+        for stored in there:
+            if stored.instance.last_volume <= release.volume:
+                self._feed.done(stored.arrival)
+
+    def _cut_off(self) -> dict[int, str]:
+        cut_off = self._reader.cut_off.items()
+        return {volume: reason for volume, (instance, reason) in cut_off if instance.series == self._series}
+
+    def _remark(self, assembler: Assembler[GatheredVolume]) -> None:
+        for volume, reason in (self._gatherer.partial() | self._cut_off()).items():
+            assembler.remark(volume, reason)
+
+    def _refuse_two_at_once(self, other: Instance) -> None:
+        """Another series may come after this one, but not along with it: which is meant would be a guess."""
+        if other.acquired is None or self._last_acquired is None or other.acquired > self._last_acquired:
+            return
+        raise SourceError(
+            f"two series come into {self._where} at once: {self._series} and {other.series}; "
+            "choose one with the option series=NUMBER"
+        )
+
+    def _nothing_came(self) -> str:
+        there = f" (there is other: {self._reader.others})" if self._reader.others else ""
+        if self._elsewhere:
+            there = f" of the series to be streamed; there are: {self._elsewhere}"
+        there += "".join(f"; {what}" for what in self._troubles)
+        return (
+            f"no volume came into {self._where} within {self._spec.wait:g} s{there}; "
+            f"check the scanner's export{self._feed.hint}, or set a longer wait"
+        )
+
+
+def _single(stored: StoredObject) -> bool:
+    return stored.instance.last_volume == stored.instance.volume
+
+
+def _listed(count: Counter[Series]) -> str:
+    return "; ".join(f"{series} ({files} files)" for series, files in count.items())
