@@ -61,8 +61,17 @@ class RunEntry:
         return self.bold.with_name(self.bold.name.replace("_bold.nii", "_events.tsv"))
 
 
-def prepare_dataset(root: Path) -> None:
+def prepare_dataset(root: Path, name: str = "Runs recorded by rtflow", readme: str = README) -> None:
     """Make the files that a data set has at its top, those that are not there yet.
+
+    Parameters
+    ----------
+    root
+        The data set.
+    name
+        What a new one is called.
+    readme
+        What a new one says of itself.
 
     Raises
     ------
@@ -78,14 +87,14 @@ def prepare_dataset(root: Path) -> None:
             write_json(
                 description,
                 {
-                    "Name": "Runs recorded by rtflow",
+                    "Name": name,
                     "BIDSVersion": BIDS_VERSION,
                     "DatasetType": "raw",
                     "GeneratedBy": [{"Name": "rtflow", "Version": __version__}],
                 },
             )
         if not any(root.glob("README*")):
-            _write(root / "README.md", README)
+            _write(root / "README.md", readme)
     except OSError as error:
         raise OutputError(
             f"data set {root}: {error.strerror or error}; choose a folder that can be written"

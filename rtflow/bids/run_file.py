@@ -46,7 +46,7 @@ class RunFile:
         self.volumes = 0
         self.missing: list[int] = []
         self._first = first
-        self._dtype = _stored_dtype(first.data)
+        self._dtype = stored_dtype(first.data)
         self._zeros = bytes(first.data.size * self._dtype.itemsize)
         self._file: BinaryIO | None = None
 
@@ -118,7 +118,7 @@ class RunFile:
             )
         pairs = [
             ("shape", incremental.data.shape, first.data.shape),
-            ("type", _stored_dtype(incremental.data).name, self._dtype.name),
+            ("type", stored_dtype(incremental.data).name, self._dtype.name),
             ("scaling", (incremental.slope, incremental.intercept), (first.slope, first.intercept)),
         ]
         for name, found, expected in pairs:
@@ -158,7 +158,14 @@ def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
     return bytes(header.binaryblock) + bytes(_HEADER - 348)
 
 
-def _stored_dtype(data: NDArray[Any]) -> np.dtype[Any]:
+def stored_dtype(data: NDArray[Any]) -> np.dtype[Any]:
+    """The type in which voxels stand in a file: their own, little-endian, as far as programs read it.
+
+    Raises
+    ------
+    VolumeError
+        If the format has none for them.
+    """
     if data.dtype.name in _STORED:
         return data.dtype.newbyteorder("<")
     if data.dtype == np.bool_:
