@@ -11,7 +11,7 @@ from typing import IO
 
 from rtflow.errors import SourceError
 
-_NAME = re.compile(r"(\d{16})_[0-9A-Za-z.]*\.dcm")
+_NAME = re.compile(r"\d{16}_[0-9A-Za-z.]*")
 _REFUSED_KEPT = 100
 
 
@@ -52,13 +52,12 @@ class Spool:
         SourceError
             If it cannot be written, or another process uses it.
         """
+        left: list[Path] = []
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._guard = _exclusive(self._folder / ".lock")
-            for path in self._folder.glob("*.part"):  # was never acknowledged: its sender knows
-                path.unlink(missing_ok=True)
-            self._refused = deque(sorted(self._folder.glob("*.refused")))
-            left = sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+            if self._guard is not None:
+                left = self._survey()
         except OSError as error:
             self.close()
             raise SourceError(
@@ -71,6 +70,14 @@ class Spool:
             )
         self._last = int(left[-1].name[:16]) if left else 0
         return left
+
+    def _survey(self) -> list[Path]:
+        own = sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.stem))
+        for path in own:
+            if path.suffix == ".part":  # was never acknowledged: its sender knows
+                path.unlink(missing_ok=True)
+        self._refused = deque(path for path in own if path.suffix == ".refused")
+        return [path for path in own if path.suffix == ".dcm"]
 
     def close(self) -> None:
         """Use it no more; what was not taken stays."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pynetdicom import AE
+from pynetdicom.association import Association
 from senders import (
     an_object,
     begin,
@@ -27,6 +28,7 @@ from senders import (
     until,
 )
 
+from rtflow.sources.associations import MAXIMUM, SILENCE
 from rtflow.sources.receiving import Receiver
 
 pytestmark = needs_dcmtk
@@ -151,6 +153,64 @@ def test_a_scan_of_the_port_leaves_nothing(tmp_path: Path, receiver: Receiver) -
         socket.create_connection(("127.0.0.1", receiver.port)).close()
     sent(receiver.port, *several(tmp_path / "out", 1))
     take(receiver, 1)
+    until(lambda: not associations())
+
+
+def held_open(receiver: Receiver) -> Association:
+    scanner = AE("SCANNER")
+    scanner.add_requested_context("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1")
+    scanner.network_timeout = None
+    return scanner.associate("127.0.0.1", receiver.port, ae_title="RTFLOW")
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="looks for the timer where Linux shows it")
+def test_a_peer_that_is_switched_off_will_be_noticed(receiver: Receiver) -> None:
+    """The system itself asks a silent peer whether it is still there."""
+    association = held_open(receiver)
+    timers = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, _, timer, *_ = line.split()
+        if int(local.partition(":")[2], 16) == receiver.port and state == "01":
+            timers.append(timer)
+    association.release()
+    (timer,) = timers
+    kind, _, left = timer.partition(":")
+    assert kind == "02"  # keep-alive
+    assert int(left, 16) <= 30 * os.sysconf("SC_CLK_TCK")
+
+
+def test_silence_ends_an_association_in_hours_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SILENCE >= 2 * 3600
+    monkeypatch.setattr("rtflow.sources.associations.SILENCE", 0.5)
+    with Receiver("127.0.0.1", 0, spool=tmp_path / "spool") as receiver:
+        association = held_open(receiver)
+        until(lambda: association.is_aborted)
+
+
+def test_there_is_a_limit_to_associations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAXIMUM >= 100
+    monkeypatch.setattr("rtflow.sources.associations.MAXIMUM", 2)
+    with Receiver("127.0.0.1", 0, spool=tmp_path / "spool") as receiver:
+        held = [held_open(receiver) for _ in range(2)]
+        assert run("echoscu", "-aec", "RTFLOW", "127.0.0.1", receiver.port).returncode != 0
+        assert receiver.troubles() == [
+            "an association of 'ECHOSCU' at 127.0.0.1 was refused: too many are open"
+        ]
+        for association in held:
+            association.release()
+        until(lambda: not associations())
+        sent(receiver.port, *several(tmp_path / "out", 1))
+
+
+def test_a_malformed_request_is_refused(tmp_path: Path, receiver: Receiver) -> None:
+    asked = request(receiver)
+    syntax = b"\x40\0\0\x13" + b"1.2.840.10008.1.2.1"
+    where = asked.index(syntax)
+    # The transfer syntax of the only context is made into an item of no known kind.
+    with socket.create_connection(("127.0.0.1", receiver.port)) as scanner:
+        scanner.sendall(asked[:where] + b"\x4f" + asked[where + 1 :])
+        assert scanner.recv(65536)[:1] in (b"\x03", b"\x07")  # rejected, or aborted
+    sent(receiver.port, *several(tmp_path / "out", 1))
     until(lambda: not associations())
 
 
