@@ -20,7 +20,9 @@ _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-UNCOMPRESSED = frozenset({_IMPLICIT_LITTLE, _EXPLICIT_LITTLE, _DEFLATED, _EXPLICIT_BIG})
+#: GE's own of old: as implicit little-endian, but for the pixel data.
+GE_PRIVATE = "1.2.840.113619.5.2"
+UNCOMPRESSED = frozenset({_IMPLICIT_LITTLE, _EXPLICIT_LITTLE, _DEFLATED, _EXPLICIT_BIG, GE_PRIVATE})
 
 _SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -34,6 +36,8 @@ _SHORT = frozenset(
     }
 )
 _DEEPEST = 32
+# What a deflated object may become: far more than a whole run.
+_INFLATED = 2**31
 
 
 class IncompleteError(DicomError):
@@ -110,16 +114,23 @@ def walk(
     meta = _Walker(data, "<", True, {_SYNTAX}, (), ())
     at = meta.top(132, last_group=0x0002)
     syntax = meta.found.values.get(_SYNTAX, b"").decode("latin-1").strip(" \0")
+    if not syntax and at >= len(data):
+        raise _cut_off(len(data))
     if not syntax or not set(syntax) <= set("0123456789."):
         raise DicomError("damaged: the DICOM file does not name its transfer syntax")
     if syntax == _DEFLATED:
         try:
-            data, at = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[at:]), 0
+            data, at = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[at:], _INFLATED), 0
         except zlib.error as error:
             raise DicomError(f"damaged: the deflated DICOM data cannot be inflated ({error})") from None
     order = ">" if syntax == _EXPLICIT_BIG else "<"
-    walker = _Walker(data, order, syntax != _IMPLICIT_LITTLE, wanted, private, sequences)
+    walker = _Walker(data, order, syntax not in (_IMPLICIT_LITTLE, GE_PRIVATE), wanted, private, sequences)
     walker.top(at)
+    if walker.encapsulated is not None and walker.encapsulated == (syntax in UNCOMPRESSED):
+        raise DicomError(
+            f"damaged: the pixel data are {'' if walker.encapsulated else 'not '}in the form of compressed "
+            f"ones, against the transfer syntax ({syntax})"
+        )
     return Elements(walker.found, order, syntax, walker.whole)
 
 
@@ -137,6 +148,7 @@ class _Walker:
     ) -> None:
         self.found = Level()
         self.whole = True
+        self.encapsulated: bool | None = None
         self._data = data
         self._end = len(data)
         self._order = order
@@ -170,6 +182,7 @@ class _Walker:
                     self.found.values[tag] = data[start:stop]
                     self.found.representations[tag] = kind
                 if tag == PIXEL_DATA:
+                    self.encapsulated = length == _UNDEFINED
                     break
                 at = stop
         except struct.error:

@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.dicom.elements import UNCOMPRESSED
+from rtflow.dicom.elements import GE_PRIVATE, UNCOMPRESSED
 from rtflow.dicom.read import Header, pixel_bytes
 from rtflow.errors import DicomError
+
+#: Transfer syntaxes of compressed pixel data that give back the stored values: RLE, JPEG, JPEG-LS, JPEG 2000
+#: and its high-throughput kind. Those of JPEG that never do are not among them.
+COMPRESSED = frozenset(
+    {
+        "1.2.840.10008.1.2.5",
+        *(f"1.2.840.10008.1.2.4.{number}" for number in (57, 70, 80, 81, 90, 91, 201, 202, 203)),
+    }
+)
 
 
 def read_planes(header: Header) -> NDArray[Any]:
@@ -35,7 +44,8 @@ def read_planes(header: Header) -> NDArray[Any]:
     rows, columns = header.required("Rows"), header.required("Columns")
     signed = header.integer("PixelRepresentation") == 1
     if header.syntax in UNCOMPRESSED:
-        code = f"{header.order}u2" if bits == 16 else "u1"
+        order = ">" if header.syntax == GE_PRIVATE else header.order
+        code = f"{order}u2" if bits == 16 else "u1"
         stored = np.frombuffer(header.raw("PixelData")[: pixel_bytes(header)], dtype=code)
     else:
         stored = np.frombuffer(_decompressed(header, rows, columns, frames, signed), f"<u{bits // 8}")
@@ -47,6 +57,12 @@ def read_planes(header: Header) -> NDArray[Any]:
 
 
 def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: bool) -> bytes:
+    if header.syntax not in COMPRESSED:
+        raise DicomError(
+            f"pixel data in transfer syntax {syntax_name(header.syntax)}; supported: uncompressed, deflated, "
+            "and RLE, JPEG, JPEG-LS and JPEG 2000 without loss. Switch compression off in the scanner's "
+            "export"
+        )
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
@@ -61,20 +77,25 @@ def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: 
         "bits_stored": header.required("BitsStored"),
         "pixel_keyword": "PixelData",
     }
-    try:
-        decoder = get_decoder(UID(header.syntax))
-        if not decoder.is_available:
-            missing = "; ".join(decoder.missing_dependencies)
-            raise DicomError(
-                f"pixel data in transfer syntax {UID(header.syntax).name} need a decoder: {missing}; "
-                "install one, or switch compression off in the scanner's export"
-            )
-        array, _ = decoder.as_array(header.raw("PixelData"), raw=True, **layout)
-    except NotImplementedError:
+    decoder = get_decoder(UID(header.syntax))
+    if not decoder.is_available:
         raise DicomError(
-            f"pixel data in transfer syntax {header.syntax}; supported: uncompressed, deflated, RLE, and "
-            "JPEG, JPEG-LS and JPEG 2000 without loss. Switch compression off in the scanner's export"
-        ) from None
-    except (RuntimeError, ValueError, AttributeError) as error:
+            f"pixel data in transfer syntax {syntax_name(header.syntax)} need a decoder: "
+            f"{'; '.join(decoder.missing_dependencies)}; install one, or switch compression off in the "
+            "scanner's export"
+        )
+    try:
+        array, _ = decoder.as_array(header.raw("PixelData"), raw=True, **layout)
+    except Exception as error:
+        # Decoders raise whatever comes to them of a damaged stream, from IndexError to their own kinds.
         raise DicomError(f"damaged: the compressed pixel data cannot be decoded ({error})") from None
     return array.astype(f"<u{layout['bits_allocated'] // 8}", copy=False).tobytes()
+
+
+def syntax_name(uid: str) -> str:
+    """What the standard calls a transfer syntax, with its UID."""
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID
+
+    name = UID(uid, IGNORE).name
+    return uid if name == uid else f"{name} ({uid})"

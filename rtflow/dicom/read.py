@@ -30,6 +30,8 @@ _IMAGES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in ("4", "4.1", "4.3", "4.4", "7", "7.1", "7.2", "7.3", "7.4")
 )
+# More than any run in one object: 2000 volumes of 128 x 128 x 72.
+_LARGEST = 2**33
 _SEQUENCES = frozenset({SHARED_GROUPS, FRAME_GROUPS, TAGS["RelatedSeries"]})
 
 
@@ -216,11 +218,26 @@ def read_header(data: bytes) -> Header:
                 f"{header.text('Modality') or 'an object'} without an image (SOP class {kind})"
             )
         raise IncompleteError(f"no pixel data within {len(data)} bytes")
+    _check(header)
     if header.syntax in UNCOMPRESSED and len(pixels) < pixel_bytes(header):
         raise TruncatedError(f"{len(pixels)} of {pixel_bytes(header)} bytes of pixel data", header)
     if not elements.whole:
         raise TruncatedError(f"compressed pixel data without their end, after {len(data)} bytes", header)
     return header
+
+
+def _check(header: Header) -> None:
+    """Refuse sizes that no image has, before anything is made by them."""
+    for name in ("Rows", "Columns"):
+        if header.required(name) < 1:
+            raise DicomError(f"damaged: {name} is {header.required(name)}")
+    frames = header.integer("NumberOfFrames")
+    if frames is not None and (frames < 1 or (header.frames and frames != len(header.frames))):
+        raise DicomError(
+            f"damaged: NumberOfFrames is {frames}, and {len(header.frames)} frames are described"
+        )
+    if pixel_bytes(header) > _LARGEST:
+        raise DicomError(f"damaged: {pixel_bytes(header)} bytes of pixel data announced")
 
 
 def _header(top: Level, order: str, syntax: str) -> Header:
