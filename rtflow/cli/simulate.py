@@ -133,7 +133,7 @@ def command(
         bool,
         typer.Option(
             "--truth/--no-truth",
-            help="Write OUT/truth: events.tsv, motion.tsv, masks; in objects.tsv and faults.json, what was done "
+            help="Write OUT/truth: events.tsv, motion.tsv, masks; objects.tsv and faults.json: what was done "
             "to which file.",
         ),
     ] = True,
@@ -173,10 +173,10 @@ def command(
     from rtflow.cli.delivering import progress_of, stopping_on_interrupt, tell
     from rtflow.sources.simulation.delivery import deliver
     from rtflow.sources.simulation.faults import STRAYS, Faults
-    from rtflow.sources.simulation.protocol import Protocol
+    from rtflow.sources.simulation.protocol import ScanProtocol
     from rtflow.sources.simulation.scanner import Scanner
 
-    protocol = Protocol(
+    protocol = ScanProtocol(
         vendor=vendor,
         echo_times=_echo_times(echoes),
         multiband=multiband,

@@ -21,7 +21,7 @@ ONE_OBJECT = ("philips-enhanced",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class ScanProtocol:
     """What is set at the console, beside what `rtflow.source_settings.SimulateSource` has.
 
     Parameters
@@ -110,11 +110,15 @@ def echo_times(echoes: int) -> tuple[float, ...]:
     return tuple(round(0.013 + 0.015 * number, 6) for number in range(echoes))
 
 
-def slice_times(slices: int, tr: float, order: str = "interleaved", multiband: int = 1) -> tuple[float, ...]:
+def slice_times(
+    slices: int, tr: float, order: str = "interleaved", multiband: int = 1, *, vendor: str = "siemens"
+) -> tuple[float, ...]:
     """When each slice along k is taken, seconds from the start of the volume.
 
-    The excitations share TR evenly. Interleaved begins with the second slice where their number is even, as
-    Siemens scanners do. With multiband the slices are so many equal stacks, one slice of each at once.
+    The excitations share TR evenly. With multiband the slices are so many equal stacks, one slice of each at
+    once. Interleaved takes every other slice and then those between. It begins with the first slice; Siemens
+    scanners begin with the second where the number is even, and GE's exchange the last two excitations
+    there, with multiband.
 
     Raises
     ------
@@ -123,6 +127,8 @@ def slice_times(slices: int, tr: float, order: str = "interleaved", multiband: i
 
     >>> slice_times(6, 3.0, "interleaved")
     (1.5, 0.0, 2.0, 0.5, 2.5, 1.0)
+    >>> slice_times(8, 1.0, "interleaved", multiband=2, vendor="ge")
+    (0.0, 0.75, 0.25, 0.5, 0.0, 0.75, 0.25, 0.5)
     >>> slice_times(6, 3.0, "ascending", multiband=2)
     (0.0, 1.0, 2.0, 0.0, 1.0, 2.0)
     """
@@ -134,8 +140,11 @@ def slice_times(slices: int, tr: float, order: str = "interleaved", multiband: i
     shots = slices // multiband
     turns: Sequence[int]
     if order == "interleaved":
-        first = 0 if shots % 2 else 1
+        even = shots % 2 == 0
+        first = 1 if even and vendor.startswith("siemens") else 0
         turns = [*range(first, shots, 2), *range(1 - first, shots, 2)]
+        if even and shots > 2 and multiband > 1 and vendor == "ge":
+            turns[-2:] = turns[:-3:-1]
     else:
         turns = range(shots) if order == "ascending" else range(shots)[::-1]
     times = np.empty(shots)

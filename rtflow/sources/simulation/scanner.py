@@ -21,7 +21,7 @@ from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation.faults import Action, Due, Faults, Schedule, make_schedule
 from rtflow.sources.simulation.others import localizer, stray
 from rtflow.sources.simulation.plan import Plan, make_plan
-from rtflow.sources.simulation.protocol import ONE_OBJECT, Protocol, slice_times
+from rtflow.sources.simulation.protocol import ONE_OBJECT, ScanProtocol, slice_times
 from rtflow.sources.simulation.scan import Scan
 from rtflow.sources.simulation.truth import Truth
 from rtflow.sources.simulator import SimulatorSource
@@ -142,13 +142,13 @@ class Scanner:
     def __init__(
         self,
         spec: SimulateSource,
-        protocol: Protocol | None = None,
+        protocol: ScanProtocol | None = None,
         *,
         design: Design | None = None,
         faults: Faults | None = None,
         restart: int | None = None,
     ) -> None:
-        self.protocol = protocol or Protocol()
+        self.protocol = protocol or ScanProtocol()
         self.faults = faults or Faults()
         if design is None and spec.volumes is not None and spec.volumes < _SHORTEST:
             design = Design(())
@@ -156,7 +156,13 @@ class Scanner:
         self.spec = spec
         self.design = source.design
         self.volumes = source.volumes
-        self._times = slice_times(spec.shape[2], spec.tr, self.protocol.slice_order, self.protocol.multiband)
+        self._times = slice_times(
+            spec.shape[2],
+            spec.tr,
+            self.protocol.slice_order,
+            self.protocol.multiband,
+            vendor=self.protocol.vendor,
+        )
         if restart is not None:
             if self.faults.abort is not None:
                 raise UsageError("abort and restart both stop the scan; give one of them")
