@@ -207,8 +207,8 @@ class Delivered(Document, frozen=True, kw_only=True, tag=True):
 class Event(Document, frozen=True, kw_only=True, tag=True):
     """What the stimulus, the operator or the clock decided.
 
-    ``name`` is one of ``deadline_missed`` (a replay misses it again), ``late`` or a name of a node's own;
-    ``data`` says more.
+    ``name`` is one of ``deadline_missed`` (a replay misses it again), ``late``, a name of the source's (what
+    came and is no volume of the run) or of a node's own; ``data`` says more, ``data["says"]`` in words.
     """
 
     name: str

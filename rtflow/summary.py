@@ -17,6 +17,7 @@ import msgspec
 
 from rtflow.documents import (
     AnyDocument,
+    Event,
     Result,
     RunStart,
     RunStop,
@@ -96,6 +97,8 @@ class Seen:
         Latest feedback values, and the kind of the last one.
     errors, doubts
         How many volumes each message stands in.
+    notes
+        What the source had to say, and why volumes are missing; how many times each.
     """
 
     start: RunStart | None = None
@@ -110,6 +113,7 @@ class Seen:
     kind: str = ""
     errors: dict[str, int] = field(default_factory=dict)
     doubts: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -131,6 +135,7 @@ class Summary:
         self._feedback: deque[float] = deque(maxlen=KEPT_VALUES)
         self._errors: Counter[str] = Counter()
         self._doubts: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
 
     def add(self, document: AnyDocument) -> None:
         """Take in one document."""
@@ -142,6 +147,10 @@ class Summary:
                 case VolumeReceived() | VolumeMissing():
                     seen.began = seen.began or document.received
                     seen.newest = max(seen.newest, document.volume)
+                    if isinstance(document, VolumeMissing):
+                        _count(self._notes, f"missing: {document.reason}")
+                case Event(data={"says": str(says)}):
+                    _count(self._notes, says)
                 case Result():
                     self._add_result(document)
                 case RunStop():
@@ -176,6 +185,7 @@ class Summary:
                     "feedback": tuple(self._feedback),
                     "errors": dict(self._errors),
                     "doubts": dict(self._doubts),
+                    "notes": dict(self._notes),
                 }
             )
 
@@ -205,6 +215,7 @@ class Summary:
             "nodes": {node: spread(times) for node, times in self.timings().items()},
             "errors": seen.errors,
             "doubts": seen.doubts,
+            "notes": seen.notes,
             "outputs": dict(stop.outputs),
             "seconds": max(stop.time - start.time, 0.0),
         }

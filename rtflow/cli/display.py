@@ -117,11 +117,21 @@ def picture(seen: Seen, *, ending: bool = False) -> RenderableType:
     if motion := _motion(seen):
         rows.add_row("motion", motion)
     rows.add_row("volumes", _counts(seen))
-    for name, messages, colour in (("failed", seen.errors, "red"), ("doubt", seen.doubts, "yellow")):
+    messages_of = (
+        *(("failed", seen.errors, "red"), ("doubt", seen.doubts, "yellow")),
+        ("source", seen.notes, ""),
+    )
+    for name, messages, colour in messages_of:
         if messages:
             message, count = list(messages.items())[-1]
             rows.add_row(
-                name, Text(f"{message} ({count} x)", style=colour, overflow="ellipsis", no_wrap=True)
+                name,
+                Text(
+                    message + (f" ({count} x)" if count > 1 or colour else ""),
+                    style=colour,
+                    overflow="ellipsis",
+                    no_wrap=True,
+                ),
             )
     if ending:
         rows.add_row("ending", Text("waiting for what is under way; Ctrl-C again ends it at once", "yellow"))

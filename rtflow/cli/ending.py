@@ -46,11 +46,9 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
     rows.add_row("volumes", f"{counted}{planned}; {volumes['suspect']} suspect")
     console.print(rows)
     _show_times(told, console)
-    for name in ("errors", "doubts"):
+    for name, colour in (("errors", "red"), ("doubts", "yellow"), ("notes", "")):
         for message, count in told[name].items():
-            console.print(
-                Text(f"{count} x {message}", style="red" if name == "errors" else "yellow"), soft_wrap=True
-            )
+            console.print(Text(f"{count} x {message}", style=colour), soft_wrap=True)
     for name, path in told["outputs"].items():
         if not Path(path).exists():  # a run that saves nothing for the session leaves none
             continue

@@ -39,9 +39,21 @@ class Account:
         for stored in asides:
             self._archive(stored)
 
-    def tell(self, name: str, volume: int | None = None, **data: object) -> None:
-        """Tell of something."""
-        event = Event(name=name, volume=volume, data=data)
+    def tell(self, name: str, says: str, volume: int | None = None, **data: object) -> None:
+        """Tell of something.
+
+        Parameters
+        ----------
+        name
+            Name of the event.
+        says
+            The same for a person, in words that do not change from volume to volume.
+        volume
+            Number of the volume that it is about.
+        data
+            What else is known.
+        """
+        event = Event(name=name, volume=volume, data={"says": says, **data})
         if self._emit is None:
             self._waiting.append(event)
         else:
@@ -52,16 +64,21 @@ class Account:
         series = stored.instance.series
         self._series[series] += 1
         if self._series[series] == 1:
-            why = "another series was chosen" if series.streamed else "not a volume of the run"
-            self.tell("set_aside", series=str(series), number=series.number, why=why)
-        if not series.streamed and series.kind != "derived":
+            why = (
+                "another series was chosen" if series.streamed else "kept aside" if _kept(series) else "left"
+            )
+            self.tell("set_aside", f"{series} is not streamed: {why}", series=series.number)
+        if _kept(series):
             self._archive(stored)
 
     def close(self, others: str) -> None:
         """The run is over: the sum of it."""
         if self._series or others:
             series = {str(series): count for series, count in self._series.items()}
-            self.tell("not_streamed", series=series, other=others)
+            there = [f"{name}: {count} objects" for name, count in series.items()] + (
+                [others] if others else []
+            )
+            self.tell("not_streamed", f"not streamed: {'; '.join(there)}", series=series, other=others)
 
     def _archive(self, stored: StoredObject) -> None:
         if self._folder is None:
@@ -79,3 +96,8 @@ class Account:
             else:
                 shutil.copyfile(stored.path, part)
             part.replace(target)
+
+
+def _kept(series: Series) -> bool:
+    """Whether images of a series are of use beside a run: references, phase images, field maps, anatomy."""
+    return not series.streamed and series.kind != "derived"

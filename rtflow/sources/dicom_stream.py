@@ -182,7 +182,7 @@ class DicomStream:
                 return
             for what in self._feed.troubles():
                 self._troubles.append(what)
-                self.account.tell("source_trouble", what=what)
+                self.account.tell("source_trouble", what)
             # Time counts only once all that has come is taken in, however long the consumer took.
             if came or self._feed.unsure:
                 continue
@@ -248,7 +248,7 @@ class DicomStream:
         except DicomError as error:
             why = f"{stored.arrival.name} is of another acquisition: {error}"
             assembler.remark(instance.volume, why)
-            self.account.tell("another_acquisition", volume=instance.volume, why=why)
+            self.account.tell("another_acquisition", f"of another acquisition: {error}", instance.volume)
             self._feed.done(stored.arrival)
             return []
         self._seen.add(hash(instance.uid))
@@ -263,8 +263,12 @@ class DicomStream:
     def _drop(self, stored: StoredObject) -> None:
         """It was there before, or it comes too late."""
         volume = stored.instance.volume
-        name = "too_late" if volume in self._given_up else "twice"
-        self.account.tell(name, volume=volume, file=stored.arrival.name)
+        if volume in self._given_up:
+            self.account.tell(
+                "too_late", "came after its volume was given up", volume, file=stored.arrival.name
+            )
+        else:
+            self.account.tell("twice", "came twice", volume, file=stored.arrival.name)
         self._feed.done(stored.arrival)
 
     def _forget(self, release: Release[GatheredVolume]) -> None:

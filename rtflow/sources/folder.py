@@ -39,7 +39,8 @@ class FolderStream:
         watcher = Watcher(folder, spec.pattern, existing=spec.existing)
         self._stream = DicomStream(watcher, spec, str(folder))
         if watcher.left_alone:
-            self._stream.account.tell("left_alone", files=watcher.left_alone)
+            says = f"{watcher.left_alone} files that were there already are left alone"
+            self._stream.account.tell("left_alone", says, files=watcher.left_alone)
         self._stream.survey()
 
     @property

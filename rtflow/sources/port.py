@@ -101,7 +101,8 @@ class PortStream:
         receiver = self._ending.enter_context(self._receiver(spool))
         self._port = receiver.port
         self._stream = DicomStream(receiver, self._spec, f"{self._host or '0.0.0.0'}:{self._port}")
-        self._stream.account.tell("listening", port=self._port, ae_title=self._spec.ae_title)
+        says = f"listening at port {self._port} as {self._spec.ae_title}"
+        self._stream.account.tell("listening", says, port=self._port)
         return self._stream
 
     def _receiver(self, spool: Path) -> Receiver:
