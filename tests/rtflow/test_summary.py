@@ -80,6 +80,7 @@ def test_a_run_is_told_as_one_object() -> None:
         },
         "errors": {"b: no": 1},
         "doubts": {"x": 2},
+        "notes": {},
         "outputs": {"run": "/r"},
         "seconds": 7.5,
     }
