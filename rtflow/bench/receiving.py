@@ -1,9 +1,10 @@
 """How many objects a second the DICOM receiver takes, beside dcmtk's ``storescp`` in the same run.
 
 dcmtk's ``storescu`` is the scanner, on one association. It is run as it comes, and with ``TCP_NODELAY``:
-without, it holds back the end of each object until the receiver's system acknowledges its beginning, and many
-scanners do so too. A rate is that of the objects after the first, so that starting the programs does not count.
-``handover`` is the time from an object's last byte until it is in the consumer's hands.
+without, it holds back the end of each object until the receiver's system acknowledges its beginning, as every
+sender does that does not ask its system for the contrary. A rate is that of the objects after the first, so
+that starting the programs does not count. ``handover`` is the time from an object's last byte until it is in
+the consumer's hands.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def run() -> BenchReport:
         with tempfile.TemporaryDirectory() as folder:
             name = vendor.replace("-", "_")
             found |= figures(name, write_objects(vendor, volumes, Path(folder)))
-            # Time per object over storescp's: less with a sender as it comes, not twice as much with a tuned one.
+            # Time per object over storescp's: less with a sender as it comes, below twice with a tuned one.
             for sender, limit in (("default", 1.0), ("nodelay", 2.0)):
                 ratio = found[f"storescp_{name}_{sender}_per_s"] / found[f"receiver_{name}_{sender}_per_s"]
                 bars[f"receiver_over_storescp_{name}_{sender}"] = bar(ratio, limit)
