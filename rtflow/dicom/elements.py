@@ -164,14 +164,20 @@ class _Walker:
         """Take along the outermost level from byte ``at`` on; where the walk ended."""
         data, end, header = self._data, self._end, self._header
         wanted, private, sequences = self._wanted, self._private, self._sequences
+        explicit, short = self._explicit, self._short
         try:
             while at < end:
                 if last_group < 0xFFFF and self._plain(data, at)[0] > last_group:
                     break
-                tag, start, length, kind = header(at)
-                if tag in sequences or self._is_macro(tag, start):
-                    at = self._within(at)._gather(tag, start, length, self.found)
-                    continue
+                # Written out for most elements, explicit and short: reading is this loop for the most part.
+                group, element, kind, length = short(data, at)
+                if explicit and kind in _SHORT:
+                    tag, start = group << 16 | element, at + 8
+                else:
+                    tag, start, length, kind = header(at)
+                    if tag in sequences or self._is_macro(tag, start):
+                        at = self._within(at)._gather(tag, start, length, self.found)
+                        continue
                 if length == _UNDEFINED:
                     stop = self._pixels(at, start) if tag == PIXEL_DATA else self._within(at)._skip(start, 0)
                 else:
@@ -236,15 +242,21 @@ class _Walker:
     def _gather_item(self, at: int, length: int, into: Level) -> int:
         end = at + length if length != _UNDEFINED else _UNDEFINED
         data, wanted, private, header = self._data, self._wanted, self._private, self._header
+        explicit, short = self._explicit, self._short
         while at < end:
-            tag, start, size, kind = header(at)
-            if tag == _ITEM_END:
-                at = start
-                break
-            if self._is_macro(tag, start):
-                at = self._within(at)._gather(tag, start, size, into)
-                continue
-            stop = self._within(at)._skip(start, 0) if size == _UNDEFINED else start + size
+            group, element, kind, size = short(data, at)
+            if explicit and kind in _SHORT:
+                tag, start = group << 16 | element, at + 8
+                stop = start + size
+            else:
+                tag, start, size, kind = header(at)
+                if tag == _ITEM_END:
+                    at = start
+                    break
+                if self._is_macro(tag, start):
+                    at = self._within(at)._gather(tag, start, size, into)
+                    continue
+                stop = self._within(at)._skip(start, 0) if size == _UNDEFINED else start + size
             # What stands outside of a macro, or in an earlier one, is the scanner's own word.
             if (tag in wanted or tag >> 16 in private) and tag not in into.values:
                 into.values[tag] = data[start:stop]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rtflow.dicom.elements import PIXEL_DATA, UNCOMPRESSED, IncompleteError, Level, walk
 from rtflow.dicom.tags import (
@@ -267,18 +268,26 @@ def _blocks(values: dict[int, bytes]) -> dict[tuple[int, bytes], int]:
 
 def _in_first_block(level: Level, outer: dict[tuple[int, bytes], int]) -> Level:
     """Private elements under the tags that `TAGS` has for them, whichever block their creator took."""
-    values, kinds = level.values, level.representations
-    blocks = outer | _blocks(values)
-    found = Level(
-        {tag: value for tag, value in values.items() if tag in NAMES and tag >> 16 not in PRIVATE_GROUPS}
-    )
-    found.representations.update((tag, kinds[tag]) for tag in found.values if tag in kinds)
-    for name, (group, creator, element) in PRIVATE.items():
-        stored = group << 16 | blocks.get((group, creator), 0) << 8 | element
-        if stored in values:
-            found.values[TAGS[name]] = values[stored]
-            found.representations[TAGS[name]] = kinds.get(stored, b"")
+    # A file that was handed on may hold elements of other private groups, or of blocks that nobody took.
+    places = _places(tuple((outer | _blocks(level.values)).items()))
+    kinds, found = level.representations, Level()
+    for tag, value in level.values.items():
+        place = places.get(tag) if tag >> 16 in PRIVATE_GROUPS else tag
+        if place in NAMES:
+            found.values[place] = value
+            found.representations[place] = kinds.get(tag, b"")
     return found
+
+
+@lru_cache(maxsize=16)
+def _places(blocks: tuple[tuple[tuple[int, bytes], int], ...]) -> dict[int, int]:
+    """Where a private element stands, to the tag that `TAGS` has for it; the same throughout a series."""
+    taken = dict(blocks)
+    return {
+        group << 16 | taken[group, creator] << 8 | element: TAGS[name]
+        for name, (group, creator, element) in PRIVATE.items()
+        if (group, creator) in taken
+    }
 
 
 def pixel_bytes(header: Header) -> int:

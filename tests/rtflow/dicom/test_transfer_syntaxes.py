@@ -1,4 +1,4 @@
-"""Every transfer syntax in which scanners and archives hand on images: the values stay as they were stored."""
+"""Every transfer syntax in which scanners and archives hand on images: values stay as they were stored."""
 
 import io
 import re
