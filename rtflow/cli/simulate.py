@@ -302,7 +302,7 @@ def _target(out: Path | None, send: str | None, write: str) -> Target:
 
 def _refuse_old(out: Path | None, scanner: Scanner, truth: Path | None, *, files: bool) -> None:
     """No file of an earlier scan may be taken for one of this."""
-    from rtflow.sources.simulation.scanner import folder_name
+    from rtflow.sources.simulation.takes import folder_name
 
     if out is None:
         return

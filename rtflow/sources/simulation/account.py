@@ -8,7 +8,8 @@ from pathlib import Path
 from rtflow.documents import now
 from rtflow.errors import OutputError
 from rtflow.sources.simulation.faults import Action, Fault, Schedule
-from rtflow.sources.simulation.scanner import Scanner, ScanObject, folder_name
+from rtflow.sources.simulation.scanner import Scanner, ScanObject
+from rtflow.sources.simulation.takes import folder_name
 
 _COLUMNS = ("time", "file", "series", "volume", "bytes", "of", "what")
 
@@ -99,7 +100,6 @@ class Account:
                     "role": role.role,
                     "scan": role.scan,
                     "folder": folder_name(role.series),
-                    "SeriesInstanceUID": role.series.series_uid,
                     "seed": role.seed,
                 }
                 for role in scanner.series

@@ -20,9 +20,9 @@ from rtflow.errors import UsageError
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation.faults import Action, Due, Faults, Schedule, make_schedule
 from rtflow.sources.simulation.others import localizer, stray
-from rtflow.sources.simulation.plan import Plan, make_plan
+from rtflow.sources.simulation.plan import make_plan
 from rtflow.sources.simulation.protocol import ONE_OBJECT, ScanProtocol, slice_times
-from rtflow.sources.simulation.scan import Scan
+from rtflow.sources.simulation.takes import Role, Take, folder_name, make_take
 from rtflow.sources.simulation.truth import Truth
 from rtflow.sources.simulator import SimulatorSource
 
@@ -65,54 +65,6 @@ class ScanObject:
         return folder_name(self.series)
 
 
-@dataclass(frozen=True)
-class Role:
-    """What a series is to the run.
-
-    Parameters
-    ----------
-    role
-        ``localizer``, ``sbref``, ``magnitude`` or ``phase``.
-    series
-        The series.
-    scan
-        Number of the scan, from 1; 0 for what comes before it.
-    seed
-        What the images were made from.
-    """
-
-    role: str
-    series: ScanSeries
-    scan: int
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Take:
-    """One scan: the run itself, or one that was stopped before it."""
-
-    number: int
-    spec: SimulateSource
-    plan: Plan
-    scan: Scan
-    begins: float
-    made: int
-    sbref: ScanSeries | None
-    magnitude: ScanSeries
-    phase: ScanSeries | None
-
-
-def folder_name(series: ScanSeries) -> str:
-    """Where the files of a series go.
-
-    >>> folder_name(ScanSeries(np.eye(4), number=5, name="func_task-feedback"))
-    '005_func_task-feedback'
-    """
-    kind = "_phase" if series.image_type == "phase" else ""
-    words = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in series.description)
-    return f"{series.number:03d}_{words}{kind}"
-
-
 class Scanner:
     """A simulated scan by one vendor's scanner.
 
@@ -132,6 +84,17 @@ class Scanner:
     restart
         Volume in which the scan is stopped, to be started again 10 s later as a new series. The stopped one
         is made from the next seed, the new one from ``spec``'s.
+
+    Attributes
+    ----------
+    spec, protocol, design, faults
+        As given, or by default.
+    volumes
+        How many the protocol asks for.
+    slice_times
+        When each slice along k is taken, seconds from the start of its volume.
+    restarted
+        Whether the scan is stopped and started again.
 
     Raises
     ------
@@ -156,13 +119,18 @@ class Scanner:
         self.spec = spec
         self.design = source.design
         self.volumes = source.volumes
-        self._times = slice_times(
+        self.slice_times = slice_times(
             spec.shape[2],
             spec.tr,
             self.protocol.slice_order,
             self.protocol.multiband,
             vendor=self.protocol.vendor,
         )
+        if self.protocol.echo_times[-1] >= spec.tr:
+            raise UsageError(
+                f"the last echo, at {self.protocol.echo_times[-1]:g} s, comes after TR, {spec.tr:g} s; "
+                "choose a longer TR or earlier echoes"
+            )
         if restart is not None:
             if self.faults.abort is not None:
                 raise UsageError("abort and restart both stop the scan; give one of them")
@@ -178,59 +146,34 @@ class Scanner:
         self.restarted = restart is not None
         looked_at = msgspec.structs.replace(spec, speed=1.0, truth="", drop=False)
         settings = msgspec.json.encode([msgspec.to_builtins(looked_at), self.protocol, self.design])
-        self._uid = f"{_ROOT}.{int.from_bytes(hashlib.sha256(settings).digest()[:6])}"
+        uid = f"{_ROOT}.{int.from_bytes(hashlib.sha256(settings).digest()[:6])}"
         self._sbref_time = spec.tr if self.protocol.sbref else 0.0
         first = (spec.tr if self.protocol.localizer else 0.0) + self._sbref_time
         specs = [spec]
         if self.restarted:
             specs = [msgspec.structs.replace(spec, seed=spec.seed + 1), spec]
-        self._takes: list[_Take] = []
+        self._takes: list[Take] = []
         number, begins = self.protocol.number, first
         for take, one in enumerate(specs, start=1):
             made = stopped if stopped is not None and take == 1 else self.volumes
-            self._takes.append(self._take(take, one, number, begins, begins - first, made))
+            began = self.protocol.began + datetime.timedelta(seconds=begins - first)
+            series = ScanSeries(
+                np.eye(4),  # the scan's is put in its place
+                tr=spec.tr,
+                echo_times=self.protocol.echo_times,
+                slice_times=self.slice_times,
+                number=number,
+                name=self.protocol.name,
+                planned=self.volumes,
+                began=began,
+                uid=uid,
+                multiband=self.protocol.multiband,
+                patient_position=self.protocol.position,
+            )
+            plan = make_plan(one, self.design, self.volumes)
+            self._takes.append(make_take(take, one, plan, self.protocol, series, begins, made))
             begins += made * spec.tr + PAUSE + self._sbref_time
             number += 1 + self.protocol.phase + self.protocol.sbref
-
-    def _take(
-        self, take: int, spec: SimulateSource, number: int, begins: float, later: float, made: int
-    ) -> _Take:
-        protocol = self.protocol
-        plan = make_plan(spec, self.design, self.volumes)
-        scan = Scan(
-            spec,
-            plan,
-            orientation=protocol.orientation,
-            echo_times=protocol.echo_times,
-            slice_times=self._times if protocol.moving else (),
-        )
-        magnitude = ScanSeries(
-            scan.affine,
-            tr=spec.tr,
-            echo_times=protocol.echo_times,
-            slice_times=self._times,
-            number=number,
-            name=protocol.name,
-            planned=self.volumes,
-            began=protocol.began + datetime.timedelta(seconds=later),
-            uid=self._uid,
-            multiband=protocol.multiband,
-            patient_position=protocol.position,
-        )
-        before = magnitude.began - datetime.timedelta(seconds=spec.tr)
-        return _Take(
-            take,
-            spec,
-            plan,
-            scan,
-            begins,
-            made,
-            sbref=replace(magnitude, number=number - 1, sbref=True, planned=1, began=before)
-            if protocol.sbref
-            else None,
-            magnitude=magnitude,
-            phase=replace(magnitude, number=number + 1, image_type="phase") if protocol.phase else None,
-        )
 
     @property
     def series(self) -> tuple[Role, ...]:
@@ -340,7 +283,7 @@ class Scanner:
         made = stray(action.stray, self.protocol.vendor, replace(run, number=run.number + 90), volume)
         return ScanObject(run, 0, made.name, made.data)
 
-    def _in_turn(self, take: _Take) -> Iterator[ScanObject]:
+    def _in_turn(self, take: Take) -> Iterator[ScanObject]:
         vendor, echoes = self.protocol.vendor, len(self.protocol.echo_times)
         volumes = take.scan.images(phase=self.protocol.phase)
         for volume, images in zip(range(1, take.made + 1), volumes, strict=False):
@@ -351,7 +294,7 @@ class Scanner:
                 phases = [image.T for image in images[echoes:]]
                 yield from _all(take.phase, volume, write_volume(vendor, take.phase, phases, volume))
 
-    def _whole(self, take: _Take) -> Iterator[ScanObject]:
+    def _whole(self, take: Take) -> Iterator[ScanObject]:
         vendor, echoes = self.protocol.vendor, len(self.protocol.echo_times)
         magnitudes = (_stored(images[:echoes], take) for images in take.scan.images())
         yield from _all(take.magnitude, 1, write_run(vendor, take.magnitude, magnitudes))
@@ -365,7 +308,7 @@ def _all(series: ScanSeries, volume: int, written: Iterable[Written]) -> Iterato
         yield ScanObject(series, volume, one.name, one.data)
 
 
-def _stored(images: Iterable[NDArray[np.int16]], take: _Take) -> list[NDArray[Any]]:
+def _stored(images: Iterable[NDArray[np.int16]], take: Take) -> list[NDArray[Any]]:
     """Images of shape (k, j, i) as the writers take them: 16 bits where 12 might not do."""
     kind = np.int16 if take.scan.peak < 4096 else np.uint16
     return [image.T.astype(kind, copy=False) for image in images]
