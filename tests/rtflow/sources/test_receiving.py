@@ -20,6 +20,7 @@ from pynetdicom.sop_class import ModalityPerformedProcedureStep  # type: ignore[
 from senders import an_object, begin, data_set, needs_dcmtk, run, send, sent, several, take
 
 from rtflow.errors import SourceError
+from rtflow.sources.admission import Admission
 from rtflow.sources.receiving import Receiver
 
 pytestmark = needs_dcmtk
@@ -292,6 +293,19 @@ def test_what_cannot_be_is_refused(tmp_path: Path, options: dict[str, object], m
 
 
 # Listening
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_name_or_nothing_is_an_address_too(tmp_path: Path, host: str) -> None:
+    with Receiver(host, 0, spool=tmp_path / "spool") as receiver:
+        assert run("echoscu", "-aec", "RTFLOW", "localhost", receiver.port).returncode == 0
+
+
+def test_an_address_is_the_same_in_both_of_its_forms() -> None:
+    admission = Admission("RTFLOW", (), ("10.1.0.0/16", "fe80::/10"))
+    assert admission.refusal("RTFLOW", "ANY", "::ffff:10.1.2.3") is None
+    assert admission.refusal("RTFLOW", "ANY", "fe80::1%eth0") is None
+    assert admission.refusal("RTFLOW", "ANY", "::ffff:10.2.2.3") is not None
 
 
 def test_a_taken_port_is_said(tmp_path: Path, receiver: Receiver) -> None:
