@@ -98,7 +98,7 @@ class Seen:
     errors, doubts
         How many volumes each message stands in.
     notes
-        What the source had to say, and why volumes are missing; how many times each.
+        What the source had to say, and how many times.
     """
 
     start: RunStart | None = None
@@ -147,8 +147,6 @@ class Summary:
                 case VolumeReceived() | VolumeMissing():
                     seen.began = seen.began or document.received
                     seen.newest = max(seen.newest, document.volume)
-                    if isinstance(document, VolumeMissing):
-                        _count(self._notes, f"missing: {document.reason}")
                 case Event(data={"says": str(says)}):
                     _count(self._notes, says)
                 case Result():
