@@ -111,9 +111,10 @@ def deidentify(
     patient = _text(values, _PATIENT_ID) or _text(values, _PATIENT_NAME) or _text(values, _STUDY_UID)
     days = days_back(patient, key) if dates == "moved" else 0
     rewriting = _rewriting(key, _gather(level), encodings, days, descriptions)
-    kept = rewriting.level(level, outermost=True) + _record(dates)
-    kept.sort(key=lambda element: element.tag)
-    written = coding.write(kept)
+    kept = {element.tag: element for element in rewriting.level(level, outermost=True)}
+    # Over what an earlier de-identification may have recorded.
+    kept |= {element.tag: element for element in _record(dates)}
+    written = coding.write([kept[tag] for tag in sorted(kept)])
     if syntax == _DEFLATED:
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         written = packer.compress(written) + packer.flush()

@@ -19,67 +19,15 @@ WHOLE = frozenset(
 )
 # Words of the field. A phantom or a person may be called so, but where software writes them they are none.
 _VOCABULARY = frozenset(
-    [
-        "siemens",
-        "healthineers",
-        "healthcare",
-        "philips",
-        "medical",
-        "systems",
-        "magnetom",
-        "prisma",
-        "skyra",
-        "trio",
-        "triotim",
-        "verio",
-        "vida",
-        "sola",
-        "aera",
-        "avanto",
-        "terra",
-        "cima",
-        "lumina",
-        "free.max",
-        "achieva",
-        "ingenia",
-        "elition",
-        "ambition",
-        "dstream",
-        "intera",
-        "signa",
-        "discovery",
-        "premier",
-        "architect",
-        "pioneer",
-        "original",
-        "primary",
-        "derived",
-        "secondary",
-        "other",
-        "mosaic",
-        "norm",
-        "moco",
-        "fmri",
-        "bold",
-        "none",
-        "brain",
-        "head",
-        "neck",
-        "spine",
-        "body",
-        "phantom",
-        "test",
-        "pilot",
-        "gradient",
-        "spin",
-        "echo",
-        "epi",
-        "magnitude",
-        "phase",
-        "real",
-        "field",
-        "uniform",
-    ]
+    {
+        *("siemens", "healthineers", "healthcare", "philips", "medical", "systems", "magnetom", "prisma"),
+        *("skyra", "trio", "triotim", "verio", "vida", "sola", "aera", "avanto", "terra", "cima", "lumina"),
+        *("free.max", "achieva", "ingenia", "elition", "ambition", "dstream", "intera", "signa"),
+        *("discovery", "premier", "architect", "pioneer", "original", "primary", "derived", "secondary"),
+        *("other", "mosaic", "norm", "moco", "fmri", "bold", "none", "brain", "head", "neck", "spine"),
+        *("body", "phantom", "test", "pilot", "gradient", "spin", "echo", "epi", "magnitude", "phase"),
+        *("real", "field", "uniform"),
+    }
 )
 _SHORTEST, _SHORTEST_ANYWHERE, _SHORTEST_IN_BYTES = 2, 4, 6
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae"})
@@ -109,9 +57,13 @@ class Identity:
         self._text = _compiled(folded, written)
         software = {word for word in folded if len(word) >= _SHORTEST_ANYWHERE and word not in _VOCABULARY}
         self._software = _compiled(software, written)
-        long = sorted(word for word in software if len(word) >= _SHORTEST_IN_BYTES and not word.isdigit())
+        spelled = {form for date in dates for form in _plain_dates(date)}
+        self._numbers = {word.encode("ascii") for word in (folded | spelled) if _is_long_number(word)}
+        long = sorted(word for word in software if len(word) >= _SHORTEST_IN_BYTES)
         encoded = {word.encode(code) for word in long for code in ("utf-8", "utf-16-le", "utf-16-be")}
-        self._bytes = re.compile(b"|".join(map(re.escape, sorted(encoded)))) if encoded else None
+        spellings = [re.escape(word) for word in sorted(encoded)]
+        spellings += [pattern.encode() for pattern in written if not pattern.startswith("(")]
+        self._bytes = re.compile(b"|".join(spellings)) if spellings else None
 
     def clean(self, text: str) -> str:
         """A text that people wrote, without what identifies the patient, and without UIDs.
@@ -125,6 +77,10 @@ class Identity:
     def clean_software(self, text: str) -> str:
         """The same for what software wrote, where words of the field are no names."""
         return _without(self._software, _UID.sub("", text))
+
+    def is_number(self, value: bytes) -> bool:
+        """Whether one of the numbers in a text is a number of the patient, or the birth date, as a whole."""
+        return not self._numbers.isdisjoint(part.strip(b" \0") for part in value.split(b"\\"))
 
     def spelled_in(self, value: bytes) -> bool:
         """Whether a binary value spells it."""
@@ -166,23 +122,35 @@ def _compiled(words: Iterable[str], patterns: Iterable[str]) -> re.Pattern[str] 
 
 
 def _word_pattern(word: str) -> str:
-    if word.isdigit():
+    if word.isdigit() and not _is_long_number(word):
         return rf"(?<!\d){word}(?!\d)"
     if len(word) < _SHORTEST_ANYWHERE:
         return rf"(?<![^\W\d_]){re.escape(word)}(?![^\W\d_])"
     return re.escape(word)
 
 
-def _date_patterns(date: str) -> Iterator[str]:
+def _is_long_number(word: str) -> bool:
+    return len(word) >= _SHORTEST_IN_BYTES and word.isascii() and word.isdigit()
+
+
+def _orders(date: str) -> Iterator[tuple[str, str, str]]:
+    """Year, month and day in the orders that people write them."""
     digits = date.strip(" \0")
-    if len(digits) != 8 or not digits.isascii() or not digits.isdigit():
-        return
-    year, month, day = digits[:4], digits[4:6], digits[6:]
-    gap = r"[-./_ ]?"
-    for order in ((year, month, day), (day, month, year), (month, day, year)):
-        yield rf"(?<!\d){gap.join(order)}(?!\d)"
-    for order in ((year[2:], month, day), (day, month, year[2:]), (month, day, year[2:])):
-        yield rf"(?<!\d){gap.join(order)}(?!\d)"
+    if len(digits) == 8 and digits.isascii() and digits.isdigit():
+        month, day = digits[4:6], digits[6:]
+        for year in (digits[:4], digits[2:4]):
+            yield from ((year, month, day), (day, month, year), (month, day, year))
+
+
+def _plain_dates(date: str) -> Iterator[str]:
+    return ("".join(order) for order in _orders(date) if len(order[0] + order[2]) == 6)
+
+
+def _date_patterns(date: str) -> Iterator[str]:
+    for order in _orders(date):
+        pattern = "[-./_ ]?".join(order)
+        # With two digits of the year only, a longer number may have them by chance.
+        yield pattern if max(map(len, order)) == 4 else rf"(?<!\d){pattern}(?!\d)"
 
 
 def _without(pattern: re.Pattern[str] | None, text: str) -> str:

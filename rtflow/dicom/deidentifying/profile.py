@@ -41,14 +41,14 @@ class Fate(Enum):
     COMMENT = "kept if a multiband sequence wrote it"
 
 
-# Where the table offers more than one action, the one that is right for every kind of object: a value without
-# meaning may stand where none need be.
+# Where the table leaves a choice, what an MR image must have decides: none of the elements that may be
+# emptied (Z/D) must have a value there; of those that may be removed (X/D), some must.
 _FATES = {
     "X_TAGS": Fate.REMOVED,
     "Z_TAGS": Fate.EMPTIED,
     "X_Z_TAGS": Fate.EMPTIED,
+    "Z_D_TAGS": Fate.EMPTIED,
     "D_TAGS": Fate.DUMMY,
-    "Z_D_TAGS": Fate.DUMMY,
     "X_D_TAGS": Fate.DUMMY,
     "X_Z_D_TAGS": Fate.DUMMY,
     "U_TAGS": Fate.UID,

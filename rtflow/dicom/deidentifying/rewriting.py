@@ -24,7 +24,8 @@ _BLOCKS = (b"OB", b"OW", b"UT", *_UNKNOWN)
 _LONGEST_SEEN, _MOST_SEEN = 64, 20_000
 _UNSEEN = Element(-1, b"", b"")
 
-_NUMBERS = re.compile(rb"[-+0-9.eE \\\0]*")
+_NUMBER = rb"[ \0]*(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?[ \0]*"
+_NUMBERS = re.compile(_NUMBER + rb"(?:\\" + _NUMBER + rb")*")
 _WORDS = re.compile(rb"[-A-Z0-9_ .+*/\\\0]*")
 _DATE = re.compile(r"((?:18|19|20)\d\d[01]\d[0-3]\d)([0-9.&+\-]{0,20})")
 _TIME = re.compile(r"[0-2]\d(?::?[0-5]\d(?::?[0-6]\d(?:\.\d{1,6})?)?)?")
@@ -132,7 +133,7 @@ class Rewriting:
             return None  # a sequence where none belongs
         if fate is Fate.DUMMY:
             return Element(tag, kind, _DUMMIES.get(expected, b"") if value.strip(b" \0") else b"")
-        if value and not _alike(kind, expected):
+        if value and not (_alike(kind, expected) and _is_whole(kind, value)):
             return None
         safe = self._safe(fate, tag, value)
         return None if safe is None else Element(tag, kind, safe)
@@ -144,7 +145,7 @@ class Rewriting:
         if fate is Fate.BINARY:
             return None if self.identity.spelled_in(value) else value
         if fate is Fate.DECIMAL:
-            return value if _NUMBERS.fullmatch(value) else None
+            return value if self._numbers(value) else None
         if fate is Fate.CODE:
             return self._code(value) if _WORDS.fullmatch(value) else None
         if fate is Fate.TEXT:
@@ -175,9 +176,9 @@ class Rewriting:
         if form is Form.CODE:
             known = kind in _TEXT_KINDS or kind in _UNKNOWN
             return Element(tag, kind, self._text(value, self.identity.clean_software)) if known else None
-        binary = kind in _BINARY or (kind in _UNKNOWN and not _looks_like_text(value))
+        binary = _is_binary(kind, value) or (kind in _UNKNOWN and not _looks_like_text(value))
         text = kind in _TEXT_KINDS or kind in _UNKNOWN
-        if (text and _NUMBERS.fullmatch(value)) or (binary and not self.identity.spelled_in(value)):
+        if (text and self._numbers(value)) or (binary and not self.identity.spelled_in(value)):
             return element
         return None
 
@@ -188,6 +189,10 @@ class Rewriting:
             return value
         # What was cut is not put together again in another character set.
         return cleaned.encode("ascii") if cleaned.isascii() else b""
+
+    def _numbers(self, value: bytes) -> bool:
+        """Whether a text holds numbers, and none of them is the patient's."""
+        return _NUMBERS.fullmatch(value) is not None and not self.identity.is_number(value)
 
     def _code(self, value: bytes) -> bytes:
         words = value.decode("ascii").strip(" \0").split("\\")
@@ -207,6 +212,15 @@ class Rewriting:
 
 def _tag(element: Element) -> int:
     return element.tag
+
+
+def _is_binary(kind: bytes, value: bytes) -> bool:
+    return kind in _BINARY and _is_whole(kind, value)
+
+
+def _is_whole(kind: bytes, value: bytes) -> bool:
+    """Whether a binary value is one or several numbers of its kind."""
+    return len(value) % _BINARY.get(kind, 1) == 0
 
 
 def _looks_like_text(value: bytes) -> bool:
