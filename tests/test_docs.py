@@ -281,8 +281,9 @@ def test_a_run_leaves_the_files_and_prints_the_keys_that_are_listed(
     listed = first_column("Folders and files")
     unlisted = [file for file in files if not any(fnmatch(file, pattern) for pattern in listed)]
     assert not unlisted
-    # `work` is for graphs with nodes at set-up, which the template has not.
-    assert [pattern for pattern in listed if not any(fnmatch(file, pattern) for file in files)] == ["work/*"]
+    # Of graphs with nodes at set-up, and of scanners, which this run has not.
+    others = {"work/*", "runs/RUN_UID/aside/*/*.dcm", "runs/RUN_UID/received/*"}
+    assert {pattern for pattern in listed if not any(fnmatch(file, pattern) for file in files)} == others
 
     items = dict(
         re.findall(r"^\| `(reference|mask|decoder)` \| (.*?) \|", REFERENCE.read_text(), re.MULTILINE)
