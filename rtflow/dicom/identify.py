@@ -44,6 +44,12 @@ def identify(header: Header) -> Instance:
     """
     modality = header.text("Modality")
     if modality == "MR":
+        frames = header.integer("NumberOfFrames") or 1
+        if frames > 1 and not header.frames:
+            raise UnsupportedError(
+                f"{describe(header)}: {frames} frames without their places (5200,9230); export enhanced MR "
+                "images, or one image a file"
+            )
         for rule in _RULES:
             instance = rule(header)
             if instance is not None:

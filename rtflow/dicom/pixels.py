@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.dicom.codestreams import stated_sizes
 from rtflow.dicom.elements import GE_PRIVATE, UNCOMPRESSED
 from rtflow.dicom.read import Header, pixel_bytes
 from rtflow.errors import DicomError
@@ -85,9 +86,14 @@ def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: 
             "scanner's export"
         )
     try:
+        for size in stated_sizes(header.raw("PixelData")):
+            if size != (rows, columns):
+                raise ValueError(f"{size[1]}x{size[0]} pixels instead of {columns}x{rows}")
         array, _ = decoder.as_array(header.raw("PixelData"), raw=True, **layout)
-    except Exception as error:
-        # Decoders raise whatever comes to them of a damaged stream, from IndexError to their own kinds.
+    except BaseException as error:
+        # Decoders raise whatever a damaged stream makes them: those in Rust a panic, which is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise DicomError(f"damaged: the compressed pixel data cannot be decoded ({error})") from None
     return array.astype(f"<u{layout['bits_allocated'] // 8}", copy=False).tobytes()
 

@@ -103,10 +103,7 @@ class Header:
         raw = self.raw(name)
         if raw.isascii():
             return _on_one_line(raw.decode("ascii"))
-        from pydicom.charset import convert_encodings, decode_bytes
-
-        declared = self.raw("SpecificCharacterSet").decode("latin-1").strip(" \0").split("\\")
-        return _on_one_line(decode_bytes(raw, convert_encodings(declared), {0x5C}))
+        return _on_one_line(_decode(raw, self.raw("SpecificCharacterSet")))
 
     def texts(self, name: str) -> list[str]:
         """The values of a text element that holds several."""
@@ -181,6 +178,18 @@ def _unpack(raw: bytes, order: str, letter: str) -> tuple[float, ...]:
     return struct.unpack(f"{order}{count}{letter}", raw[: count * size])
 
 
+def _decode(raw: bytes, character_sets: bytes) -> str:
+    from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+
+    declared = [name.strip() for name in character_sets.decode("latin-1").strip(" \0").split("\\")]
+    # The first may be empty where more follow; one that nobody knows is as good as none.
+    known = [name for name in declared if name in python_encoding]
+    encodings = convert_encodings(known or ["ISO_IR 100"])
+    if len(encodings) == 1:
+        return raw.decode(encodings[0], errors="replace")
+    return decode_bytes(raw, encodings, {0x5C})
+
+
 def _on_one_line(text: str) -> str:
     text = text.strip(" \0")
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
@@ -232,8 +241,9 @@ def _check(header: Header) -> None:
     for name in ("Rows", "Columns"):
         if header.required(name) < 1:
             raise DicomError(f"damaged: {name} is {header.required(name)}")
-    frames = header.integer("NumberOfFrames")
-    if frames is not None and (frames < 1 or (header.frames and frames != len(header.frames))):
+    stated = header.integer("NumberOfFrames")
+    frames = 1 if stated is None else stated
+    if frames < 1 or (header.frames and frames != len(header.frames)):
         raise DicomError(
             f"damaged: NumberOfFrames is {frames}, and {len(header.frames)} frames are described"
         )
