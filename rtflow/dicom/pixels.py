@@ -94,7 +94,8 @@ def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: 
         # Decoders raise whatever a damaged stream makes them: those in Rust a panic, which is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise DicomError(f"damaged: the compressed pixel data cannot be decoded ({error})") from None
+        said = " ".join(str(error).split())
+        raise DicomError(f"damaged: the compressed pixel data cannot be decoded ({said})") from None
     return array.astype(f"<u{layout['bits_allocated'] // 8}", copy=False).tobytes()
 
 
