@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import rtflow
-from rtflow.cli import bench, convert, graph, new, replay, run, simulate
+from rtflow.cli import bench, convert, deidentify, graph, new, replay, run, simulate
 from rtflow.errors import RtflowError, UsageError
 
 # Nipype asks its home server for news when it is imported: nothing that runs beside a scanner should.
@@ -104,6 +104,7 @@ for name, module in (
     ("replay", replay),
     ("simulate", simulate),
     ("convert", convert),
+    ("deidentify", deidentify),
     ("new", new),
     ("graph", graph),
     ("bench", bench),
