@@ -65,11 +65,9 @@ def _echo(held: list[tuple[DicomObject, int]], volume: int, entities: dict[str, 
         headers = [one.header.frame(number) for one, number in held]
         order = stack_order(headers)
         headers = [headers[index] for index in order]
-        planes = [held[index][0].planes[held[index][1]] for index in order]
         _complete(headers, instance.slices)
         # Rows from the bottom upwards, in Fortran order, as they lie in a NIfTI file.
-        data = np.stack(planes)[:, ::-1].T if len(planes) > 1 else planes[0][None, ::-1].T
-        data = np.asfortranarray(data)
+        data = np.stack([held[index][0].planes[held[index][1]][::-1] for index in order]).T
         affine = stack_affine(headers)
         metadata = sidecar(instance, headers[0], data.shape, stack_times(instance, headers))
     # An affine in a NIfTI file is of single precision: rounded here, a run replayed from its files is equal.

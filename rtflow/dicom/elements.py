@@ -149,6 +149,7 @@ class _Walker:
         self.found = Level()
         self.whole = True
         self.encapsulated: bool | None = None
+        self._macros: dict[int, tuple[bytes, Level | None]] = {}
         self._data = data
         self._end = len(data)
         self._order = order
@@ -254,7 +255,7 @@ class _Walker:
                     at = start
                     break
                 if self._is_macro(tag, start):
-                    at = self._within(at)._gather(tag, start, size, into)
+                    at = self._macro(tag, at, start, size, into)
                     continue
                 stop = self._within(at)._skip(start, 0) if size == _UNDEFINED else start + size
             # What stands outside of a macro, or in an earlier one, is the scanner's own word.
@@ -263,6 +264,21 @@ class _Walker:
                 into.representations[tag] = kind
             at = stop
         return at
+
+    def _macro(self, tag: int, at: int, start: int, length: int, into: Level) -> int:
+        """Take along the elements of a macro within an item; where it ends."""
+        # Most macros of a frame are those of the frame before, byte for byte: they need no second walk.
+        chunk, level = self._macros.get(tag, (b"", None))
+        stop = at + len(chunk)
+        if level is None or not self._data.startswith(chunk, at):
+            level = Level()
+            stop = self._within(at)._gather(tag, start, length, level)
+            self._macros[tag] = self._data[at:stop], level
+        for known, value in level.values.items():
+            if known not in into.values:
+                into.values[known] = value
+                into.representations[known] = level.representations[known]
+        return stop
 
     def _is_macro(self, tag: int, start: int) -> bool:
         if tag >> 16 & 1 == 0:

@@ -39,16 +39,13 @@ def stack_order(headers: Sequence[Header]) -> list[int]:
     """
     places = np.array([place(header) for header in headers])
     order = np.argsort(places, kind="stable")
-    first = np.array(headers[0].vector("ImageOrientationPatient", 6))
-    shape = headers[0].required("Rows"), headers[0].required("Columns")
-    for header in headers[1:]:
-        if np.abs(np.array(header.vector("ImageOrientationPatient", 6)) - first).max() > 1e-3:
-            raise DicomError("the planes of a volume are not parallel: its orientation changed")
-        if (header.required("Rows"), header.required("Columns")) != shape:
-            raise DicomError(
-                f"the planes of a volume differ in size: {shape[1]}x{shape[0]} and "
-                f"{header.required('Columns')}x{header.required('Rows')} pixels"
-            )
+    cosines = np.array([header.vector("ImageOrientationPatient", 6) for header in headers])
+    if np.abs(cosines - cosines[0]).max() > 1e-3:
+        raise DicomError("the planes of a volume are not parallel: its orientation changed")
+    shapes = list(dict.fromkeys((header.required("Columns"), header.required("Rows")) for header in headers))
+    if len(shapes) > 1:
+        sizes = " and ".join(f"{columns}x{rows}" for columns, rows in shapes[:2])
+        raise DicomError(f"the planes of a volume differ in size: {sizes} pixels")
     gaps = np.diff(places[order])
     if len(gaps):
         usual = float(np.median(gaps))

@@ -79,24 +79,36 @@ class Header:
         UID of the transfer syntax.
     frames
         What is said frame by frame; empty for an object of one plane.
+    common
+        Of the header of a frame, what all frames have in common: it holds where the frame says nothing.
     """
 
     level: Level
     order: str
     syntax: str
     frames: tuple[Level, ...] = field(default=(), repr=False)
+    common: Level | None = field(default=None, repr=False)
+    # Places and orientations are asked for several times: while slices come, and when their volume is whole.
+    _frames: dict[int, Header] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _numbers: dict[str, list[float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def frame(self, number: int) -> Header:
         """The header of one frame (from 0), as if it were an object of its own."""
         if not self.frames:
             return self
-        own, common = self.frames[number], self.level
-        level = Level(common.values | own.values, common.representations | own.representations)
-        return Header(level, self.order, self.syntax)
+        found = self._frames.get(number)
+        if found is None:
+            found = Header(self.frames[number], self.order, self.syntax, common=self.level)
+            self._frames[number] = found
+        return found
 
     def raw(self, name: str) -> bytes:
         """The stored bytes; empty if there are none."""
-        return self.level.values.get(TAGS[name], b"")
+        tag = TAGS[name]
+        value = self.level.values.get(tag)
+        if value is None:
+            value = self.common.values.get(tag, b"") if self.common is not None else b""
+        return value
 
     def text(self, name: str) -> str:
         """A text, on one line; empty if there is none."""
@@ -118,11 +130,20 @@ class Header:
         DicomError
             If one is no finite number.
         """
-        tag = TAGS[name]
-        raw = self.level.values.get(tag, b"")
+        known = self._numbers.get(name)
+        if known is None:
+            known = self._numbers[name] = self._read_numbers(name)
+        return known[:]
+
+    def _read_numbers(self, name: str) -> list[float]:
+        raw = self.raw(name)
         if not raw:
             return []
-        letter = BY_REPRESENTATION.get(self.level.representations.get(tag, b""))
+        tag = TAGS[name]
+        kind = self.level.representations.get(tag)
+        if kind is None and self.common is not None:
+            kind = self.common.representations.get(tag)
+        letter = BY_REPRESENTATION.get(kind or b"")
         if letter is None:
             letter = BINARY.get(name, "")
         try:
