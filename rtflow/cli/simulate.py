@@ -138,16 +138,18 @@ def command(
         ),
     ] = True,
     drop: Annotated[float, _share("Share of volumes (0 to 1) that lose files.")] = 0.0,
-    duplicate: Annotated[float, _share("Share of which files come once more, under another name.")] = 0.0,
-    delay: Annotated[float, _share("Share of which files come 0.5 to 3 TR late.")] = 0.0,
-    reorder: Annotated[float, _share("Share of which files change places.")] = 0.0,
+    duplicate: Annotated[
+        float, _share("Share of volumes of which files come once more, under another name.")
+    ] = 0.0,
+    delay: Annotated[float, _share("Share of volumes of which files come 0.5 to 3 TR late.")] = 0.0,
+    reorder: Annotated[float, _share("Share of volumes whose files change places.")] = 0.0,
     truncate: Annotated[
-        float, _share("Share of which files are cut off; half of those are completed later.")
+        float, _share("Share of volumes of which files are cut off; half are completed later.")
     ] = 0.0,
     stray: Annotated[
         float,
         _share(
-            "Share before which something else comes: a physiological log, a report, an empty file, a text."
+            "Share of volumes before which something else comes: physiology, a report, an empty file, a text."
         ),
     ] = 0.0,
     abort: Annotated[

@@ -14,6 +14,16 @@ from rtflow.sources.simulation.takes import folder_name
 _COLUMNS = ("time", "file", "series", "volume", "bytes", "of", "what")
 
 
+def copy_name(name: str) -> str:
+    """The name of a copy of a file.
+
+    >>> copy_name("001_000005_000001.dcm"), copy_name("i005000039.MRDC.39")
+    ('001_000005_000001_copy.dcm', 'i005000039.MRDC.39_copy')
+    """
+    stem = name.removesuffix(".dcm")
+    return f"{stem}_copy{name[len(stem) :]}"
+
+
 class Account:
     """Keeps the account of a delivery, and writes it with the truth of the scan.
 
@@ -124,6 +134,8 @@ class Account:
         }
         if fault.fault in ("delay", "duplicate", "truncate"):
             fact["seconds"] = fault.seconds
+        if fault.fault == "duplicate":
+            fact["copies"] = [copy_name(name) for name, _ in files]
         if fault.share is not None:
             fact["bytes"] = [int(fault.share * size) for _, size in files]
         if fault.stray:

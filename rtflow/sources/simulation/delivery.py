@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from rtflow.errors import RunError
 from rtflow.source_settings import Speed
 from rtflow.sources.base import Pacer
-from rtflow.sources.simulation.account import Account
+from rtflow.sources.simulation.account import Account, copy_name
 from rtflow.sources.simulation.faults import Action
 from rtflow.sources.simulation.scanner import Scanner, ScanObject
 
@@ -219,7 +219,7 @@ def deliver(
                 pacer.wait(0.0, stopping)
                 if not pacer.wait(action.at, stopping):
                     break
-                name = _copied(item.name) if action.copy else item.name
+                name = copy_name(item.name) if action.copy else item.name
                 size = len(item.data) if action.share >= 1.0 else int(action.share * len(item.data))
                 have = account.have(action)
                 taken = target.put(item.folder, name, item.data[:size], have)
@@ -229,16 +229,6 @@ def deliver(
     finally:
         account.close()
     return delivered
-
-
-def _copied(name: str) -> str:
-    """The name of a copy of a file.
-
-    >>> _copied("001_000005_000001.dcm")
-    '001_000005_000001_copy.dcm'
-    """
-    path = Path(name)
-    return f"{path.stem}_copy{path.suffix}"
 
 
 def _in_order(

@@ -7,6 +7,7 @@ import io
 import re
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -121,6 +122,12 @@ class Sender:
                 f"{self._address} {reason}; start the receiver, or correct the address or the titles"
             )
         self._association = association
+        # pynetdicom's reactor looks for requests of the peer, and would at times take an answer for one: it
+        # rests as long as the association is used. The moment between its waits is too short to be met twice.
+        association._reactor_checkpoint.clear()
+        time.sleep(0.05)
+        while not association._is_paused and association.is_alive():
+            time.sleep(0.001)
         connection = association.dul.socket
         self._socket = connection.socket if connection is not None else None
         if self._socket is not None:
@@ -137,9 +144,15 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._association is not None and self._association.is_established:
-            self._association.release()
-        self._association = None
+        association, self._association = self._association, None
+        if association is not None:
+            if association.is_established:
+                association.release()
+            association._reactor_checkpoint.set()
+            association.join(self._timeout)
+        if self._socket is not None:
+            self._socket.close()  # pynetdicom forgets it when the receiver goes away
+            self._socket = None
 
     def put(self, folder: str, name: str, data: bytes, have: int) -> bool:
         """Send an object; False for what is none, and for a class that the receiver does not take."""
@@ -153,8 +166,10 @@ class Sender:
             if class_uid in (MR_IMAGE, ENHANCED_MR_IMAGE):
                 raise RunError(f"{self._address} takes no MR images (class {class_uid}); let it take them")
             return False
-        status = self._store(context, class_uid, uid, data[at:])
+        status = self._store(context, class_uid, uid, data[at : len(data) // 2 * 2])  # lengths are even
         if status is None:
+            if self._association is not None and self._association.is_established:
+                self._association.abort()
             raise RunError(
                 f"{self._address} was lost while {name} was sent; the objects before it were received"
             )
@@ -180,14 +195,8 @@ class Sender:
         request.AffectedSOPInstanceUID = uid
         request.Priority = 2
         request.DataSet = io.BytesIO(encoded)
-        association._reactor_checkpoint.clear()  # the reactor would take the answer for a request
-        try:
-            while not association._is_paused and association.is_alive():
-                association._reactor_checkpoint.wait(0.0001)
-            association.dimse.send_msg(request, context)
-            _, response = association.dimse.get_msg(block=True)
-        finally:
-            association._reactor_checkpoint.set()
+        association.dimse.send_msg(request, context)
+        _, response = association.dimse.get_msg(block=True)
         status = getattr(response, "Status", None)
         return None if status is None else int(status)
 
