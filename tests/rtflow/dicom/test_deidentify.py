@@ -231,6 +231,8 @@ def test_what_lies_around_the_data_set() -> None:
     assert_clean(data, [*SECRETS, original])
     after = opened(data)
     assert data[:128] == bytes(128)
+    assert FAMILY.encode() not in data
+    assert len(after.PixelData) == 2 * after.Rows * after.Columns
     assert after.file_meta.MediaStorageSOPInstanceUID == after.SOPInstanceUID
     assert {e.keyword for e in after.file_meta} == {
         *("FileMetaInformationGroupLength", "FileMetaInformationVersion", "MediaStorageSOPClassUID"),

@@ -1,5 +1,8 @@
 """What a de-identified file keeps and how: texts, UIDs, dates, the record of what was done."""
 
+import subprocess
+import sys
+
 import pytest
 from persons import (
     BIRTH,
@@ -169,3 +172,12 @@ def test_the_table_is_that_of_the_standard() -> None:
             assert tag is not None
             assert fate_of(tag) is fate, keyword
     assert len(TABLE) > 600
+
+
+def test_light_to_import_and_prepared_before_the_first_image() -> None:
+    program = (
+        "import sys; from rtflow.dicom.deidentify import deidentify, prepare; "
+        "heavy = {'pydicom', 'numpy', 'dicomanonymizer'}; assert not heavy & set(sys.modules); "
+        "prepare(); assert {'pydicom', 'dicomanonymizer'} <= set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
