@@ -93,8 +93,7 @@ def tell(scanner: Scanner, done: Delivered, where: str, truth: Path | None) -> N
     if truth is not None:
         typer.echo(f"the truth is in {truth}")
     if not done.whole:
-        typer.echo(
-            f"interrupted: {done.actions} of {done.of} actions were done; what is there is as it should be"
-        )
+        left = done.of - done.actions
+        typer.echo(f"interrupted: {left} {files} were yet to come; those there are whole")
     elif what == "wrote":
         typer.echo(f"\n  rtflow run template --source folder:{where}    takes it as a scan")

@@ -242,10 +242,8 @@ def _spec(settings: list[str] | None, **given: Any) -> SimulateSource:
         if name in own:
             raise SettingsError(f"--set {one}: give {own[name]} instead")
         if not equals or name not in more:
-            raise SettingsError(
-                f"--set {one}: "
-                + (suggestion(name, more) if equals else "expected NAME=VALUE, such as tsnr=40")
-            )
+            hint = f"no option '{name}'; {suggestion(name, more)}"
+            raise SettingsError(f"--set {one}: {hint if equals else 'expected NAME=VALUE, such as tsnr=40'}")
         try:
             values[name] = from_text(text.strip(), more[name])
         except ValueError as error:
@@ -311,10 +309,8 @@ def _refuse_old(out: Path | None, scanner: Scanner, truth: Path | None, *, files
     folders = [out / folder_name(role.series) for role in scanner.series] if files else []
     for folder in (*folders, *([truth] if truth else [])):
         if folder.is_dir() and any(folder.iterdir()):
-            remedy = (
-                "give --no-truth or another folder" if folder == truth else "give another folder or --series"
-            )
-            raise OutputError(f"{folder} holds an earlier scan; {remedy}")
+            other = "--no-truth" if folder == truth else "--series"
+            raise OutputError(f"{folder} holds an earlier scan; give another folder or {other}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -108,10 +108,9 @@ def test_faults_are_sent_as_far_as_they_can_be(tmp_path: Path) -> None:
     assert done.whole
     assert done.refused == kinds["empty"] + kinds["text"]
     assert sizes.total() == len(actions) - done.refused
-    assert len(sizes) > 3
-    (usual, count), *_ = sizes.most_common(1)
-    assert max(sizes) == usual
-    assert sizes.total() - count - kinds["physio"] - kinds["report"] > 0
+    # What was cut off has 98 % of its bytes at most; headers differ by a few bytes.
+    short = sum(count for size, count in sizes.items() if size < 0.99 * max(sizes))
+    assert short == kinds["physio"] + kinds["report"] + sum(action.share < 1.0 for action in actions)
 
 
 def test_one_association_is_used_at_the_scanners_pace_too(tmp_path: Path) -> None:
