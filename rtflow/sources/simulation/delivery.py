@@ -212,8 +212,8 @@ def deliver(
     delivered = Delivered(len(scanner.schedule.actions))
     account = Account(scanner, truth)
     pacer = Pacer(speed)
-    try:
-        with target:
+    with target:
+        try:
             for action, item in _in_order(scanner, account.made):
                 # The clock starts here, once the first object is made.
                 pacer.wait(0.0, stopping)
@@ -226,8 +226,8 @@ def deliver(
                 delivered.add(item, size - have, taken=taken, more=have > 0)
                 account.did(action, item, name, size, taken=taken)
                 progress(delivered)
-    finally:
-        account.close()
+        finally:
+            account.close()
     return delivered
 
 

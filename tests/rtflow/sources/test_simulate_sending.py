@@ -137,12 +137,13 @@ def test_a_receiver_that_goes_away_is_told(tmp_path: Path) -> None:
 # pynetdicom forgets to close the socket of a connection that was refused.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_a_receiver_that_is_not_there() -> None:
+def test_a_receiver_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = Address("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(RunError, match="does not answer; start the receiver"):
-            send(Scanner(SPEC), nobody)
+            send(Scanner(SPEC), nobody, truth=tmp_path / "truth")
+    assert not (tmp_path / "truth").exists()
 
 
 def test_a_receiver_that_wants_nothing(tmp_path: Path) -> None:
