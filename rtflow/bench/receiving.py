@@ -71,7 +71,7 @@ def receiver_times(files: Sequence[Path], **environment: str) -> tuple[list[floa
     with (
         tempfile.TemporaryDirectory() as folder,
         Receiver("127.0.0.1", 0, spool=Path(folder)) as receiver,
-        _sending(receiver.port, files, environment) as sender,
+        sending(receiver.port, files, environment) as sender,
     ):
         until = time.monotonic() + _PATIENCE
         while len(received) < len(files):
@@ -95,7 +95,7 @@ def storescp_times(files: Sequence[Path], **environment: str) -> list[float]:
         If not all objects came.
     """
     with tempfile.TemporaryDirectory() as folder, _storescp(Path(folder), environment) as port:
-        with _sending(port, files, environment) as sender:
+        with sending(port, files, environment) as sender:
             sender.wait(_PATIENCE)
         written = sorted(path.stat().st_mtime for path in Path(folder).iterdir())
     if len(written) != len(files):
@@ -148,9 +148,10 @@ def run() -> BenchReport:
 
 
 @contextlib.contextmanager
-def _sending(
+def sending(
     port: int, files: Sequence[Path], environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """dcmtk's ``storescu``, sending the files over one association to a port of this machine."""
     command = ["storescu", "-aec", _TITLE, "127.0.0.1", str(port), *map(str, files)]
     with _program(command, environment) as sender:
         yield sender

@@ -30,7 +30,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     versions
         Packages that matter to it.
     figures
-        Name (with its unit) to number.
+        Name (with its unit) to number. Names of the form ``ROW:COLUMN`` are shown as a table.
     bars
         Figures that must hold.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,19 +10,17 @@ from rtflow.cli import options
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtflow.bench.report import BenchReport
+    from rtflow.bench.report import Bar, BenchReport
 
 EXAMPLES = "Example: [cyan]rtflow bench engine --json[/cyan]"
 
 BELOW = 4
+NAMES = ("engine", "dicom", "receiving")
 
 
 def names() -> list[str]:
     """The benchmarks that there are."""
-    import rtflow.bench
-
-    found = [module.name for module in pkgutil.iter_modules(rtflow.bench.__path__)]
-    return [name for name in found if name != "report"]
+    return list(NAMES)
 
 
 def command(
@@ -64,21 +61,51 @@ def show(report: BenchReport) -> None:
     )
     versions = ", ".join(f"{package} {version}" for package, version in report.versions.items())
     console.print(f"{report.name}: {machine}\n{versions}", soft_wrap=True, highlight=False, markup=False)
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("figure", no_wrap=True)
-    table.add_column("value", justify="right")
-    table.add_column("bar", justify="right")
-    table.add_column("")
-    for figure, value in report.figures.items():
-        bar = report.bars.get(figure)
-        table.add_row(
-            figure,
-            f"{value:.4g}",
-            f"{bar.limit:g}" if bar else "",
-            "" if bar is None else "[green]holds[/green]" if bar.holds else "[red]does not hold[/red]",
-        )
-    for figure, bar in report.bars.items():
-        if figure not in report.figures:
-            word = "[green]holds[/green]" if bar.holds else "[red]does not hold[/red]"
-            table.add_row(figure, f"{bar.value:.4g}", f"{bar.limit:g}", word)
-    console.print(table)
+    alone = {name: value for name, value in report.figures.items() if ":" not in name}
+    alone |= {name: bar.value for name, bar in report.bars.items() if name not in report.figures}
+    if alone:
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("figure", no_wrap=True)
+        for column in ("value", "bar", ""):
+            table.add_column(column, justify="right" if column else "left")
+        for name, value in alone.items():
+            bar = report.bars.get(name)
+            table.add_row(name, f"{value:.4g}", f"{bar.limit:g}" if bar else "", _word(bar))
+        console.print(table)
+    for columns, rows in _tables(report).items():
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("", no_wrap=True)
+        for column in columns:
+            table.add_column(column, justify="right", overflow="fold")
+        for row in rows:
+            cells = [_cell(report, f"{row}:{column}") for column in columns]
+            table.add_row(row, *cells)
+        console.print(table)
+
+
+def _tables(report: BenchReport) -> dict[tuple[str, ...], list[str]]:
+    """Columns to the rows that have them, of figures that are named ``ROW:COLUMN``."""
+    columns: dict[str, list[str]] = {}
+    for name in report.figures:
+        row, colon, column = name.partition(":")
+        if colon:
+            columns.setdefault(row, []).append(column)
+    tables: dict[tuple[str, ...], list[str]] = {}
+    for row, its in columns.items():
+        tables.setdefault(tuple(its), []).append(row)
+    return tables
+
+
+def _cell(report: BenchReport, name: str) -> str:
+    bar = report.bars.get(name)
+    colour = "" if bar is None else "green" if bar.holds else "red"
+    text = f"{report.figures[name]:.3g}"
+    if bar is None:
+        return text
+    return f"[{colour}]{text} {'<=' if bar.holds else '>'} {bar.limit:g}[/{colour}]"
+
+
+def _word(bar: Bar | None) -> str:
+    if bar is None:
+        return ""
+    return "[green]holds[/green]" if bar.holds else "[red]does not hold[/red]"

@@ -1,0 +1,153 @@
+"""How many volumes a second each source sustains, from its first to its last, each made a BIDS-incremental.
+
+What fills the source is another process, as a scanner is: copied files, objects sent over one association.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rtflow.bench.receiving import sending
+from rtflow.bench.scans import Scan
+from rtflow.documents import Frame, RunStart, RunStop, VolumeReceived
+from rtflow.errors import RunError
+from rtflow.journal import Journal
+from rtflow.nodes.convert import frame_to_incrementals
+from rtflow.source_settings import AnySource, DicomSource, FolderSource, JournalSource, SimulateSource
+from rtflow.sources import Source, open_source
+from rtflow.sources.port import PortStream
+
+_ENTITIES = {"subject": "01", "task": "feedback", "run": "1"}
+_WAIT = 120.0
+
+
+def figures(scan: Scan, scratch: Path) -> dict[str, float]:
+    """Volumes a second of a scan through every source that takes DICOM, as ``sustained SCAN:SOURCE``.
+
+    Parameters
+    ----------
+    scan
+        Its first run is what comes.
+    scratch
+        An empty folder.
+    """
+    files = stage(scan, scratch / "staged")
+    volumes = sum(step.volumes for step in scan.runs[0])
+    found = {
+        "folder_there_per_s": rate(folder_times(scratch / "staged", volumes)),
+        "folder_live_per_s": rate(copied_times(files, scratch / "live", volumes)),
+        "dicom_per_s": rate(sent_times(files, volumes)),
+        "journal_per_s": rate(journal_times(scratch / "staged", volumes, scratch / "run")),
+    }
+    if shutil.which("storescu"):
+        found["dicom_storescu_per_s"] = rate(sent_times(files, volumes, by_storescu=True))
+    return {f"sustained {scan.name}:{name}": value for name, value in found.items()}
+
+
+def simulated_times(shape: tuple[int, int, int], volumes: int) -> list[float]:
+    """When each volume of a simulated run was there."""
+    spec = SimulateSource(shape=shape, voxel=200 / max(shape), volumes=volumes, speed="max")
+    return _times(open_source(spec), volumes)
+
+
+def folder_times(folder: Path, volumes: int) -> list[float]:
+    """When each volume of a folder that is complete was there; the first time is that of the beginning."""
+    began = time.perf_counter()
+    return [began, *_times(open_source(_folder(folder, volumes)), volumes)]
+
+
+def copied_times(files: Sequence[Path], folder: Path, volumes: int) -> list[float]:
+    """When each volume was there of files that another process copies into a folder."""
+    folder.mkdir()
+    source = open_source(_folder(folder, volumes))
+    with subprocess.Popen(["cp", *map(str, files), str(folder)]):
+        return _times(source, volumes)
+
+
+def sent_times(files: Sequence[Path], volumes: int, *, by_storescu: bool = False) -> list[float]:
+    """When each volume was there of objects that another process sends to a port."""
+    source = PortStream(DicomSource(address="127.0.0.1:0", volumes=volumes, idle=_WAIT, patience=1e4))
+    with tempfile.TemporaryDirectory() as folder:
+        source.begin(Path(folder), lambda event: None)
+        sender = (
+            sending(source.port, files, {"TCP_NODELAY": "1"}) if by_storescu else _sender(source.port, files)
+        )
+        with sender:
+            return _times(source, volumes)
+
+
+def journal_times(folder: Path, volumes: int, run_dir: Path) -> list[float]:
+    """When each volume was there of a recorded run."""
+    journal = Journal(run_dir)
+    journal.keep(RunStart(workflow="bench"))
+    for frame in open_source(_folder(folder, volumes)).frames(threading.Event()):
+        records = journal.keep_frame(frame)
+        journal.keep(VolumeReceived(volume=frame.volume, received=frame.received, parts=records))
+    journal.keep(RunStop(status="completed"))
+    journal.close()
+    return _times(open_source(JournalSource(path=str(run_dir))), volumes)
+
+
+def rate(times: Sequence[float]) -> float:
+    """Volumes per second from the first to the last."""
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
+def stage(scan: Scan, folder: Path) -> list[Path]:
+    """Write the files of a scan's first run; their paths in their order."""
+    folder.mkdir(parents=True)
+    paths: list[Path] = []
+    for step in scan.runs[0]:
+        for file in step.files:
+            paths.append(folder / f"{len(paths):06d}.dcm")
+            paths[-1].write_bytes(file.data)
+    return paths
+
+
+def _folder(folder: Path, volumes: int) -> AnySource:
+    return FolderSource(path=str(folder), volumes=volumes, idle=_WAIT, patience=1e4)
+
+
+def _times(source: Source, volumes: int) -> list[float]:
+    times = []
+    for frame in source.frames(threading.Event()):
+        _check(frame)
+        frame_to_incrementals(frame, _ENTITIES)
+        times.append(time.perf_counter())
+    if len(times) != volumes:
+        raise RunError(f"{source.uri} gave {len(times)} of {volumes} volumes: nothing was measured")
+    return times
+
+
+def _check(frame: Frame) -> None:
+    if frame.missing:
+        raise RunError(f"volume {frame.volume} is missing ({frame.missing}): nothing was measured")
+
+
+@contextlib.contextmanager
+def _sender(port: int, files: Sequence[Path]) -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(target=_send, args=(port, files), daemon=True)
+    process.start()
+    try:
+        yield
+        process.join(_WAIT)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _send(port: int, files: Sequence[Path]) -> None:
+    from rtflow.sources.simulation.sending import Address, Sender
+
+    with Sender(Address("127.0.0.1", port)) as sender:
+        for path in files:
+            data = path.read_bytes()
+            sender.put("", path.name, data, 0)
