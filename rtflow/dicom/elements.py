@@ -77,12 +77,15 @@ class Elements:
         UID of the transfer syntax.
     whole
         Whether encapsulated pixel data have their end.
+    passed
+        Whether elements that come after pixel data were met before any: there are none.
     """
 
     top: Level
     order: str
     syntax: str
     whole: bool = True
+    passed: bool = False
 
 
 def walk(
@@ -131,7 +134,7 @@ def walk(
             f"damaged: the pixel data are {'' if walker.encapsulated else 'not '}in the form of compressed "
             f"ones, against the transfer syntax ({syntax})"
         )
-    return Elements(walker.found, order, syntax, walker.whole)
+    return Elements(walker.found, order, syntax, walker.whole, walker.passed)
 
 
 class _Walker:
@@ -149,6 +152,7 @@ class _Walker:
         self.found = Level()
         self.whole = True
         self.encapsulated: bool | None = None
+        self.passed = False
         self._macros: dict[int, tuple[bytes, Level | None]] = {}
         self._data = data
         self._end = len(data)
@@ -179,6 +183,9 @@ class _Walker:
                     if tag in sequences or self._is_macro(tag, start):
                         at = self._within(at)._gather(tag, start, length, self.found)
                         continue
+                if tag > PIXEL_DATA:
+                    self.passed = True
+                    break
                 if length == _UNDEFINED:
                     stop = self._pixels(at, start) if tag == PIXEL_DATA else self._within(at)._skip(start, 0)
                 else:

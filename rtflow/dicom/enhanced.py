@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rtflow.dicom.geometry import place
-from rtflow.dicom.instance import Piece
+from rtflow.dicom.instance import Part, Piece
 from rtflow.dicom.kinds import part_of
 from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
@@ -16,7 +18,15 @@ def places(header: Header) -> list[float]:
     return sorted({place(header.frame(number)) for number in range(len(header.frames))})
 
 
-def enhanced_pieces(header: Header, volume: int, echo_times: list[float] | None = None) -> tuple[Piece, ...]:
+def frame_part(header: Header) -> Part:
+    """Which part of the signal is taken: the magnitude of an object that holds several."""
+    parts = [part_of(header.frame(number)) for number in range(len(header.frames))]
+    return "mag" if "mag" in parts else parts[0]
+
+
+def enhanced_pieces(
+    header: Header, volume: Callable[[], int], echo_times: list[float] | None = None
+) -> tuple[Piece, ...]:
     """The pieces of an object of several frames.
 
     Frames are told apart by their place and echo time; several frames of one place and echo are volumes,
@@ -27,7 +37,7 @@ def enhanced_pieces(header: Header, volume: int, echo_times: list[float] | None 
     header
         Header with its frames.
     volume
-        Number of the volume of an object that holds one; one with several holds 1, 2, 3 ...
+        Gives the number of the volume of an object that holds one; one with several holds 1, 2, 3 ...
     echo_times
         Echo times of the protocol, ms, ascending; those in the object if they are not known.
 
@@ -37,7 +47,7 @@ def enhanced_pieces(header: Header, volume: int, echo_times: list[float] | None 
         If frames are as many as they should be for no number of volumes.
     """
     frames = [header.frame(number) for number in range(len(header.frames))]
-    part = part_of(frames[0])
+    part = frame_part(header)
     mine = [number for number, frame in enumerate(frames) if part_of(frame) == part]
     times = {number: _echo_time(frames[number]) for number in mine}
     known = echo_times if echo_times and len(echo_times) > 1 else sorted(set(times.values()))
@@ -55,13 +65,14 @@ def enhanced_pieces(header: Header, volume: int, echo_times: list[float] | None 
     if count > 1:
         for numbers in seen.values():
             numbers.sort(key=lambda number: _when(frames[number]))
+    first = volume() if count == 1 else 1
     if len(seen) == 1 and count == 1:
         (where, echo), numbers = next(iter(seen.items()))
-        return (Piece(volume, echo, tuple(numbers), where),)
+        return (Piece(first, echo, tuple(numbers), where),)
     echoes = sorted({echo for _, echo in seen})
     return tuple(
         Piece(
-            volume if count == 1 else nth + 1,
+            first + nth,
             echo,
             tuple(seen[key][nth] for key in sorted(seen) if key[1] == echo),
         )

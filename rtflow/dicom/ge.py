@@ -34,9 +34,14 @@ def ge(header: Header) -> Instance | None:
     echoes = max(header.integer("GeEchoes") or 1, 1) if kind == "bold" else 1
     # A run is numbered through: the slices of a volume (and its echoes) follow one another.
     volume, within = divmod(number - 1, slices * echoes) if slices else (0, 0)
-    echo = header.integer("EchoNumbers") or 1
-    if echoes > 1 and echo == 1:
-        echo = within // slices + 1
+    stated = header.integer("EchoNumbers") or None
+    echo = within // slices + 1 if echoes > 1 else stated or 1
+    if kind == "bold" and (echo > echoes or (stated is not None and stated != echo)):
+        # Some sequences number each echo's images from 1, or call every echo the first.
+        raise UnsupportedError(
+            f"{describe(header)}: image {number} is of echo {stated} by EchoNumbers, and of echo "
+            f"{min(echo, echoes)} of {echoes} by its number, {slices} slices after one another"
+        )
     tr = sampling_time(header)
     began = acquisition_time(header)
     return Instance(

@@ -117,6 +117,8 @@ def mosaic_times(header: Header, csa: Csa) -> list[float]:
         times = np.frombuffer(raw, dtype=f"{header.order}f8").tolist()
     if not all(map(math.isfinite, times)):
         return []
+    if slices > 1 and max(times) == min(times):
+        return []  # a 3D sequence, whose slices have no times of their own
     if slices_reversed(csa):
         times = times[::-1]
     # Milliseconds, with the noise of a conversion in the last digits. Some versions count from midnight.

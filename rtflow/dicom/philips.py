@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtflow.dicom.enhanced import enhanced_pieces, places
+from rtflow.dicom.enhanced import enhanced_pieces, frame_part, places
 from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Instance, Piece, Series
 from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
@@ -17,7 +17,7 @@ def philips(header: Header) -> Instance | None:
     first = header.frame(0)
     kind = kind_of(first)
     if header.frames:
-        slices, pieces = len(places(header)), enhanced_pieces(header, 1)
+        slices, pieces = len(places(header)), enhanced_pieces(header, lambda: 1)
         echoes = len({piece.echo for piece in pieces})
     else:
         # InstanceNumber counts the volumes of one slice before it comes to the next.
@@ -40,7 +40,7 @@ def philips(header: Header) -> Instance | None:
             number=header.integer("SeriesNumber") or 0,
             name=series_name(header),
             kind=kind,
-            part=part_of(first),
+            part=frame_part(header) if header.frames else part_of(first),
         ),
         vendor="Philips",
         uid=header.text("SOPInstanceUID"),

@@ -53,8 +53,23 @@ def read_planes(header: Header) -> NDArray[Any]:
     if bits == 8:
         return stored.reshape(frames, rows, columns)
     # Fewer than 16 bits fit a signed integer, which more programs read; dcm2niix chooses likewise.
-    kind = np.int16 if signed or header.required("BitsStored") < 16 else np.uint16
-    return stored.astype(np.uint16, copy=False).view(kind).reshape(frames, rows, columns)
+    used = header.required("BitsStored")
+    kind = np.int16 if signed or used < 16 else np.uint16
+    values = stored.astype(np.uint16, copy=False).view(kind)
+    return _without_unused_bits(values, used, signed).reshape(frames, rows, columns)
+
+
+def _without_unused_bits(values: NDArray[Any], used: int, signed: bool) -> NDArray[Any]:
+    """The values of the lower bits alone: the standard leaves open what the others hold (PS3.5, 8.1.1)."""
+    unused = 16 - used
+    if not 0 < unused < 16 or not values.size:
+        return values
+    least, most = (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if signed else (0, 2**used - 1)
+    if least <= values.min() and values.max() <= most:
+        return values
+    # Up and down again: the sign comes from the highest bit that is used.
+    shifted: NDArray[Any] = np.left_shift(values, unused) >> unused if signed else values & np.int16(most)
+    return shifted
 
 
 def _decompressed(header: Header, rows: int, columns: int, frames: int, signed: bool) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rtflow.dicom.csa import protocol_count, read_protocol
 from rtflow.dicom.enhanced import enhanced_pieces, places
 from rtflow.dicom.geometry import place
-from rtflow.dicom.instance import Instance, Piece, Series
+from rtflow.dicom.instance import Instance, Piece, Series, UnsupportedError
 from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
 from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
@@ -34,17 +34,22 @@ def siemens(header: Header) -> Instance | None:
     )
     slices, mosaic, pieces = 0, False, tuple[Piece, ...]()
     if header.frames:
+        _refuse_tiles(header, first)
         slices = len(places(header))
         if slices == 1:
             slices = protocol_count(protocol, "sSliceArray.lSize") or 1
-        pieces = enhanced_pieces(header, _volume(header), echo_times)
+        pieces = enhanced_pieces(header, lambda: _volume(header), echo_times)
     elif "MOSAIC" in types:
+        _refuse_bare_mosaic(header)
         # InstanceNumber counts files, and so echoes too; AcquisitionNumber counts volumes.
         mosaic, slices, pieces = True, 1, (Piece(_volume(header), header.integer("EchoNumbers") or 1),)
     else:
         if "MFSPLIT" in types:
             # Each volume has a SeriesInstanceUID of its own; they share that of what they were split from.
-            number = series.number // _SPLIT if series.number > _SPLIT else series.number
+            number = series.number
+            if number > _SPLIT:
+                # 7001 is volume 1 of series 7; 8000 is its volume 1000.
+                number = (number - min(_volume(header), number - _SPLIT)) // _SPLIT
             origin = header.text("RelatedSeries") or f"{header.text('StudyInstanceUID')}/{number}"
             series = Series(origin, number, series.name, series.kind, series.part)
         # A slab of a 3D sequence counts as one slice in the protocol.
@@ -64,6 +69,20 @@ def siemens(header: Header) -> Instance | None:
         tr=tr / 1000 if tr else None,
         planned=_planned(protocol),
     )
+
+
+def _refuse_bare_mosaic(header: Header) -> None:
+    if not header.raw("CsaImage"):
+        raise UnsupportedError(
+            f"{describe(header)}: a mosaic without its Siemens CSA header (0029,1010), which holds the "
+            "number and direction of the slices; export it with its private elements, on XA as Enhanced"
+        )
+
+
+def _refuse_tiles(header: Header, first: Header) -> None:
+    # XA takes mosaics apart into frames, and leaves the word in ImageType. What is one frame is still tiled.
+    if len(header.frames) == 1 and "MOSAIC" in first.texts("SiemensImageType"):
+        raise UnsupportedError(f"{describe(header)}: an enhanced image of tiles, as of a navigator")
 
 
 def _volume(header: Header) -> int:

@@ -15,6 +15,8 @@ from rtflow.dicom.read import Header
 
 #: GE software from which on the last two excitations of an even number change places (27, release 3).
 _GE_SWAPPED = (27, 3)
+# XA counts in steps of 2.5 ms.
+_TICK = 0.0025
 
 
 def stack_times(instance: Instance, headers: Sequence[Header]) -> list[float]:
@@ -31,7 +33,9 @@ def stack_times(instance: Instance, headers: Sequence[Header]) -> list[float]:
         return _ge_times(headers)
     if instance.vendor == "Siemens":
         times = [acquisition_time(header) for header in headers]
-        return _from_first([time for time in times if time is not None], len(headers))
+        found = _from_first([time for time in times if time is not None], len(headers))
+        # XA writes the times of a single-band volume into multiband ones, into the first at least.
+        return found if not found or instance.tr is None or max(found) < instance.tr + _TICK else []
     return []  # Philips does not say
 
 
@@ -141,7 +145,9 @@ def _swapped(header: Header) -> bool:
     words = release.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ").split("_")
     try:
         major = float(words[0])
-        revision = int(words[1].lstrip("R")) if len(words) > 1 else 0
     except ValueError:
         return True
-    return (int(major), revision) >= _GE_SWAPPED if int(major) == _GE_SWAPPED[0] else major > _GE_SWAPPED[0]
+    revision = words[1].lstrip("R") if len(words) > 1 else ""
+    if int(major) == _GE_SWAPPED[0]:
+        return revision.isdigit() and int(revision) >= _GE_SWAPPED[1]
+    return major > _GE_SWAPPED[0]
