@@ -70,6 +70,6 @@ def read_name(text: str) -> BidsHint:
                 entities.setdefault(name, label)
             else:
                 unsound.append(word)
-        elif not hyphen and (known := _BY_LOWER_CASE.get(word.lower())):
-            suffix = suffix or known
+        elif word in SUFFIXES and word != "epi":  # many names say EPI, and mean how it is acquired
+            suffix = suffix or word
     return BidsHint(folder or SUFFIXES.get(suffix, ""), suffix, entities, tuple(unsound))

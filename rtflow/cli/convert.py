@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "Examples: [cyan]rtflow convert dicom nifti[/cyan], [cyan]rtflow convert dicom --list[/cyan], "
     "[cyan]rtflow convert dicom study --bids --subject 01 --task faces[/cyan]"
-    "\n\nExit status: 0 all was converted, 1 it failed or was interrupted, 2 wrong usage, 4 something was left "
-    "that should have been converted: an image that is damaged, incomplete or not supported."
+    "\n\nExit status: 0 all was converted, 1 it failed or was interrupted, 2 wrong usage, 4 something was "
+    "left that should have been converted: an image that is damaged, incomplete or not supported."
 )
 
 LEFT = 4
@@ -46,8 +46,8 @@ def command(
         bool,
         typer.Option(
             "--bids",
-            help="Write a BIDS data set, by names such as func-bold_task-faces_run-01; series without one are "
-            "put aside in OUT/sourcedata/converted.",
+            help="Write a BIDS data set, by names such as func-bold_task-faces_run-01; series without one "
+            "are put aside in OUT/sourcedata/converted.",
         ),
     ] = False,
     subject: Annotated[
@@ -192,14 +192,23 @@ def _show(told: Conversion, console: Console, out: Path | None) -> None:
         for reason, numbers in _by_reason(one.missing).items():
             lost = f"volume{'s' if len(numbers) > 1 else ''} {_ranges(numbers)} not whole: {reason}"
             console.print(Text(f"series {one.number}: {lost}", style="yellow"), soft_wrap=True)
-        for note in one.notes:
-            console.print(Text(f"series {one.number}: {note}", style="dim"), soft_wrap=True)
+    for note, numbers in _by_note(told).items():
+        which = ", ".join(map(str, dict.fromkeys(numbers)))
+        console.print(Text(f"series {which}: {note}", style="dim"), soft_wrap=True)
     for left in told.left:
         console.print(Text(f"left: {left}", style="red" if left.wanted else "dim"), soft_wrap=True)
     count = len(told.series)
     done = "found" if out is None else f"converted to {out}"
     colour = "green" if told.complete else "yellow"
     console.print(Text(f"{count} series {done}", style=colour), soft_wrap=True)
+
+
+def _by_note(told: Conversion) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for one in told.series:
+        for note in one.notes:
+            found.setdefault(note, []).append(one.number)
+    return found
 
 
 def _by_reason(missing: dict[int, str]) -> dict[str, list[int]]:

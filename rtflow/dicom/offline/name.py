@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rtflow.dicom.offline.sort import Stack
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9.+=-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
 _PARTS = {"mag": "", "phase": "_ph", "real": "_real", "imag": "_imaginary"}
 
 

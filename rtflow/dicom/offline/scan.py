@@ -106,7 +106,7 @@ class Scanner:
             header = read_header(data)
             found = self._found(path, len(data), header)
         except OSError as error:
-            reason = "links to what is not there" if path.is_symlink() else str(error.strerror or error)
+            reason = "links that lead nowhere" if path.is_symlink() else str(error.strerror or error)
             return Left("files that cannot be read", reason, example=name, wanted=True)
         except NotDicomError:
             return Left("files of another kind", "no DICOM", example=name)
