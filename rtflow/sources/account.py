@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,8 @@ class Account:
         self._waiting: list[Event] = []
         self._asides: list[StoredObject] = []
         self._series: Counter[Series] = Counter()
+        self._repeats: Counter[tuple[str, int]] = Counter()
+        self._unkept = ""
 
     def begin(self, run_dir: Path, emit: Emit) -> None:
         """From now on there is a run to tell, and a folder to keep things in."""
@@ -59,8 +62,14 @@ class Account:
         else:
             self._emit(event)
 
-    def aside(self, stored: StoredObject) -> None:
-        """An image of another series."""
+    def tell_once(self, name: str, says: str, volume: int, **data: object) -> None:
+        """Tell of something that may befall every slice of a volume: once for the volume."""
+        self._repeats[name, volume] += 1
+        if self._repeats[name, volume] == 1:
+            self.tell(name, says, volume, **data)
+
+    def aside(self, stored: StoredObject) -> bool:
+        """An image of another series; whether it is taken care of, and not needed any more where it is."""
         series = stored.instance.series
         self._series[series] += 1
         if self._series[series] == 1:
@@ -68,34 +77,46 @@ class Account:
                 "another series was chosen" if series.streamed else "kept aside" if _kept(series) else "left"
             )
             self.tell("set_aside", f"{series} is not streamed: {why}", series=series.number)
-        if _kept(series):
-            self._archive(stored)
+        return self._archive(stored) if _kept(series) else True
 
     def close(self, others: str) -> None:
         """The run is over: the sum of it."""
-        if self._series or others:
-            series = {str(series): count for series, count in self._series.items()}
-            there = [f"{name}: {count} objects" for name, count in series.items()] + (
-                [others] if others else []
-            )
-            self.tell("not_streamed", f"not streamed: {'; '.join(there)}", series=series, other=others)
+        repeats: Counter[str] = Counter()
+        for (name, _), count in self._repeats.items():
+            repeats[name.replace("_", " ")] += count
+        if not (self._series or others or repeats):
+            return
+        series = {str(series): count for series, count in self._series.items()}
+        there = [f"{name}: {count} objects" for name, count in (series | repeats).items()]
+        says = f"not streamed: {'; '.join([*there, others] if others else there)}"
+        self.tell("not_streamed", says, series=series, repeats=dict(repeats), other=others)
 
-    def _archive(self, stored: StoredObject) -> None:
+    def _archive(self, stored: StoredObject) -> bool:
         if self._folder is None:
             self._asides.append(stored.without_data())
-            return
+            return True
         series = stored.instance.series
         folder = self._folder / f"series-{series.number}_{series.kind}_{series.part}"
-        # What cannot be kept was told of; the run goes on.
-        with contextlib.suppress(OSError):
+        # A name out of a stranger's header: nothing that leads elsewhere.
+        name = re.sub(r"[^0-9A-Za-z._-]", "", stored.instance.uid or stored.arrival.name)[:100]
+        target = folder / f"{name}.dcm"
+        part = folder / f"{name}.part"
+        try:
             folder.mkdir(parents=True, exist_ok=True)
-            target = folder / f"{stored.instance.uid or stored.arrival.name}.dcm"
-            part = target.with_suffix(".part")
             if stored.arrival.data:
                 part.write_bytes(stored.arrival.data)
             else:
                 shutil.copyfile(stored.path, part)
             part.replace(target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            why = f"images of other series cannot be kept in {self._folder} ({error.strerror or error})"
+            if why != self._unkept:  # the run goes on
+                self._unkept = why
+                self.tell("source_trouble", why)
+            return False
+        return True
 
 
 def _kept(series: Series) -> bool:

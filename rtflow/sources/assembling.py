@@ -27,14 +27,15 @@ class Assembler(Generic[T]):
 
     A volume is given up when ``patience`` has passed since a later one came *and* since the last one came
     in its turn. The second condition matters where a stray late volume comes first: the others then still
-    have their time.
+    have their time. Where no later one comes whole (each lacks a slice, say), a volume is given up when
+    ``idle`` has passed since anything of a later one came, and since anything of its own did.
 
     Parameters
     ----------
     patience
         Seconds.
     idle
-        Seconds without a new volume after which the run is over.
+        Seconds without anything new after which the run is over.
     volumes
         Number of volumes that was asked for, None if none was.
     planned
@@ -43,6 +44,8 @@ class Assembler(Generic[T]):
         already may be an excerpt, or a scan that was stopped.
     began
         Time at which the waiting began.
+    first
+        Number of the first volume; those before it are there already.
     """
 
     def __init__(
@@ -53,23 +56,31 @@ class Assembler(Generic[T]):
         volumes: int | None = None,
         planned: int | None = None,
         began: float = 0.0,
+        first: int = 1,
     ) -> None:
         self._patience = patience
         self._idle = idle
         self._volumes = volumes
         self._planned = planned
         self._live = False
-        self._next = 1
+        self._next = first
         self._held: dict[int, tuple[T, float]] = {}
+        self._heard: dict[int, tuple[float, float]] = {}
         self._remarks: dict[int, str] = {}
         self._news = began
         self._in_turn = began
-        self._over = False
+        total = planned if volumes is None else volumes
+        self._over = total is not None and first > total
 
     @property
     def over(self) -> bool:
         """Whether the run has ended; no more volumes are taken."""
         return self._over
+
+    @property
+    def expected(self) -> int:
+        """Number of the volume whose turn it is."""
+        return self._next
 
     @property
     def deadline(self) -> float:
@@ -81,9 +92,12 @@ class Assembler(Generic[T]):
         beyond = self._volumes is not None and volume > self._volumes
         return not (self._over or volume < self._next or volume in self._held or beyond)
 
-    def heard(self, at: float) -> None:
-        """Something of the run came, if only a slice: it is not silent."""
+    def heard(self, volume: int, at: float) -> None:
+        """Something new of a volume came, if only a slice, or one that is of no use: it is not silent."""
         self._news = max(self._news, at)
+        if volume >= self._next:
+            began, _ = self._heard.get(volume, (at, at))
+            self._heard[volume] = began, at
 
     def arrive(self, volume: int, item: T, at: float, *, live: bool = True) -> list[Release[T]]:
         """Take in a volume; what can go out now, in order.
@@ -103,7 +117,8 @@ class Assembler(Generic[T]):
 
     def remark(self, volume: int, reason: str) -> None:
         """Why a volume may turn out to be missing: its file is cut off, say."""
-        self._remarks[volume] = reason
+        if volume >= self._next:
+            self._remarks[volume] = reason
 
     def tick(self, at: float) -> list[Release[T]]:
         """Time has passed: give up what is overdue, end the run if it has been silent for long."""
@@ -113,9 +128,11 @@ class Assembler(Generic[T]):
             return self.finish(f"it had not come when no new volume had come for {self._idle:g} s")
         released: list[Release[T]] = []
         while not self._over and at >= self._give_up_at():
-            released.append(
-                self._missing(f"it did not come within {self._patience:g} s of volume {min(self._held)}")
-            )
+            if self._held:
+                why = f"it did not come within {self._patience:g} s of volume {min(self._held)}"
+            else:
+                why = f"it did not come, and nothing more of it for {self._idle:g} s"
+            released.append(self._missing(why))
             released += self._release()
         return released
 
@@ -136,22 +153,31 @@ class Assembler(Generic[T]):
         return released
 
     def _give_up_at(self) -> float:
-        if not self._held:
+        if self._held:
+            return max(min(at for _, at in self._held.values()), self._in_turn) + self._patience
+        later = [began for volume, (began, _) in self._heard.items() if volume > self._next]
+        if not later:
             return math.inf
-        return max(min(at for _, at in self._held.values()), self._in_turn) + self._patience
+        _, own = self._heard.get(self._next, (-math.inf, -math.inf))
+        return max(min(later), own, self._in_turn) + max(self._idle, self._patience)
 
     def _missing(self, why: str) -> Release[T]:
         volume = self._next
-        self._next += 1
+        self._pass()
         return Release(volume, None, self._remarks.pop(volume, why))
+
+    def _pass(self) -> None:
+        self._heard.pop(self._next, None)
+        self._next += 1
+        total = self._planned if self._volumes is None else self._volumes
+        if total is not None and self._next > total:
+            self._over = True
 
     def _release(self) -> list[Release[T]]:
         released = []
         while self._next in self._held:
             item, _ = self._held.pop(self._next)
             released.append(Release(self._next, item))
-            self._next += 1
-        total = self._planned if self._volumes is None else self._volumes
-        if total is not None and self._next > total:
-            self._over = True
+            self._remarks.pop(self._next, None)
+            self._pass()
         return released

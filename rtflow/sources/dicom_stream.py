@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rtflow.dicom.elements import IncompleteError
 from rtflow.dicom.instance import Instance, Series
 from rtflow.documents import Frame, now
 from rtflow.errors import DicomError, SourceError
 from rtflow.source_settings import ScannerTable
-from rtflow.sources.account import Account
+from rtflow.sources.account import Account, Emit
 from rtflow.sources.assembling import Assembler, Release
 from rtflow.sources.feed import Arrival, Feed
 from rtflow.sources.gathering import GatheredVolume, Gatherer
 from rtflow.sources.reading import Reader, StoredObject
+from rtflow.sources.taking_up import Standing, standing
 
 # Where no header gives a repetition time, times that are set in TR are taken with this one, seconds.
 _USUAL_TR = 2.0
 _POLL = 0.1
+# A number so far ahead of the run is no volume's: what lies between would all be missing.
+_FAR = 10_000
 
 Releases = list[Release[GatheredVolume]]
 
@@ -39,9 +43,11 @@ class DicomStream:
         The source table.
     where
         Where they come to, for messages: a folder, an address.
+    clock
+        The time, seconds since 1970; that of the feed.
     """
 
-    def __init__(self, feed: Feed, spec: ScannerTable, where: str) -> None:
+    def __init__(self, feed: Feed, spec: ScannerTable, where: str, clock: Callable[[], float] = now) -> None:
         self.account = Account()
         self.first: Instance | None = None
         self._feed = feed
@@ -52,11 +58,14 @@ class DicomStream:
         self._series: Series | None = None
         self._found: list[StoredObject] = []
         self._elsewhere = ""
-        self._newest = now()
+        self._clock = clock
+        self._newest = clock()
         self._finished = False
+        self._standing = Standing()
         self._there: int | None = None
         self._last_acquired: float | None = None
         self._given_up: set[int] = set()
+        self._cut_heard: set[int] = set()
         # Hashes: the names themselves, of a long run by the slice, would take tens of megabytes.
         self._seen: set[int] = set()
         self._troubles: list[str] = []
@@ -74,6 +83,13 @@ class DicomStream:
         if self._there is not None:
             return self._there
         return self.first.planned if self.first else None
+
+    def begin(self, run_dir: Path, emit: Emit) -> None:
+        """There is a run now; one that was cut off goes on where it stood, in its own series."""
+        self.account.begin(run_dir, emit)
+        self._standing = standing(run_dir)
+        if self._standing.first is not None:
+            self.first, self._series = self._standing.first, self._standing.first.series
 
     # What is there at the start
 
@@ -101,7 +117,7 @@ class DicomStream:
             return
         self._newest = max(changes)
         self._choose()
-        self._finished = bool(self._found) and now() - self._newest >= self._idle()
+        self._finished = bool(self._found) and self._clock() - self._newest >= self._idle()
         if self._finished:
             self._there = max((*(stored.instance.last_volume for stored in self._found), *self._cut_off()))
 
@@ -145,9 +161,9 @@ class DicomStream:
                 for release in self._releases(stopping):
                     if release.item is None:
                         self._given_up.add(release.volume)
-                        yield Frame(release.volume, now(), missing=release.missing)
+                        yield Frame(release.volume, self._clock(), missing=release.missing)
                     else:
-                        yield release.item.frame()
+                        yield release.item.frame(self._clock())
                     # Whoever asks for the next one has this one in the journal.
                     self._forget(release)
                     if stopping.is_set():
@@ -156,40 +172,42 @@ class DicomStream:
                 self.account.close(self._reader.others)
 
     def _releases(self, stopping: threading.Event) -> Iterator[Release[GatheredVolume]]:
-        began = now()
+        began = self._clock()
         assembler: Assembler[GatheredVolume] | None = None
-        if self._found:
-            changed = min(self._newest, began)
+        if self._found or self._standing.first is not None:
+            changed = min(self._newest, began) if self._found else began
             assembler = self._assembler(changed)
             found = sorted(self._found, key=lambda stored: stored.instance.volume)
             self._found = []
             for stored in found:
                 yield from self._take(assembler, stored, changed, live=False)
+                if stopping.is_set():
+                    return
             self._remark(assembler)
             if self._finished:
-                yield from assembler.tick(now())
+                yield from assembler.tick(self._clock())
         while assembler is None or not assembler.over:
-            came = False
             for arrival in self._feed.arrivals(_POLL):
                 came_in = self._read(arrival)
-                if came_in is not None and self._is_of_the_run(came_in):
-                    came = True
-                    assembler = assembler or self._assembler(arrival.received)
+                if came_in is None:
+                    self._hear_of_cut_off(assembler, arrival.received)
+                elif self._is_of_the_run(came_in):
+                    # Of a receiver's spool it may be older than this run.
+                    assembler = assembler or self._assembler(max(began, arrival.received))
                     yield from self._take(assembler, came_in, arrival.received)
-                if stopping.is_set():
+                if stopping.is_set() or (assembler is not None and assembler.over):
                     return
             if stopping.is_set():
                 return
             for what in self._feed.troubles():
                 self._troubles.append(what)
                 self.account.tell("source_trouble", what)
-            # Time counts only once all that has come is taken in, however long the consumer took.
-            if came or self._feed.unsure:
-                continue
+            # Time counts as far as all that came was taken in, however long the consumer took.
+            until = self._feed.brought_until
             if assembler is not None:
                 self._remark(assembler)
-                yield from assembler.tick(now())
-            elif now() - began > self._spec.wait:
+                yield from assembler.tick(until)
+            elif until - began > self._spec.wait:
                 raise SourceError(self._nothing_came())
 
     def _idle(self) -> float:
@@ -204,6 +222,7 @@ class DicomStream:
             volumes=self._spec.volumes,
             planned=self.first.planned if self.first else None,
             began=began,
+            first=self._standing.last + 1,
         )
 
     def _read(self, arrival: Arrival) -> StoredObject | None:
@@ -220,8 +239,8 @@ class DicomStream:
         """Whether it belongs to the run, or ends it; else it is set aside."""
         instance = stored.instance
         if not self._is_wanted(instance.series):
-            self.account.aside(stored)
-            self._feed.done(stored.arrival)
+            if self.account.aside(stored):
+                self._feed.done(stored.arrival)
             return False
         if self._series is None:
             self._series, self.first = instance.series, instance
@@ -234,41 +253,55 @@ class DicomStream:
         if instance.series != self._series:
             self._refuse_two_at_once(instance)
             self._remark(assembler)
+            self.account.tell("next_series", f"{instance.series} began, which ends the run")
             return assembler.finish(f"{instance.series} began before it came")
+        if instance.last_volume <= self._standing.last:  # it stands in the journal
+            self._feed.done(stored.arrival)
+            return []
+        if instance.volume >= assembler.expected + _FAR:
+            self._refuse(assembler, stored, f"its volume number is {instance.volume}")
+            return []
         new = not instance.uid or hash(instance.uid) not in self._seen
         if not new or not any(
             assembler.wants(piece.volume) and not self._gatherer.has(piece) for piece in instance.pieces
         ):
             self._drop(stored)
             return []
-        if instance.acquired is not None:
-            self._last_acquired = max(self._last_acquired or instance.acquired, instance.acquired)
         try:
             whole = self._gatherer.add(stored, live=live)
         except DicomError as error:
-            why = f"{stored.arrival.name} is of another acquisition: {error}"
-            assembler.remark(instance.volume, why)
-            self.account.tell("another_acquisition", f"of another acquisition: {error}", instance.volume)
-            self._feed.done(stored.arrival)
+            self._refuse(assembler, stored, str(error))
+            if live:
+                assembler.heard(instance.volume, at)
             return []
+        if instance.acquired is not None:
+            self._last_acquired = max(self._last_acquired or instance.acquired, instance.acquired)
         self._seen.add(hash(instance.uid))
         if live:
-            assembler.heard(at)
+            assembler.heard(instance.volume, at)
         return [
             release
             for gathered in whole
             for release in assembler.arrive(gathered.volume, gathered, at, live=live)
         ]
 
+    def _refuse(self, assembler: Assembler[GatheredVolume], stored: StoredObject, why: str) -> None:
+        """It says that it is of the run, and cannot be."""
+        volume = stored.instance.volume
+        if volume < assembler.expected + _FAR:
+            assembler.remark(volume, f"{stored.arrival.name} is of another acquisition: {why}")
+        self.account.tell_once("another_acquisition", f"of another acquisition: {why}", volume)
+        self._feed.done(stored.arrival)
+
     def _drop(self, stored: StoredObject) -> None:
         """It was there before, or it comes too late."""
         volume = stored.instance.volume
         if volume in self._given_up:
-            self.account.tell(
+            self.account.tell_once(
                 "too_late", "came after its volume was given up", volume, file=stored.arrival.name
             )
         else:
-            self.account.tell("twice", "came twice", volume, file=stored.arrival.name)
+            self.account.tell_once("twice", "came twice", volume, file=stored.arrival.name)
         self._feed.done(stored.arrival)
 
     def _forget(self, release: Release[GatheredVolume]) -> None:
@@ -279,7 +312,14 @@ class DicomStream:
 
     def _cut_off(self) -> dict[int, str]:
         cut_off = self._reader.cut_off.items()
-        return {volume: reason for volume, (instance, reason) in cut_off if instance.series == self._series}
+        return {volume: reason for (series, volume), reason in cut_off if series == self._series}
+
+    def _hear_of_cut_off(self, assembler: Assembler[GatheredVolume] | None, at: float) -> None:
+        """The run is not silent while objects come, though each is cut off."""
+        if assembler is not None:
+            for volume in self._cut_off().keys() - self._cut_heard:
+                self._cut_heard.add(volume)
+                assembler.heard(volume, at)
 
     def _remark(self, assembler: Assembler[GatheredVolume]) -> None:
         for volume, reason in (self._gatherer.partial() | self._cut_off()).items():
@@ -287,7 +327,11 @@ class DicomStream:
 
     def _refuse_two_at_once(self, other: Instance) -> None:
         """Another series may come after this one, but not along with it: which is meant would be a guess."""
-        if other.acquired is None or self._last_acquired is None or other.acquired > self._last_acquired:
+        if other.acquired is None or self._last_acquired is None:
+            return
+        # By when it began: the first of it that comes may not be its first volume.
+        began = other.acquired - (other.volume - 1) * (other.tr or 0.0)
+        if began > self._last_acquired:
             return
         raise SourceError(
             f"two series come into {self._where} at once: {self._series} and {other.series}; "
@@ -298,6 +342,7 @@ class DicomStream:
         there = f" (there is other: {self._reader.others})" if self._reader.others else ""
         if self._elsewhere:
             there = f" of the series to be streamed; there are: {self._elsewhere}"
+        there += "".join(f"; {reason}" for reason in [*self._reader.cut_off.values()][:1])
         there += "".join(f"; {what}" for what in self._troubles)
         return (
             f"no volume came into {self._where} within {self._spec.wait:g} s{there}; "

@@ -46,8 +46,11 @@ class Feed(Protocol):
         """Listen no more."""
 
     @property
-    def unsure(self) -> bool:
-        """Whether something may have come that is not brought yet: time must not count against it."""
+    def brought_until(self) -> float:
+        """Time up to which all that came was brought; patience and silence are counted up to it.
+
+        It never stands still for good.
+        """
 
     def troubles(self) -> list[str]:
         """What keeps things from coming, or does so no more, in sentences; each is said once."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from rtflow.documents import Frame
-from rtflow.errors import SourceError
+from rtflow.errors import SourceError, in_words
 from rtflow.source_settings import FolderSource, format_source
 from rtflow.sources.account import Emit
 from rtflow.sources.dicom_stream import DicomStream
 from rtflow.sources.watching import Watcher
+
+_LEFT_ALONE = "left_alone.json"
 
 
 class FolderStream:
@@ -36,12 +39,10 @@ class FolderStream:
             raise SourceError(f"source folder {folder} does not exist; create it or correct the path")
         if not folder.is_dir():
             raise SourceError(f"source {folder} is a file, expected a folder of DICOM files")
-        watcher = Watcher(folder, spec.pattern, existing=spec.existing)
-        self._stream = DicomStream(watcher, spec, str(folder))
-        if watcher.left_alone:
-            says = f"{watcher.left_alone} files that were there already are left alone"
-            self._stream.account.tell("left_alone", says, files=watcher.left_alone)
-        self._stream.survey()
+        self._watcher = Watcher(folder, spec.pattern, existing=spec.existing)
+        self._stream = DicomStream(self._watcher, spec, str(folder))
+        if spec.existing:
+            self._stream.survey()
 
     @property
     def uri(self) -> str:
@@ -59,8 +60,28 @@ class FolderStream:
         return self._stream.volumes
 
     def begin(self, run_dir: Path, emit: Emit) -> None:
-        """There is a run now: what is no volume is told to it, and kept in its folder."""
-        self._stream.account.begin(run_dir, emit)
+        """There is a run now: what is no volume is told to it, and kept in its folder.
+
+        Which files were left alone stands there too: a run that is taken up leaves the same ones.
+        """
+        if not self._spec.existing:
+            self._leave_alone(run_dir / _LEFT_ALONE)
+        self._stream.begin(run_dir, emit)
+
+    def _leave_alone(self, listing: Path) -> None:
+        account = self._stream.account
+        try:
+            if listing.exists():
+                self._watcher.leave_alone_only(json.loads(listing.read_bytes()))
+                return
+            names = sorted(self._watcher.left_alone)
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            listing.write_text(json.dumps(names))
+        except (OSError, ValueError) as error:
+            account.tell("source_trouble", f"{listing} cannot be kept ({in_words(error)})")
+        if self._watcher.left_alone:
+            count = len(self._watcher.left_alone)
+            account.tell("left_alone", f"{count} files that were there already are left alone", files=count)
 
     def end(self) -> None:
         """Nothing is open but while frames are asked for."""

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.dicom.convert import to_incrementals
 from rtflow.dicom.instance import DicomObject, Instance, Piece
-from rtflow.documents import Frame, Part, now
+from rtflow.documents import Frame, Part
 from rtflow.errors import DicomError
-from rtflow.sources.reading import StoredObject
+from rtflow.sources.reading import Shape, StoredObject
 
 Plane = tuple[int, float | None]
 """Echo, and place along the normal; no place for what holds all planes."""
-
-# Prospective motion correction turns slices by a degree or two; a new prescription turns them by more.
-_TURNED = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,22 @@ class GatheredVolume:
     objects: tuple[StoredObject, ...]
     received: float | None
 
-    def frame(self) -> Frame:
-        """The volume as a frame; a missing one if its files can no longer be read."""
+    def frame(self, at: float) -> Frame:
+        """The volume as a frame; a missing one if its files can no longer be read.
+
+        Parameters
+        ----------
+        at
+            The time, seconds since 1970.
+        """
         found = []
         for stored in self.objects:
             try:
                 found.append(stored.read_again())
             except (OSError, DicomError) as error:
                 why = f"{stored.path.name} can no longer be read ({error})"
-                return Frame(self.volume, now(), missing=why)
-        received = now() if self.received is None else self.received
+                return Frame(self.volume, at, missing=why)
+        received = at if self.received is None else self.received
         items = tuple(stored.item for stored in found if stored.item is not None)
         acquired = _acquired(items, self.volume)
         if any(len({piece.volume for piece in item.instance.pieces}) > 1 for item in items):
@@ -64,7 +67,7 @@ class GatheredVolume:
                 for part in nifti_parts(incremental)
             )
         except DicomError as error:
-            return Frame(self.volume, now(), missing=str(error))
+            return Frame(self.volume, received, missing=str(error))
         return Frame(self.volume, received, parts, acquired=acquired)
 
 
@@ -96,7 +99,7 @@ class Gatherer:
 
     def __init__(self) -> None:
         self._held: dict[int, dict[Plane, StoredObject]] = {}
-        self._shape: tuple[int, int, int, tuple[float, ...]] | None = None
+        self._shape: Shape | None = None
 
     def add(self, stored: StoredObject, *, live: bool = True) -> list[GatheredVolume]:
         """Take in an object; the volumes that are whole now.
@@ -149,21 +152,20 @@ class Gatherer:
         shape = stored.shape
         if self._shape is None:
             self._shape = shape
-        was = self._shape
-        if shape[:3] != was[:3]:
-            raise DicomError(
-                f"its matrix is {shape[0]}x{shape[1]}x{shape[2]}, that of the run {was[0]}x{was[1]}x{was[2]}"
-            )
-        if max((abs(a - b) for a, b in zip(was[3], shape[3], strict=False)), default=0.0) > _TURNED:
-            raise DicomError("its slices are turned against those of the run")
+        shape.compare(self._shape)
 
 
 def _is_whole(instance: Instance, held: Mapping[Plane, StoredObject]) -> bool:
-    for echo in range(1, instance.echoes + 1):
-        places = [place for number, place in held if number == echo]
-        if None not in places and len(places) < max(instance.slices, 1):
-            return False
-    return True
+    slices = max(instance.slices, 1)
+    if len(held) >= slices * instance.echoes:
+        return True
+    # One object may hold all planes of an echo; asked for each object that comes, so only then in detail.
+    if all(place is not None for _, place in held):
+        return False
+    return all(
+        (echo, None) in held or sum(number == echo for number, _ in held) >= slices
+        for echo in range(1, instance.echoes + 1)
+    )
 
 
 def _in_words(held: Mapping[Plane, StoredObject]) -> str:

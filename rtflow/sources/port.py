@@ -74,7 +74,7 @@ class PortStream:
             If the address is taken.
         """
         stream = self._listen(run_dir / "received")
-        stream.account.begin(run_dir, emit)
+        stream.begin(run_dir, emit)
 
     def end(self) -> None:
         """Listen no more."""

@@ -3,15 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtflow.dicom.elements import IncompleteError
 from rtflow.dicom.identify import SUPPORTED, identify, read_object
-from rtflow.dicom.instance import DicomObject, Instance, UnsupportedError
+from rtflow.dicom.instance import DicomObject, Instance, Series, UnsupportedError
 from rtflow.dicom.read import NoImageError, NotDicomError, TruncatedError
 from rtflow.errors import DicomError
 from rtflow.sources.feed import Arrival
+
+# Prospective motion correction turns slices by a degree or two; a new prescription turns them by more.
+_TURNED = 0.1
+# Spacings are written with six digits or so; this is far less than any that matters.
+_SCALED = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What all objects of a run have in common.
+
+    Parameters
+    ----------
+    matrix
+        Columns, rows, and number of slices.
+    spacing
+        Between rows and between columns, mm.
+    cosines
+        Directions of rows and columns.
+    """
+
+    matrix: tuple[int, int, int]
+    spacing: tuple[float, ...]
+    cosines: tuple[float, ...]
+
+    @classmethod
+    def of(cls, item: DicomObject) -> Shape:
+        """The shape of an object.
+
+        Raises
+        ------
+        DicomError
+            If its header does not say.
+        """
+        header = item.header.frame(0)
+        return cls(
+            (header.required("Columns"), header.required("Rows"), item.instance.slices),
+            tuple(header.numbers("PixelSpacing")),
+            tuple(header.numbers("ImageOrientationPatient")),
+        )
+
+    def compare(self, run: Shape) -> None:
+        """See that it is that of the run.
+
+        Raises
+        ------
+        DicomError
+            If it is not.
+        """
+        if self.matrix != run.matrix:
+            raise DicomError(f"its matrix is {_by(self.matrix)}, that of the run {_by(run.matrix)}")
+        if not _close(self.spacing, run.spacing, _SCALED * max(run.spacing, default=0.0)):
+            raise DicomError(f"its voxels are {_by(self.spacing)} mm, those of the run {_by(run.spacing)}")
+        if not _close(self.cosines, run.cosines, _TURNED):
+            raise DicomError("its slices are turned against those of the run")
+
+
+def _by(numbers: Iterable[float]) -> str:
+    return "x".join(f"{number:g}" for number in numbers)
+
+
+def _close(one: Sequence[float], other: Sequence[float], within: float) -> bool:
+    return max((abs(a - b) for a, b in zip(one, other, strict=False)), default=0.0) <= within
 
 
 @dataclass(frozen=True)
@@ -25,7 +89,7 @@ class StoredObject:
     instance
         Its place in the run.
     shape
-        Columns, rows, number of slices and direction cosines, to compare with the run's.
+        To compare with the run's.
     item
         What was read, kept only until the volume's turn: objects that were there at the start are read
         again then, so that a long run takes no more memory than a short one.
@@ -33,7 +97,7 @@ class StoredObject:
 
     arrival: Arrival
     instance: Instance
-    shape: tuple[int, int, int, tuple[float, ...]]
+    shape: Shape
     item: DicomObject | None = None
 
     @property
@@ -59,6 +123,8 @@ class StoredObject:
             return self
         data = self.path.read_bytes()
         item = read_object(data)
+        if item.instance != self.instance:
+            raise DicomError("it is another object than before")
         return replace(self, arrival=replace(self.arrival, data=data), item=item)
 
 
@@ -68,15 +134,20 @@ class Reader:
     Attributes
     ----------
     cut_off
-        Volume to reason, for objects whose header is there and whose pixel data are not, or not all.
+        Series and volume to reason, for objects whose header is there and whose pixel data are not, or not
+        all.
     waiting
         Whether there was an object that may yet become complete.
     """
 
     def __init__(self) -> None:
-        self.cut_off: dict[int, tuple[Instance, str]] = {}
+        self.cut_off: dict[tuple[Series, int], str] = {}
         self.waiting = False
         self._others: Counter[str] = Counter()
+        self._not_yet: dict[str, str] = {}
+        # One of each for all objects: a run by the slice has tens of thousands.
+        self._series: dict[Series, Series] = {}
+        self._shapes: dict[Shape, Shape] = {}
 
     def read(self, arrival: Arrival) -> StoredObject | None:
         """The object in an arrival, None if it is of no use.
@@ -88,23 +159,25 @@ class Reader:
         IncompleteError
             If it is not whole, and may become so.
         """
-        data = arrival.data
+        path = str(arrival.path)
+        self._not_yet.pop(path, None)
         try:
-            item = read_object(data)
-            shape = _shape(item)
+            item = read_object(arrival.data)
+            shape = Shape.of(item)
             if len(item.instance.pieces) == 1:
                 item.planes  # noqa: B018 - decoded now, and kept
         except IncompleteError as error:
             # A preamble is zeros: a file that begins otherwise, and ends within it, will be no DICOM file.
-            if len(data) < 132 and any(data):
+            if len(arrival.data) < 132 and any(arrival.data):
                 self._others["no DICOM"] += 1
                 return None
             self.waiting = True
+            self._not_yet[path] = "cut off" if arrival.data else "empty"
             self._incomplete(arrival.name, error)
             raise
         except NotDicomError:
             # It may be a DICOM file of which the beginning is written last.
-            self._others["no DICOM"] += 1
+            self._not_yet[path] = "no DICOM"
             raise IncompleteError("no DICOM as yet") from None
         except NoImageError as error:
             self._others[str(error)] += 1
@@ -112,21 +185,20 @@ class Reader:
             self._others[str(error).partition(": not supported")[0]] += 1
         except DicomError as error:
             # Damaged, or caught while its parts were being written.
-            self._others[f"{arrival.name}: {error}"] += 1
+            self._not_yet[path] = f"{arrival.name}: {error}"
             raise IncompleteError(str(error)) from None
         else:
-            return StoredObject(arrival, item.instance, shape, item)
+            series = self._series.setdefault(item.instance.series, item.instance.series)
+            shape = self._shapes.setdefault(shape, shape)
+            return StoredObject(arrival, replace(item.instance, series=series), shape, item)
         return None
-
-    def note(self, what: str) -> None:
-        """Count something else that came."""
-        self._others[what] += 1
 
     @property
     def others(self) -> str:
         """What else there was, in words; empty if there was nothing else."""
+        counts = self._others + Counter(self._not_yet.values())
         return "; ".join(
-            f"{what} ({count} file{'s' if count > 1 else ''})" for what, count in self._others.most_common(4)
+            f"{what} ({count} file{'s' if count > 1 else ''})" for what, count in counts.most_common(4)
         )
 
     def unusable(self, where: str) -> str:
@@ -143,10 +215,5 @@ class Reader:
             instance = identify(error.header)
         except DicomError:
             return
-        self.cut_off[instance.volume] = (instance, f"{name} is cut off: {error}")
-
-
-def _shape(item: DicomObject) -> tuple[int, int, int, tuple[float, ...]]:
-    header = item.header.frame(0)
-    cosines = tuple(header.numbers("ImageOrientationPatient"))
-    return header.required("Columns"), header.required("Rows"), item.instance.slices, cosines
+        for volume in range(instance.volume, instance.last_volume + 1):
+            self.cut_off[instance.series, volume] = f"{name} is cut off: {error}"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import socket
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rtflow.documents import now
 from rtflow.errors import SourceError, in_words
 from rtflow.sources.admission import Admission, Refusal
 from rtflow.sources.encoding import file_head
@@ -82,7 +83,7 @@ class Receiver:
         self._came = threading.Condition()
         self._queue: deque[tuple[Path, float, int, bytes | None]] = deque()
         self._held = 0
-        self._storing = 0
+        self._storing: dict[int, float] = {}
         self._refused: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._told: set[str] = set()
@@ -159,10 +160,11 @@ class Receiver:
     # The feed
 
     @property
-    def unsure(self) -> bool:
-        """Whether an object waits to be brought, or is being written."""
+    def brought_until(self) -> float:
+        """Time up to which all that came was brought: before that of whatever waits, or is being written."""
         with self._came:
-            return bool(self._queue) or self._storing > 0
+            waiting = [item[1] for item in itertools.islice(self._queue, 1)]
+            return min([*waiting, *self._storing.values()], default=now())
 
     @property
     def hint(self) -> str:
@@ -176,17 +178,15 @@ class Receiver:
 
     def arrivals(self, timeout: float) -> Iterator[Arrival]:
         """What has come, in its order; waits for the first one, but at most ``timeout`` seconds."""
-        until = time.monotonic() + timeout
-        while True:
+        with self._came:
+            self._came.wait_for(lambda: self._queue, timeout)
+            # Not until there is none: they may come faster than they are taken, and time must count.
+            waiting = len(self._queue)
+        for _ in range(waiting):
             with self._came:
-                while not self._queue:
-                    left = until - time.monotonic()
-                    if left <= 0 or not self._came.wait(left):
-                        return
                 path, received, size, data = self._queue.popleft()
                 if data is not None:
                     self._held -= size
-            until = 0.0
             if data is None:
                 try:
                     data = path.read_bytes()
@@ -207,7 +207,7 @@ class Receiver:
 
     def _store(self, event: Event) -> int:
         with self._came:
-            self._storing += 1
+            self._storing[id(event)] = now()
         try:
             return self._keep(event)
         except Exception as error:  # the sender is told, and so must we be: pynetdicom only logs it
@@ -215,7 +215,7 @@ class Receiver:
             return _NOT_UNDERSTOOD
         finally:
             with self._came:
-                self._storing -= 1
+                del self._storing[id(event)]
 
     def _keep(self, event: Event) -> int:
         request: Any = event.request

@@ -12,6 +12,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
+from rtflow.documents import now
 from rtflow.sources.feed import Arrival
 from rtflow.sources.receiving import Receiver
 
@@ -109,6 +110,12 @@ def take(receiver: Receiver, count: int, *, done: bool = True) -> list[Arrival]:
                 receiver.done(arrival)
     assert len(found) == count, f"{len(found)} of {count} objects came"
     return found
+
+
+def waits(receiver: Receiver) -> bool:
+    """Whether an object waits to be brought, or is being written."""
+    before = now()
+    return receiver.brought_until < before
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -86,7 +86,7 @@ def test_repeats_are_no_news() -> None:
 def test_a_slice_is_news() -> None:
     it = assembler()
     arrive(it, 1, 0.0)
-    it.heard(IDLE - 1)
+    it.heard(2, IDLE - 1)
     assert not it.tick(IDLE)
     assert not it.over
     it.tick(2 * IDLE - 1)

@@ -171,7 +171,10 @@ def test_without_events_the_rescans_find_everything(tmp_path: Path, monkeypatch:
         def schedule(self, *_: object, **__: object) -> None:
             raise OSError("inotify watch limit reached")
 
-    monkeypatch.setattr("rtflow.sources.watching._observer", Deaf)
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("rtflow.sources.observing._observer", Deaf)
     with Scanner(*(lambda n=n: put(tmp_path, n) for n in (1, 3, 2, 4))):
         assert told(collect(tmp_path, volumes=4)) == [1, 2, 3, 4]
 

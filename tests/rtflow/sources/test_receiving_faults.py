@@ -26,6 +26,7 @@ from senders import (
     several,
     take,
     until,
+    waits,
 )
 
 from rtflow.sources.associations import MAXIMUM, SILENCE
@@ -95,7 +96,7 @@ def test_a_sender_that_dies_in_mid_object_brings_only_what_was_whole(
         sent(receiver.port, *several(tmp_path / "out", 2))
         assert len(take(receiver, 2)) == 2  # others are not held up
     until(lambda: not associations())
-    assert not receiver.unsure
+    assert not waits(receiver)
     assert spooled(tmp_path / "spool") == []
 
 
@@ -222,7 +223,7 @@ def test_what_waits_beyond_the_limit_is_read_from_the_spool(tmp_path: Path) -> N
     size = files[0].stat().st_size
     with Receiver("127.0.0.1", 0, spool=tmp_path / "spool", in_memory=3 * size) as receiver:
         sent(receiver.port, *files)  # all is acknowledged although nobody asked for it
-        assert receiver.unsure
+        assert waits(receiver)
         assert len(spooled(tmp_path / "spool")) == 10
         lost, *_ = spooled(tmp_path / "spool")[5:]
         lost.unlink()
@@ -231,7 +232,7 @@ def test_what_waits_beyond_the_limit_is_read_from_the_spool(tmp_path: Path) -> N
         assert receiver.troubles() == [
             f"{lost.name} was received and can no longer be read (No such file or directory)"
         ]
-        assert not receiver.unsure
+        assert not waits(receiver)
     assert spooled(tmp_path / "spool") == []
 
 
@@ -276,7 +277,7 @@ def test_a_refused_object_is_set_aside_and_brought_no_more(tmp_path: Path, recei
     assert aside.read_bytes() == first.data
     receiver.__exit__(None, None, None)
     with Receiver("127.0.0.1", 0, spool=tmp_path / "spool") as again:
-        assert not again.unsure
+        assert not waits(again)
 
 
 # The disk
@@ -359,7 +360,7 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path) -> None:
     left = [path.name for path in spooled(spool) if path.suffix == ".dcm"]
     (spool / "0000000000000000_1.2.part").write_bytes(b"of an object that was never whole")
     with Receiver("127.0.0.1", 0, spool=spool) as receiver:
-        assert receiver.unsure == bool(left)
+        assert waits(receiver) == bool(left)
         rest = take(receiver, len(left))
         assert [arrival.name for arrival in rest] == left
         sent(receiver.port, files[-1])

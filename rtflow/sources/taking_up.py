@@ -1,0 +1,46 @@
+"""What the journal of a run that is taken up says about its source: where it stood, and in which series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtflow.dicom.identify import read_object
+from rtflow.dicom.instance import Instance
+from rtflow.errors import DicomError, JournalError
+from rtflow.journal import Recording
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands.
+
+    Parameters
+    ----------
+    last
+        Number of the last volume that the journal has, or says to be missing; 0 at the start.
+    first
+        What was first of the run, if the journal has a DICOM object: the run goes on in its series.
+    """
+
+    last: int = 0
+    first: Instance | None = None
+
+
+def standing(run_dir: Path) -> Standing:
+    """Where the run in a folder stands; at its start if there is no journal yet."""
+    try:
+        recording = Recording(run_dir)
+        volumes = recording.volumes
+        if not volumes:
+            return Standing()
+        frame = next((frame for frame in recording.frames() if frame.parts), None)
+    except JournalError:
+        return Standing()
+    last = volumes[-1].volume
+    if frame is None or frame.parts[0].media_type != "application/dicom":
+        return Standing(last)
+    try:
+        return Standing(last, read_object(frame.parts[0].data).instance)
+    except DicomError:
+        return Standing(last)
