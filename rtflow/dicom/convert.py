@@ -70,6 +70,8 @@ def _echo(held: list[tuple[DicomObject, int]], volume: int, entities: dict[str, 
         data = np.stack([held[index][0].planes[held[index][1]][::-1] for index in order]).T
         affine = stack_affine(headers)
         metadata = sidecar(instance, headers[0], data.shape, stack_times(instance, headers))
+    if "echo" in entities:
+        metadata["EchoNumber"] = int(entities["echo"])
     # An affine in a NIfTI file is of single precision: rounded here, a run replayed from its files is equal.
     return BidsIncremental(
         data, affine.astype(np.float32), volume=volume, metadata=metadata, entities=entities

@@ -102,8 +102,6 @@ def sidecar(
     # Philips and GE count one, or none, in the train of an echo-planar image that they do not count.
     if metadata.get("EchoTrainLength") == 1:
         del metadata["EchoTrainLength"]
-    if instance.echoes > 1:
-        metadata["EchoNumber"] = instance.pieces[0].echo
     if clock := _clock(header):
         metadata["AcquisitionTime"] = clock
     metadata |= sequence_fields(instance, header)
