@@ -129,6 +129,10 @@ def command(
             "?called=TITLE&calling=TITLE may follow.",
         ),
     ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="How long the receiver may take to be there."),
+    ] = 0.0,
     truth: Annotated[
         bool,
         typer.Option(
@@ -170,7 +174,7 @@ def command(
     spec = _spec(
         set_, tr=tr, volumes=volumes, shape=shape, voxel=voxel, seed=seed, speed=speed if speed else "1"
     )
-    target = _target(out, send, write)
+    target = _target(out, send, write, wait)
     truth_folder = out / "truth" if truth and out is not None else None
     from rtflow.cli.delivering import progress_of, stopping_on_interrupt, tell
     from rtflow.sources.simulation.delivery import deliver
@@ -283,13 +287,13 @@ def _design(events: Path | None) -> Design | None:
     return read_events(events)
 
 
-def _target(out: Path | None, send: str | None, write: str) -> Target:
+def _target(out: Path | None, send: str | None, write: str, wait: float) -> Target:
     from rtflow.setting_types import suggestion
 
     if send is not None:
         from rtflow.sources.simulation.sending import Sender, parse_address
 
-        return Sender(parse_address(send))
+        return Sender(parse_address(send), wait=wait)
     from rtflow.sources.simulation.delivery import WAYS, FolderTarget
 
     if out is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import queue
 import re
 import socket
 import struct
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rtflow.errors import RunError, UsageError
 from rtflow.sources.simulation.others import ENHANCED_REPORT, MR_IMAGE, RAW_DATA
@@ -22,6 +23,8 @@ ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 CLASSES = (MR_IMAGE, ENHANCED_MR_IMAGE, RAW_DATA, ENHANCED_REPORT)
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _META = 132
+_AGAIN = 0.2
+"""Seconds between two attempts to reach the receiver."""
 _NUMBER = re.compile(r"\d+")
 
 
@@ -74,6 +77,19 @@ def parse_address(text: str) -> Address:
     return Address(host.strip("[]"), int(port), **titles)
 
 
+class _Answers(queue.Queue[Any]):
+    """Answers of the receiver, for whoever waits for one.
+
+    pynetdicom's own thread looks, without waiting, for requests of the peer, and would take an answer for
+    one now and then; a receiver asks nothing.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not block:
+            raise queue.Empty
+        return super().get(block, timeout)
+
+
 class Sender:
     """Sends objects to a receiver; a target of `rtflow.sources.simulation.delivery.deliver`.
 
@@ -85,6 +101,8 @@ class Sender:
         Where the receiver listens.
     timeout
         Seconds that the receiver may take to connect or to answer.
+    wait
+        Seconds that the receiver may take to be there at all.
 
     Raises
     ------
@@ -92,8 +110,8 @@ class Sender:
         On entering, if the receiver cannot be reached or takes no MR images.
     """
 
-    def __init__(self, address: Address, *, timeout: float = 30.0) -> None:
-        self._address, self._timeout = address, timeout
+    def __init__(self, address: Address, *, timeout: float = 30.0, wait: float = 0.0) -> None:
+        self._address, self._timeout, self._wait = address, timeout, wait
         self._association: Association | None = None
         self._contexts: dict[str, int] = {}
         self._message = 0
@@ -109,9 +127,14 @@ class Sender:
         entity.network_timeout = None
         for class_uid in CLASSES:
             entity.add_requested_context(class_uid, _EXPLICIT_LITTLE)
-        association = entity.associate(
-            self._address.host, self._address.port, ae_title=self._address.called, max_pdu=1 << 17
-        )
+        until = time.monotonic() + self._wait
+        while True:
+            association = entity.associate(
+                self._address.host, self._address.port, ae_title=self._address.called, max_pdu=1 << 17
+            )
+            if association.is_established or association.is_rejected or time.monotonic() >= until:
+                break
+            time.sleep(_AGAIN)
         if not association.is_established:
             reason = (
                 f"refused this scanner (titles {self._address.calling} to {self._address.called})"
@@ -122,12 +145,7 @@ class Sender:
                 f"{self._address} {reason}; start the receiver, or correct the address or the titles"
             )
         self._association = association
-        # pynetdicom's reactor looks for requests of the peer, and would at times take an answer for one: it
-        # rests as long as the association is used. The moment between its waits is too short to be met twice.
-        association._reactor_checkpoint.clear()
-        time.sleep(0.05)
-        while not association._is_paused and association.is_alive():
-            time.sleep(0.001)
+        association.dimse.msg_queue = _Answers()
         connection = association.dul.socket
         self._socket = connection.socket if connection is not None else None
         if self._socket is not None:
@@ -148,7 +166,6 @@ class Sender:
         if association is not None:
             if association.is_established:
                 association.release()
-            association._reactor_checkpoint.set()
             association.join(self._timeout)
         if self._socket is not None:
             self._socket.close()  # pynetdicom forgets it when the receiver goes away
