@@ -153,7 +153,8 @@ class _Walker:
         self.whole = True
         self.encapsulated: bool | None = None
         self.passed = False
-        self._macros: dict[int, tuple[bytes, Level | None]] = {}
+        # After which macro (0 for none) the last one came that was walked: its tag, bytes and elements.
+        self._macros: dict[int, tuple[int, bytes, Level]] = {}
         self._data = data
         self._end = len(data)
         self._order = order
@@ -250,8 +251,15 @@ class _Walker:
     def _gather_item(self, at: int, length: int, into: Level) -> int:
         end = at + length if length != _UNDEFINED else _UNDEFINED
         data, wanted, private, header = self._data, self._wanted, self._private, self._header
-        explicit, short = self._explicit, self._short
+        explicit, short, macros = self._explicit, self._short, self._macros
+        macro = 0
         while at < end:
+            # Most macros of a frame are those of the frame before, byte for byte: they need no second walk.
+            if (again := macros.get(macro)) is not None and data.startswith(again[1], at):
+                macro, chunk, level = again
+                _add(level, into)
+                at += len(chunk)
+                continue
             group, element, kind, size = short(data, at)
             if explicit and kind in _SHORT:
                 tag, start = group << 16 | element, at + 8
@@ -262,30 +270,25 @@ class _Walker:
                     at = start
                     break
                 if self._is_macro(tag, start):
-                    at = self._macro(tag, at, start, size, into)
+                    level = Level()
+                    stop = self._within(at)._gather(tag, start, size, level)
+                    _add(level, into)
+                    macros[macro] = tag, data[at:stop], level
+                    macro, at = tag, stop
                     continue
-                stop = self._within(at)._skip(start, 0) if size == _UNDEFINED else start + size
-            # What stands outside of a macro, or in an earlier one, is the scanner's own word.
+                stop = start + size
+                if size == _UNDEFINED:
+                    stop = self._within(at)._skip(start, 0)
+                    if tag not in wanted and tag >> 16 not in private:
+                        macros[macro] = tag, data[at:stop], Level()
+                        macro, at = tag, stop
+                        continue
+            # As in `_add`: what stands first counts.
             if (tag in wanted or tag >> 16 in private) and tag not in into.values:
                 into.values[tag] = data[start:stop]
                 into.representations[tag] = kind
             at = stop
         return at
-
-    def _macro(self, tag: int, at: int, start: int, length: int, into: Level) -> int:
-        """Take along the elements of a macro within an item; where it ends."""
-        # Most macros of a frame are those of the frame before, byte for byte: they need no second walk.
-        chunk, level = self._macros.get(tag, (b"", None))
-        stop = at + len(chunk)
-        if level is None or not self._data.startswith(chunk, at):
-            level = Level()
-            stop = self._within(at)._gather(tag, start, length, level)
-            self._macros[tag] = self._data[at:stop], level
-        for known, value in level.values.items():
-            if known not in into.values:
-                into.values[known] = value
-                into.representations[known] = level.representations[known]
-        return stop
 
     def _is_macro(self, tag: int, start: int) -> bool:
         if tag >> 16 & 1 == 0:
@@ -320,6 +323,18 @@ class _Walker:
         if self._explicit and self._data[at + 4 : at + 6] == b"UN":
             return _Walker(self._data, "<", False, self._wanted, self._private, self._sequences)
         return self
+
+
+def _add(level: Level, into: Level) -> None:
+    """Take a macro's elements along, but for those that are there: what stands before it counts."""
+    if into.values.keys().isdisjoint(level.values):
+        into.values.update(level.values)
+        into.representations.update(level.representations)
+        return
+    for tag, value in level.values.items():
+        if tag not in into.values:
+            into.values[tag] = value
+            into.representations[tag] = level.representations[tag]
 
 
 def _cut_off(length: int) -> IncompleteError:
