@@ -50,6 +50,14 @@ class Design(msgspec.Struct, frozen=True):
         """Seconds from onset 0 to the end of the last trial."""
         return max((trial.onset + trial.duration for trial in self.trials), default=0.0)
 
+    def later(self, seconds: float) -> Design:
+        """The same trials so many seconds later; earlier if negative."""
+        if not seconds:
+            return self
+        return Design(
+            tuple(Trial(trial.onset + seconds, trial.duration, trial.trial_type) for trial in self.trials)
+        )
+
     def trial(self, volume: int, tr: float, lag: float = 0.0) -> int | None:
         """Which trial (from 0) shows in a volume, or None if rest does.
 
@@ -113,6 +121,9 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         saves to the first block.
     events
         A BIDS events.tsv; it takes the place of the blocks.
+    scanner_dummies
+        Seconds of dummy volumes that the scanner never saves, where onsets in the file count from the first
+        of them (it gave the stimulus its trigger); 0 where they count from the first saved volume.
     """
 
     conditions: tuple[str, ...] = ("scene", "face")
@@ -121,6 +132,7 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     rest: NotNegative = 18.0
     opening: NotNegative = 40.0
     events: LocalPath = ""
+    scanner_dummies: NotNegative = 0.0
 
     def design(self) -> Design:
         """The trials that these settings mean.
@@ -139,7 +151,7 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
                     f"events file {self.events} has no trial of {', '.join(absent)}, it has "
                     f"{', '.join(design.conditions) or 'none'}; set design.conditions to names that it has"
                 )
-            return design
+            return design.later(-self.scanner_dummies)
         return block_design(
             self.conditions, blocks=self.blocks, block=self.block, rest=self.rest, opening=self.opening
         )

@@ -86,3 +86,19 @@ def test_settings_with_events_name_conditions_that_are_there(tmp_path: Path) -> 
         DesignSettings(events=str(path)).design()
     with pytest.raises(SettingsError, match="conditions is empty"):
         DesignSettings(events=str(path), conditions=()).design()
+
+
+def test_onsets_that_count_from_the_first_dummy_are_brought_to_the_first_saved_volume(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_text(HEADER + "2\t6\tleft\n14\t4\tright\n")
+    settings = DesignSettings(events=str(path), conditions=("left", "right"), scanner_dummies=6.0)
+    design = settings.design()
+    assert design == Design((Trial(-4.0, 6.0, "left"), Trial(8.0, 4.0, "right")))
+    # Volume 1 begins when two seconds of the first trial are left.
+    assert [design.label(volume, 2.0, 0.0) for volume in (1, 2, 4, 5, 6)] == [
+        "left",
+        "rest",
+        "rest",
+        "right",
+        "right",
+    ]
