@@ -88,9 +88,7 @@ class Header:
     syntax: str
     frames: tuple[Level, ...] = field(default=(), repr=False)
     common: Level | None = field(default=None, repr=False)
-    # Places and orientations are asked for several times: while slices come, and when their volume is whole.
     _frames: dict[int, Header] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _numbers: dict[str, list[float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def frame(self, number: int) -> Header:
         """The header of one frame (from 0), as if it were an object of its own."""
@@ -113,7 +111,8 @@ class Header:
     def text(self, name: str) -> str:
         """A text, on one line; empty if there is none."""
         raw = self.raw(name)
-        if raw.isascii():
+        # Escape sequences, of character sets that change within a text, are ASCII too.
+        if raw.isascii() and b"\x1b" not in raw:
             return _on_one_line(raw.decode("ascii"))
         return _on_one_line(_decode(raw, self.raw("SpecificCharacterSet")))
 
@@ -130,12 +129,6 @@ class Header:
         DicomError
             If one is no finite number.
         """
-        known = self._numbers.get(name)
-        if known is None:
-            known = self._numbers[name] = self._read_numbers(name)
-        return known[:]
-
-    def _read_numbers(self, name: str) -> list[float]:
         raw = self.raw(name)
         if not raw:
             return []
@@ -146,16 +139,10 @@ class Header:
         letter = BY_REPRESENTATION.get(kind or b"")
         if letter is None:
             letter = BINARY.get(name, "")
-        try:
-            if letter:
-                values = [float(value) for value in _unpack(raw, self.order, letter)]
-            else:
-                values = [float(part) for part in self.texts(name) if part]
-        except ValueError:
-            values = [math.nan]
-        if not all(map(math.isfinite, values)):
+        values = _numbers(raw, self.order, letter)
+        if values is None:
             raise DicomError(f"damaged: {name} should be numbers, got {self.text(name)!r}")
-        return values
+        return list(values)
 
     def number(self, name: str) -> float | None:
         """The first number, or None."""
@@ -191,6 +178,21 @@ class Header:
         if len(values) != count:
             raise DicomError(f"damaged: {name} should hold {count} numbers, got {self.text(name)!r}")
         return values
+
+
+# The same places and orientations come with every volume, and are asked for several times.
+@lru_cache(maxsize=4096)
+def _numbers(raw: bytes, order: str, letter: str) -> tuple[float, ...] | None:
+    """Numbers of a value: binary ones by the letter of their kind, else texts; None if one is not finite."""
+    try:
+        if letter:
+            values = tuple(map(float, _unpack(raw, order, letter)))
+        else:
+            parts = _on_one_line(raw.decode("latin-1")).split("\\")
+            values = tuple(float(part) for part in parts if part.strip())
+    except ValueError:
+        return None
+    return values if all(map(math.isfinite, values)) else None
 
 
 def _unpack(raw: bytes, order: str, letter: str) -> tuple[float, ...]:
