@@ -95,6 +95,7 @@ class Assembler(Generic[T]):
     def heard(self, volume: int, at: float) -> None:
         """Something new of a volume came, if only a slice, or one that is of no use: it is not silent."""
         self._news = max(self._news, at)
+        self._live = True
         if volume >= self._next:
             began, _ = self._heard.get(volume, (at, at))
             self._heard[volume] = began, at
