@@ -118,15 +118,6 @@ def test_damaged_headers_are_refused(changes: dict[str, object], said: str) -> N
         convert(edited(**changes))
 
 
-def test_a_mosaic_without_its_private_header_is_refused() -> None:
-    dataset = pydicom.dcmread(io.BytesIO(FILE))
-    dataset.remove_private_tags()
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    with pytest.raises(DicomError, match="without removing private elements"):
-        convert(stream.getvalue())
-
-
 def test_implicit_and_big_endian_files_are_equal() -> None:
     expected = convert(FILE)
     for implicit, little in ((True, True), (False, False)):
