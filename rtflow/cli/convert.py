@@ -162,7 +162,8 @@ def _show(told: Conversion, console: Console, out: Path | None) -> None:
     from rich.text import Text
 
     if not console.is_terminal:
-        console.width = max(console.width, 120)
+        longest = max((len(file) for one in told.series for file in one.files), default=0)
+        console.width = max(console.width, 120, longest + 80)
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("series", justify="right", style="bold")
     table.add_column("name, file", overflow="fold")
@@ -200,7 +201,8 @@ def _show(told: Conversion, console: Console, out: Path | None) -> None:
     count = len(told.series)
     done = "found" if out is None else f"converted to {out}"
     colour = "green" if told.complete else "yellow"
-    console.print(Text(f"{count} series {done}", style=colour), soft_wrap=True)
+    rest = "" if told.complete else "; not all that should have been"
+    console.print(Text(f"{count} series {done}{rest}", style=colour), soft_wrap=True)
 
 
 def _by_note(told: Conversion) -> dict[str, list[int]]:

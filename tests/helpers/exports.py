@@ -1,10 +1,13 @@
 """Folders of DICOM as scanners export them: several series, and files under names that say nothing."""
 
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 
+from rtflow.dicom.offline import Conversion, SeriesReport
 from rtflow.dicom.writing import ScanSeries, write_run
 
 AFFINE = np.diag([-3.0, 3.0, 3.0, 1.0])
@@ -49,3 +52,19 @@ def make_anatomy(paths: list[Path], number: int) -> None:
     for path in paths:
         types = ["ORIGINAL", "PRIMARY", "M", "ND"]
         edit(path, ImageType=types, ScanningSequence="GR", SequenceName="fl2d1", SeriesNumber=number)
+
+
+def stored(path: Path) -> np.ndarray:
+    """Voxels of a NIfTI file, without its scale."""
+    return np.asanyarray(nib.load(path).dataobj.get_unscaled())
+
+
+def about(path: Path) -> dict:
+    """The JSON beside an image."""
+    return json.loads(path.with_name(path.name.partition(".nii")[0] + ".json").read_text())
+
+
+def only(told: Conversion) -> SeriesReport:
+    """The series, where there is one."""
+    (one,) = told.series
+    return one

@@ -144,7 +144,11 @@ def convert_folder(
         {echo: out / f"{place.stem(stack, echo)}{ending}" for echo in stack.echoes}
         for stack, place in zip(stacks, places, strict=True)
     ]
-    _prepare(out, [path for files in paths for path in files.values()], overwrite)
+    _refuse_what_is_there([path for files in paths for path in files.values()], overwrite)
+    if stacks:
+        _make_folder(out)
+        if bids is not None:
+            prepare_dataset(out, "Series converted by rtflow", README)
     total, done = sum(len(stack.volumes) for stack in stacks), 0
 
     def count() -> None:
@@ -165,10 +169,8 @@ def convert_folder(
         if overwrite:
             _drop_others(files.values(), compressed)
         reports.append(_report(result, place, written))
-    if bids is not None and reports:
-        prepare_dataset(out, "Series converted by rtflow", README)
-        for subject in sorted(subjects):
-            add_participant(out, subject)
+    for subject in sorted(subjects):
+        add_participant(out, subject)
     return Conversion(tuple(reports), tuple(left))
 
 
@@ -231,13 +233,12 @@ def _places(stacks: Sequence[Stack], bids: BidsChoice | None) -> list[Place]:
     return plain_places(stacks) if bids is None else bids_places(stacks, bids)
 
 
-def _prepare(out: Path, paths: Sequence[Path], overwrite: bool) -> None:
+def _refuse_what_is_there(paths: Sequence[Path], overwrite: bool) -> None:
     others = [path.with_suffix("") if path.suffix == ".gz" else Path(f"{path}.gz") for path in paths]
     there = [path for path in (*paths, *others, *map(json_beside, paths)) if path.exists()]
     if there and not overwrite:
         more = f", and {len(there) - 1} more" if len(there) > 1 else ""
         raise OutputError(f"{there[0]} is there already{more}; give another folder, or --overwrite")
-    _make_folder(out)
 
 
 def _drop_others(paths: Iterable[Path], compressed: bool) -> None:

@@ -46,12 +46,15 @@ class Traits:
         ProtocolName.
     corrected
         Whether the scanner has corrected it for motion.
+    diffusion
+        Whether volumes differ in how they are weighted by diffusion.
     scale
         Slope and intercept to the scanner's units, as stated; not applied.
     """
 
     protocol: str = ""
     corrected: bool = False
+    diffusion: bool = False
     scale: tuple[float, ...] = ()
 
 

@@ -45,6 +45,7 @@ def _give(
     """Set the runs of places that otherwise have one name."""
     alone = len(members) == 1
     runs = ["" if run or alone else None for run in wanted]
+    digits = max(map(len, wanted))
     taken: set[int] = set()
     for at, run in enumerate(wanted):
         if run and int(run) not in taken:
@@ -57,7 +58,7 @@ def _give(
         while number in taken:
             number += 1
         taken.add(number)
-        runs[at] = str(number).zfill(len(first))
+        runs[at] = str(number).zfill(digits)
     for at, index in enumerate(members):
         new, before = runs[at] or "", (asked or wanted)[at]
         place = places[index]

@@ -140,10 +140,13 @@ class Scanner:
             tuple(round(value, 4) for value in first.numbers("ImageOrientationPatient")),
         )
         scale = (first.number(name) for name in ("RescaleSlope", "RescaleIntercept", "PhilipsScaleSlope"))
+        types = [value.upper() for value in header.texts("ImageType")]
+        sequence = (first.text("SequenceName") or first.text("PulseSequenceName")).lstrip("*").lower()
         traits = Traits(
             header.text("ProtocolName"),
-            any("MOCO" in value.upper() for value in header.texts("ImageType")),
-            tuple(value for value in scale if value is not None),
+            corrected=any("MOCO" in value for value in types),
+            diffusion="DIFFUSION" in types or sequence.startswith("ep_b"),
+            scale=tuple(value for value in scale if value is not None),
         )
         return Found(
             str(path),

@@ -75,7 +75,7 @@ class Stack:
     def numbers(self) -> list[int]:
         """The volumes of its file, in their order: of a run those that were lost, too, between the others."""
         there = [volume.number for volume in self.volumes]
-        if self.series.kind != "bold" or not there:
+        if self.series.kind != "bold" or not there or _scattered(there):
             return there
         return list(range(there[0], there[-1] + 1))
 
@@ -186,8 +186,15 @@ class _Sorter:
         lost = self._lost(members, echoes)
         whole = [Volume(number, tuple(members[number])) for number in sorted(members.keys() - lost.keys())]
         if self._series.kind == "bold" and whole:
-            between = range(whole[0].number, whole[-1].number)
-            lost |= {number: "no image of it" for number in between if number not in members}
+            numbers = [volume.number for volume in whole]
+            if _scattered(numbers):
+                few = f"only {len(numbers)} of the volumes {numbers[0]} to {numbers[-1]} are there"
+                self.left.append(
+                    Left(str(self._series), f"{few}; in the file they follow one another", wanted=True)
+                )
+            else:
+                between = range(numbers[0], numbers[-1])
+                lost |= {number: "no image of it" for number in between if number not in members}
         first = self._images[0]
         planned = first.instance.planned
         return Stack(
@@ -211,6 +218,8 @@ class _Sorter:
             notes.append(f"the protocol has {announced} echoes, {len(echoes)} there")
         if len({one.traits.scale for one in self._images}) > 1:
             notes.append("the scale of the values differs from image to image; they are as stored")
+        if self._images[0].traits.diffusion and self._series.kind == "spin-echo":
+            notes.append("weighted by diffusion: directions and b-values are not written")
         return tuple(notes)
 
     def _without_copies(self, images: list[Found]) -> list[Found]:
@@ -272,6 +281,11 @@ class _Sorter:
                 ]
                 lost[number] = ", ".join(said)
         return lost
+
+
+def _scattered(numbers: list[int]) -> bool:
+    """Whether most are missing: an excerpt, or a count that is none. Zeros would only fill the disk."""
+    return numbers[-1] - numbers[0] + 1 > 2 * len(numbers)
 
 
 def placed(instance: Instance, stack: Stack, volume: int) -> Instance:

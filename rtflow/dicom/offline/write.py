@@ -152,7 +152,10 @@ def write_stack(
     """
     while stack.volumes:
         with _Files(stack, paths) as files:
-            failed = files.write(volumes, done)
+            try:
+                failed = files.write(volumes, done)
+            except VolumeError as error:  # the format does not hold it
+                failed = {volume.number: str(error) for volume in stack.volumes}
             if not failed:
                 files.finish(about)
                 return files.result
