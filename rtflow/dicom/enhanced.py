@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Part, Piece
-from rtflow.dicom.kinds import part_of
+from rtflow.dicom.kinds import TOLD_BY, part_of
 from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
 
@@ -20,8 +20,21 @@ def places(header: Header) -> list[float]:
 
 def frame_part(header: Header) -> Part:
     """Which part of the signal is taken: the magnitude of an object that holds several."""
-    parts = [part_of(header.frame(number)) for number in range(len(header.frames))]
+    parts = _parts(header)
     return "mag" if "mag" in parts else parts[0]
+
+
+def _parts(header: Header) -> list[Part]:
+    """Which part of the signal each frame shows; asked once of frames that say the same."""
+    known: dict[tuple[bytes, ...], Part] = {}
+    parts: list[Part] = []
+    for number in range(len(header.frames)):
+        frame = header.frame(number)
+        said = tuple(map(frame.raw, TOLD_BY))
+        if said not in known:
+            known[said] = part_of(frame)
+        parts.append(known[said])
+    return parts
 
 
 def enhanced_pieces(
@@ -48,7 +61,7 @@ def enhanced_pieces(
     """
     frames = [header.frame(number) for number in range(len(header.frames))]
     part = frame_part(header)
-    mine = [number for number, frame in enumerate(frames) if part_of(frame) == part]
+    mine = [number for number, shown in enumerate(_parts(header)) if shown == part]
     times = {number: _echo_time(frames[number]) for number in mine}
     known = echo_times if echo_times and len(echo_times) > 1 else sorted(set(times.values()))
     seen: dict[tuple[float, int], list[int]] = {}

@@ -33,6 +33,10 @@ _IMAGES = frozenset(
 )
 # More than any run in one object: 2000 volumes of 128 x 128 x 72.
 _LARGEST = 2**33
+#: Where the creators of private blocks are named.
+_CREATORS = frozenset(group << 16 | block for group in PRIVATE_GROUPS for block in range(0x10, 0x100))
+Blocks = tuple[tuple[tuple[int, bytes], int], ...]
+"""Group and creator, and the block that it took."""
 _SEQUENCES = frozenset({SHARED_GROUPS, FRAME_GROUPS, TAGS["RelatedSeries"]})
 
 
@@ -285,8 +289,8 @@ def _header(top: Level, order: str, syntax: str) -> Header:
     if related:
         # Only which series it is: the rest is about that one.
         values[TAGS["RelatedSeries"]] = related[0].values.get(TAGS["SeriesInstanceUID"], b"")
-    common = _in_first_block(Level(values, representations), {})
-    blocks = _blocks(values)
+    common = _in_first_block(Level(values, representations))
+    blocks = tuple(_blocks(values).items())
     frames = tuple(_in_first_block(level, blocks) for level in top.items.get(FRAME_GROUPS, ()))
     return Header(common, order, syntax, frames)
 
@@ -300,10 +304,11 @@ def _blocks(values: dict[int, bytes]) -> dict[tuple[int, bytes], int]:
     return blocks
 
 
-def _in_first_block(level: Level, outer: dict[tuple[int, bytes], int]) -> Level:
+def _in_first_block(level: Level, outer: Blocks = ()) -> Level:
     """Private elements under the tags that `TAGS` has for them, whichever block their creator took."""
+    own = () if _CREATORS.isdisjoint(level.values) else tuple(_blocks(level.values).items())
     # A file that was handed on may hold elements of other private groups, or of blocks that nobody took.
-    places = _places(tuple((outer | _blocks(level.values)).items()))
+    places = _places((*outer, *own))
     kinds, found = level.representations, Level()
     for tag, value in level.values.items():
         place = places.get(tag) if tag >> 16 in PRIVATE_GROUPS else tag
@@ -314,7 +319,7 @@ def _in_first_block(level: Level, outer: dict[tuple[int, bytes], int]) -> Level:
 
 
 @lru_cache(maxsize=16)
-def _places(blocks: tuple[tuple[tuple[int, bytes], int], ...]) -> dict[int, int]:
+def _places(blocks: Blocks) -> dict[int, int]:
     """Where a private element stands, to the tag that `TAGS` has for it; the same throughout a series."""
     taken = dict(blocks)
     return {
