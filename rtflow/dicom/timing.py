@@ -87,8 +87,8 @@ def ge_cycle(
         Whether the software is one that lets the last two of an even number of excitations change places;
         older ones added an excitation to make the number odd.
 
-    >>> ge_cycle(5, 1, 1.0, interleaved=True, swapped=True)
-    [0.0, 0.6, 0.2, 0.8, 0.4]
+    >>> ge_cycle(4, 1, 1.0, interleaved=True, swapped=True)
+    [0.0, 0.5, 0.25, 0.75]
     """
     slots = excitations
     if bands > 1 and not swapped and excitations % 2 == 0:

@@ -100,6 +100,7 @@ def make_take(
 def folder_name(series: ScanSeries) -> str:
     """Where the files of a series go.
 
+    >>> import numpy as np
     >>> folder_name(ScanSeries(np.eye(4), number=5, name="func_task-feedback"))
     '005_func_task-feedback'
     """

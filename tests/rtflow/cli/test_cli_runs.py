@@ -18,7 +18,7 @@ from .conftest import TINY, Rtflow
 
 KEYS = {
     *("run_uid", "status", "exit_status", "workflow", "source", "volumes", "values", "latency_ms", "nodes"),
-    *("errors", "doubts", "outputs", "seconds"),
+    *("errors", "doubts", "notes", "outputs", "seconds"),
 }
 
 FAILING = """
