@@ -16,6 +16,7 @@ from rtflow.journal import Recording
 from rtflow.settings import RunSettings, settings_from_builtins
 from rtflow.source_settings import JournalSource, Speed
 from rtflow.sources.journal import JournalReplay
+from rtflow.sources.taking_up import in_its_series
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def resume(
     start = recording.start
     require_unfinished(recording)
     workflow, settings = _as_it_ran(recording)
+    settings.source = in_its_series(settings.source, recording.run_dir)
     context = RunContext(
         run_uid=start.run_uid,
         run_dir=recording.run_dir,

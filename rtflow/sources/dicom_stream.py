@@ -107,7 +107,7 @@ class DicomStream:
         """
         changes = []
         for arrival in self._feed.before():
-            stored = self._read(arrival)
+            stored = self._read(arrival, live=False)
             if stored is not None:
                 self._found.append(stored.without_data() if _single(stored) else stored)
                 changes.append(arrival.received)
@@ -225,9 +225,9 @@ class DicomStream:
             first=self._standing.last + 1,
         )
 
-    def _read(self, arrival: Arrival) -> StoredObject | None:
+    def _read(self, arrival: Arrival, *, live: bool = True) -> StoredObject | None:
         try:
-            stored = self._reader.read(arrival)
+            stored = self._reader.read(arrival, live=live)
         except IncompleteError:
             self._feed.refuse(arrival)
             return None

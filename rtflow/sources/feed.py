@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """An object that came in, whole or not.
 

@@ -78,7 +78,7 @@ def _close(one: Sequence[float], other: Sequence[float], within: float) -> bool:
     return max((abs(a - b) for a, b in zip(one, other, strict=False)), default=0.0) <= within
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredObject:
     """An object that was read, and where it stands on disk.
 
@@ -149,10 +149,10 @@ class Reader:
         self._series: dict[Series, Series] = {}
         self._shapes: dict[Shape, Shape] = {}
 
-    def read(self, arrival: Arrival) -> StoredObject | None:
+    def read(self, arrival: Arrival, *, live: bool = True) -> StoredObject | None:
         """The object in an arrival, None if it is of no use.
 
-        Its slices are decompressed here, as they come: the last one then has only itself to wait for.
+        What comes live is decompressed here, as it comes: the last slice then has only itself to wait for.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class Reader:
         try:
             item = read_object(arrival.data)
             shape = Shape.of(item)
-            if len(item.instance.pieces) == 1:
+            if live and len(item.instance.pieces) == 1:
                 item.planes  # noqa: B018 - decoded now, and kept
         except IncompleteError as error:
             # A preamble is zeros: a file that begins otherwise, and ends within it, will be no DICOM file.

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from rtflow.dicom.identify import read_object
 from rtflow.dicom.instance import Instance
 from rtflow.errors import DicomError, JournalError
 from rtflow.journal import Recording
+from rtflow.source_settings import AnySource, FolderSource
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,11 @@ def standing(run_dir: Path) -> Standing:
         return Standing(last, read_object(frame.parts[0].data).instance)
     except DicomError:
         return Standing(last)
+
+
+def in_its_series(source: AnySource, run_dir: Path) -> AnySource:
+    """The source of a run that is taken up: its folder may hold the next series by now, which is not meant."""
+    if not isinstance(source, FolderSource) or source.series is not None:
+        return source
+    first = standing(run_dir).first
+    return source if first is None else msgspec.structs.replace(source, series=first.series.number)

@@ -24,7 +24,7 @@ from rtflow.sources.observing import Observer
 _RESCAN = 0.2
 """Seconds from rescan to rescan, at least."""
 
-_SHARE_HEARD, _SHARE_DEAF = 20.0, 4.0
+_SHARE_HEARD, _SHARE_DEAF = 20.0, 8.0
 """So many times as long as a rescan takes is the time to the next one, at least: where files are told of, and
 where only the rescans find them."""
 

@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order: one frame for each volume, in order, with the voxels that it would have had.
+"""Whatever comes in whatever order: one frame for each volume, in order, with the voxels that it should have.
 
 The schedules are drawn by hypothesis over simulated scans of every layout; time is in the schedule's hands.
 """
