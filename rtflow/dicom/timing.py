@@ -30,7 +30,8 @@ def stack_times(instance: Instance, headers: Sequence[Header]) -> list[float]:
         Headers of the planes of one volume, in the order of the stack.
     """
     if instance.vendor == "GE":
-        return _ge_times(headers)
+        # Slices of diffusion and other spin echoes follow another order, which is not known.
+        return _ge_times(headers) if instance.series.kind in ("bold", "sbref") else []
     if instance.vendor == "Siemens":
         times = [acquisition_time(header) for header in headers]
         found = _from_first([time for time in times if time is not None], len(headers))
@@ -56,16 +57,23 @@ def _ge_times(headers: Sequence[Header]) -> list[float]:
         cycle = ge_cycle(
             math.ceil(count / bands), bands, tr / 1000, interleaved=order, swapped=_swapped(headers[0])
         )
-        return [round(cycle[(number - first) % len(cycle)], 6) for number in numbers]
+        reckoned = [round(cycle[(number - first) % len(cycle)], 6) for number in numbers]
+        # The protocol of a multiphase scan does not say in which order; where it differs from what was
+        # reckoned by more than rounding, what each slice says of itself counts.
+        stated = _ge_stated(headers, "TriggerTime", 1e-3)
+        slot = tr / 1000 / len(cycle)
+        differ = any(abs(one - other) > slot for one, other in zip(stated, reckoned, strict=False))
+        return stated if differ and max(stated) < tr / 1000 else reckoned
     # Without the protocol: a timer, in seconds (in 0.1 ms in old versions), or the trigger time in ms.
-    for name, unit in (("GeSliceTimer", 1.0), ("TriggerTime", 1e-3)):
-        stated = [header.number(name) for header in headers]
-        times = [time * unit for time in stated if time is not None]
-        if times and (sampling := sampling_time(headers[0])) and max(times) - min(times) > sampling:
-            times = [time * 1e-4 for time in times]
-        if found := _from_first(times, count):
-            return found
-    return []
+    return _ge_stated(headers, "GeSliceTimer", 1.0) or _ge_stated(headers, "TriggerTime", 1e-3)
+
+
+def _ge_stated(headers: Sequence[Header], name: str, unit: float) -> list[float]:
+    stated = [header.number(name) for header in headers]
+    times = [time * unit for time in stated if time is not None]
+    if times and (sampling := sampling_time(headers[0])) and max(times) - min(times) > sampling:
+        times = [time * 1e-4 for time in times]
+    return _from_first(times, len(headers))
 
 
 def ge_cycle(
@@ -112,12 +120,10 @@ def ge_bands(header: Header) -> int:
 def _ge_order(header: Header) -> bool | None:
     """Whether slices are interleaved, None if the protocol does not say."""
     protocol = ge_protocol(header.raw("GeProtocol"))
-    options = protocol.get("IOPT", "").upper()
-    if "FMRI" in options and "SLICEORDER" in protocol:
+    if "IOPT" in protocol and "SLICEORDER" in protocol:
         return protocol["SLICEORDER"] != "0"
-    if "MPH" in options:
-        return True
-    return None
+    # Multiphase scans are interleaved where they do not say otherwise.
+    return True if "MPH" in protocol.get("IOPT", "").upper() else None
 
 
 @lru_cache(maxsize=4)

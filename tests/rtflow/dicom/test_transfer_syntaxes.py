@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from compressing import COMPRESSED, UNCOMPRESSED, transferred
-from pydicom.encaps import encapsulate, generate_fragments
+from pydicom.encaps import encapsulate, generate_fragments, generate_frames
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.dicom.convert import to_incrementals
@@ -149,3 +149,21 @@ def test_pixels_of_another_form_than_the_syntax_says_are_refused() -> None:
     dataset.save_as(stream)
     with pytest.raises(DicomError, match="the pixel data are not in the form of compressed ones"):
         read_object(with_syntax(stream.getvalue(), "1.2.840.10008.1.2.5"))
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("syntax", ["jpeg", "jpeg-ls", "jpeg-2000", "rle-pydicom"])
+@pytest.mark.parametrize("vendor", ["siemens-mosaic", "siemens-xa"])
+def test_images_in_several_fragments(vendor: str, syntax: str, table: bool) -> None:
+    """Archives break a compressed image into pieces, with and without a table of where frames begin."""
+    plain = files(vendor, 12)[0]
+    dataset = pydicom.dcmread(io.BytesIO(transferred(plain, syntax)))
+    count = int(dataset.get("NumberOfFrames", 1))
+    if syntax.startswith("rle") and count > 1:
+        return  # the standard allows RLE one fragment a frame
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
+    dataset.PixelData = encapsulate(frames, fragments_per_frame=3, has_bot=table)
+    dataset["PixelData"].is_undefined_length = True
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+    np.testing.assert_array_equal(read_object(stream.getvalue()).planes, read_object(plain).planes)
