@@ -8,6 +8,10 @@ right after; its time is that from its start to its end. A ratio is the median o
 neighbours, so that what else the machine does hits both. The time that dcm2niix takes to start and do nothing
 is measured beside it: ``ratio_started`` leaves it out.
 
+What must hold is that every layout that comes volume by volume is there sooner than dcm2niix has converted
+it. Compressed mosaics, an object that holds a whole run (it comes when the scan is over), and real series
+where they are laid out, are measured beside.
+
 Both read from and write to memory (a tmpfs) where there is one. ``read_ms`` is the time to read the last
 file, ``memcpy_ms`` that to copy the volume's voxels once; no program can do with less than their sum, and
 ``over_bytes`` says how many times as much it was.
@@ -22,9 +26,17 @@ from pathlib import Path
 
 from rtflow.bench import lastbyte, sustained
 from rtflow.bench.peer import Dcm2niix
-from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
-from rtflow.bench.scans import SHAPES, Scan, compressed_scans, real_folders, real_scan, written, written_scans
-from rtflow.dicom.writing import VENDORS
+from rtflow.bench.report import BenchReport, bar, machine, versions
+from rtflow.bench.scans import (
+    SHAPES,
+    Scan,
+    compressed_scans,
+    real_folders,
+    real_scan,
+    whole_run,
+    written,
+    written_scans,
+)
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 2**30
@@ -53,7 +65,8 @@ def run(
     """
     peer = Dcm2niix.find()
     found = _last_byte(written_scans(volumes, shapes), peer)
-    bars = bars_of(found)
+    bars = {name: bar(value, 1.0) for name, value in found.items() if name.endswith(":ratio")}
+    found |= _last_byte([whole_run(shapes[0], volumes, 5)], peer)
     found |= _last_byte(compressed_scans(max(volumes // 2, 1), shapes[0]), peer)
     if real:
         scans = (real_scan(folder, volumes) for folder in real_folders())
@@ -66,15 +79,6 @@ def run(
     )
     told = versions("rtflow", "numpy", "pydicom", "pynetdicom") | {"dcm2niix": peer.version}
     return BenchReport("dicom", machine(), told, found, bars)
-
-
-def bars_of(figures: dict[str, float]) -> dict[str, Bar]:
-    """Each written scan is there sooner than dcm2niix has converted it."""
-    return {
-        name: bar(value, 1.0)
-        for name, value in figures.items()
-        if name.endswith(":ratio") and name.startswith(VENDORS)
-    }
 
 
 def _last_byte(scans: Iterable[Scan], peer: Dcm2niix) -> dict[str, float]:

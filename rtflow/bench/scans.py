@@ -20,8 +20,6 @@ from rtflow.dicom.writing import VENDORS, ScanSeries, Written, write_run, write_
 from rtflow.errors import DicomError
 
 SHAPES = ((64, 64, 36), (110, 110, 72))
-#: Volumes in an object that holds a whole run: it is read when the run is over, so not volume by volume.
-IN_ONE_OBJECT = 8
 _AFFINE = np.diag([-3.0, 3.0, 3.0, 1.0])
 _JPEG_2000 = "1.2.840.10008.1.2.4.90"
 
@@ -91,32 +89,35 @@ def series_of(shape: tuple[int, int, int], **about: Any) -> ScanSeries:
 
 
 def written(vendor: str, shape: tuple[int, int, int], count: int, echoes: int = 1) -> Scan:
-    """A series as a vendor writes it.
+    """A series as a vendor writes it, volume by volume.
 
     Parameters
     ----------
     vendor
-        One of `rtflow.dicom.writing.VENDORS`.
+        One of `rtflow.dicom.writing.VENDORS`. What puts a whole run into one object gives runs of one volume.
     shape
         Voxels along i, j, k.
     count
-        Volumes; where one object holds a whole run, so many runs of `IN_ONE_OBJECT`.
+        Volumes.
     echoes
         Echoes of each volume.
     """
-    series = series_of(shape, echo_times=tuple(0.014 * (echo + 1) for echo in range(echoes)))
     name = f"{vendor}_{size(shape)}" + (f"_echoes{echoes}" if echoes > 1 else "")
+    series = series_of(shape, echo_times=tuple(0.014 * (echo + 1) for echo in range(echoes)))
+    volumes = volumes_of(shape, count, echoes)
     if vendor == "philips-enhanced":
-        whole = [
-            write_run(vendor, series, volumes_of(shape, IN_ONE_OBJECT, echoes)) for _ in range(min(count, 3))
-        ]
-        steps = [(Step(tuple(run), IN_ONE_OBJECT),) for run in whole]
-        return Scan(name, tuple(steps[number % len(steps)] for number in range(count)))
-    steps_of_run = (
-        Step(tuple(write_volume(vendor, series, volume, number)))
-        for number, volume in enumerate(volumes_of(shape, count, echoes), start=1)
+        return Scan(name, tuple((Step(tuple(write_run(vendor, series, [volume]))),) for volume in volumes))
+    steps = (
+        Step(tuple(write_volume(vendor, series, one, number))) for number, one in enumerate(volumes, start=1)
     )
-    return Scan(name, (tuple(steps_of_run),))
+    return Scan(name, (tuple(steps),))
+
+
+def whole_run(shape: tuple[int, int, int], volumes: int, count: int) -> Scan:
+    """Runs of so many volumes in one object each: what comes when the scan is over."""
+    run = write_run("philips-enhanced", series_of(shape), volumes_of(shape, volumes))
+    name = f"philips-enhanced_{size(shape)}_run{volumes}"
+    return Scan(name, ((Step(tuple(run), volumes),),) * count)
 
 
 def written_scans(count: int, shapes: Sequence[tuple[int, int, int]] = SHAPES) -> Iterator[Scan]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rtflow.bench.receiving import sending
 from rtflow.bench.scans import Scan
-from rtflow.documents import Frame, RunStart, RunStop, VolumeReceived
+from rtflow.documents import RunStart, RunStop, VolumeReceived
 from rtflow.errors import RunError
 from rtflow.journal import Journal
 from rtflow.nodes.convert import frame_to_incrementals
@@ -55,13 +55,13 @@ def figures(scan: Scan, scratch: Path) -> dict[str, float]:
 def simulated_times(shape: tuple[int, int, int], volumes: int) -> list[float]:
     """When each volume of a simulated run was there."""
     spec = SimulateSource(shape=shape, voxel=200 / max(shape), volumes=volumes, speed="max")
-    return _times(open_source(spec), volumes)
+    return times(open_source(spec), volumes)
 
 
 def folder_times(folder: Path, volumes: int) -> list[float]:
     """When each volume of a folder that is complete was there; the first time is that of the beginning."""
     began = time.perf_counter()
-    return [began, *_times(open_source(_folder(folder, volumes)), volumes)]
+    return [began, *times(open_source(_folder(folder, volumes)), volumes)]
 
 
 def copied_times(files: Sequence[Path], folder: Path, volumes: int) -> list[float]:
@@ -69,7 +69,7 @@ def copied_times(files: Sequence[Path], folder: Path, volumes: int) -> list[floa
     folder.mkdir()
     source = open_source(_folder(folder, volumes))
     with subprocess.Popen(["cp", *map(str, files), str(folder)]):
-        return _times(source, volumes)
+        return times(source, volumes)
 
 
 def sent_times(files: Sequence[Path], volumes: int, *, by_storescu: bool = False) -> list[float]:
@@ -81,7 +81,7 @@ def sent_times(files: Sequence[Path], volumes: int, *, by_storescu: bool = False
             sending(source.port, files, {"TCP_NODELAY": "1"}) if by_storescu else _sender(source.port, files)
         )
         with sender:
-            return _times(source, volumes)
+            return times(source, volumes)
 
 
 def journal_times(folder: Path, volumes: int, run_dir: Path) -> list[float]:
@@ -93,12 +93,31 @@ def journal_times(folder: Path, volumes: int, run_dir: Path) -> list[float]:
         journal.keep(VolumeReceived(volume=frame.volume, received=frame.received, parts=records))
     journal.keep(RunStop(status="completed"))
     journal.close()
-    return _times(open_source(JournalSource(path=str(run_dir))), volumes)
+    return times(open_source(JournalSource(path=str(run_dir))), volumes)
 
 
-def rate(times: Sequence[float]) -> float:
+def times(source: Source, volumes: int) -> list[float]:
+    """When the BIDS-incremental of each volume of a source was there, seconds.
+
+    Raises
+    ------
+    RunError
+        If not all volumes came.
+    """
+    there: list[float] = []
+    for frame in source.frames(threading.Event()):
+        if frame.missing:
+            raise RunError(f"volume {frame.volume} is missing ({frame.missing}): nothing was measured")
+        frame_to_incrementals(frame, _ENTITIES)
+        there.append(time.perf_counter())
+    if len(there) != volumes:
+        raise RunError(f"{source.uri} gave {len(there)} of {volumes} volumes: nothing was measured")
+    return there
+
+
+def rate(there: Sequence[float]) -> float:
     """Volumes per second from the first to the last."""
-    return (len(times) - 1) / (times[-1] - times[0])
+    return (len(there) - 1) / (there[-1] - there[0])
 
 
 def stage(scan: Scan, folder: Path) -> list[Path]:
@@ -114,22 +133,6 @@ def stage(scan: Scan, folder: Path) -> list[Path]:
 
 def _folder(folder: Path, volumes: int) -> AnySource:
     return FolderSource(path=str(folder), volumes=volumes, idle=_WAIT, patience=1e4)
-
-
-def _times(source: Source, volumes: int) -> list[float]:
-    times = []
-    for frame in source.frames(threading.Event()):
-        _check(frame)
-        frame_to_incrementals(frame, _ENTITIES)
-        times.append(time.perf_counter())
-    if len(times) != volumes:
-        raise RunError(f"{source.uri} gave {len(times)} of {volumes} volumes: nothing was measured")
-    return times
-
-
-def _check(frame: Frame) -> None:
-    if frame.missing:
-        raise RunError(f"volume {frame.volume} is missing ({frame.missing}): nothing was measured")
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def show(report: BenchReport) -> None:
             bar = report.bars.get(name)
             table.add_row(name, f"{value:.4g}", f"{bar.limit:g}" if bar else "", _word(bar))
         console.print(table)
-    for columns, rows in _tables(report).items():
+    for columns, rows in tables(report).items():
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
         table.add_column("", no_wrap=True)
         for column in columns:
@@ -83,7 +83,7 @@ def show(report: BenchReport) -> None:
         console.print(table)
 
 
-def _tables(report: BenchReport) -> dict[tuple[str, ...], list[str]]:
+def tables(report: BenchReport) -> dict[tuple[str, ...], list[str]]:
     """Columns to the rows that have them, of figures that are named ``ROW:COLUMN``."""
     columns: dict[str, list[str]] = {}
     for name in report.figures:
