@@ -85,13 +85,14 @@ def _ge_echo_spacing(header: Header, lines: int) -> float | None:
     """GE states the spacing of the echoes that are acquired, in microseconds.
 
     Read-out takes the lines that are acquired, rounded up to two, or to four with partial Fourier; the
-    effective spacing is that time over the lines of the image (dcm2niix, GE/README.md, Total Readout Time).
+    effective spacing is that time over the lines of k-space, which are fewer than the image's where it is
+    interpolated (dcm2niix, GE/README.md, Total Readout Time).
     """
     stated, factors = header.number("GeEchoSpacing"), header.numbers("GeAcceleration")
-    if not stated or lines < 2:
-        return None
     acquired = acquired_lines(header) or lines
+    if not stated or acquired < 2:
+        return None
     step = 4 if "PFF" in header.texts("ScanOptions") else 2
     factor = 1 / factors[0] if factors and factors[0] > 0 else 1.0
     echoes = math.ceil(acquired / factor / step - 1e-6) * step
-    return (echoes - 1) * stated * 1e-6 / (lines - 1)
+    return (echoes - 1) * stated * 1e-6 / (acquired - 1)

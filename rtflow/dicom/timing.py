@@ -71,8 +71,9 @@ def _ge_times(headers: Sequence[Header]) -> list[float]:
 def _ge_stated(headers: Sequence[Header], name: str, unit: float) -> list[float]:
     stated = [header.number(name) for header in headers]
     times = [time * unit for time in stated if time is not None]
-    if times and (sampling := sampling_time(headers[0])) and max(times) - min(times) > sampling:
-        times = [time * 1e-4 for time in times]
+    if times and (sampling := sampling_time(headers[0])) and (spread := max(times) - min(times)) > sampling:
+        # In 0.1 ms, or wrong, as it can be in the first volume of a run.
+        times = [time * 1e-4 for time in times] if 100 * sampling < spread <= 1e4 * sampling else []
     return _from_first(times, len(headers))
 
 

@@ -96,3 +96,17 @@ def test_without_a_protocol_each_slice_says_it(trigger: list[float] | None, time
 @pytest.mark.parametrize(("options", "order"), [(None, 1), ("EDR, EPI", None)])
 def test_where_nothing_says_it_there_are_no_times(options: str | None, order: int | None) -> None:
     assert found(slices(options, order)) is None
+
+
+def test_a_timer_that_is_wrong_gives_no_times() -> None:
+    """It can be in the first volume of a run: slices further apart than volumes are."""
+    data = files("ge")
+    wrong = [
+        edited(one, lambda dataset, nth=nth: set_timer(dataset, nth * 0.9)) for nth, one in enumerate(data)
+    ]
+    assert found(wrong) is None
+
+
+def set_timer(dataset: Dataset, seconds: float) -> None:
+    del dataset[0x0025, 0x101B]
+    dataset[0x0021, 0x105E].value = f"{seconds:.6f}"
