@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rtflow.bids.incremental import BidsIncremental
+from rtflow.dicom.csa import CSA_MARK, read_csa
 from rtflow.dicom.geometry import stack_affine, stack_order
 from rtflow.dicom.instance import DicomObject
-from rtflow.dicom.mosaic import mosaic_affine, mosaic_csa, mosaic_times, mosaic_voxels
+from rtflow.dicom.mosaic import CSA_FIELDS, mosaic_affine, mosaic_csa, mosaic_times, mosaic_voxels
 from rtflow.dicom.read import Header
 from rtflow.dicom.sidecar import sidecar
 from rtflow.dicom.timing import stack_times
@@ -69,7 +70,9 @@ def _echo(held: list[tuple[DicomObject, int]], volume: int, entities: dict[str, 
         # Rows from the bottom upwards, in Fortran order, as they lie in a NIfTI file.
         data = np.stack([held[index][0].planes[held[index][1]][::-1] for index in order]).T
         affine = stack_affine(headers)
-        metadata = sidecar(instance, headers[0], data.shape, stack_times(instance, headers))
+        raw = headers[0].raw("CsaImage")
+        csa = read_csa(raw, CSA_FIELDS) if raw.startswith(CSA_MARK) else {}
+        metadata = sidecar(instance, headers[0], data.shape, stack_times(instance, headers), csa)
     if "echo" in entities:
         metadata["EchoNumber"] = int(entities["echo"])
     # An affine in a NIfTI file is of single precision: rounded here, a run replayed from its files is equal.

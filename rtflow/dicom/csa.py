@@ -11,6 +11,8 @@ from functools import lru_cache
 
 from rtflow.errors import DicomError
 
+#: What version 2 begins with.
+CSA_MARK = b"SV10"
 _TAG = struct.Struct("<64si4siii")
 _ITEM = struct.Struct("<4i")
 
@@ -30,7 +32,7 @@ def read_csa(header: bytes, wanted: Collection[str]) -> dict[str, list[str]]:
     DicomError
         If the header is cut off or not of version 2.
     """
-    if header[:4] != b"SV10":
+    if not header.startswith(CSA_MARK):
         raise DicomError("the Siemens CSA header is not of version 2 ('SV10'); export the images anew")
     fields: dict[str, list[str]] = {}
     try:

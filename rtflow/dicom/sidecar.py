@@ -79,7 +79,7 @@ def sidecar(
     times
         When each slice was acquired, seconds from the first; empty if that is not known.
     csa
-        For a mosaic, what `rtflow.dicom.mosaic.mosaic_csa` found.
+        The fields of a Siemens CSA header that are needed; empty or None if there is none.
     """
     metadata: dict[str, Any] = {"Manufacturer": instance.vendor}
     for name, choices in _TEXTS.items():

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,12 @@ def native(dicom: Path, out: Path) -> list[Native]:
 def canonical(stored: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     """One volume turned to the closest RAS+ orientation, values as they were."""
     return nib.as_closest_canonical(nib.Nifti1Image(stored, affine, dtype=stored.dtype))
+
+
+def native_of(files: Iterable[bytes], folder: Path) -> Native:
+    """The one image that dcm2niix makes of files of these bytes."""
+    (folder / "dicom").mkdir()
+    for number, data in enumerate(files):
+        (folder / "dicom" / f"{number}.dcm").write_bytes(data)
+    (image,) = native(folder / "dicom", folder / "nifti")
+    return image

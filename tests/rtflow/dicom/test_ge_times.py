@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native import native
+from native import native_of
 from pydicom.dataset import Dataset
 from variants import SHAPE, edited, files, images, read
 
@@ -72,10 +72,7 @@ def test_by_the_protocol_as_dcm2niix(
     options: str, order: int | None, trigger: list[float] | None, expected: list[float], tmp_path: Path
 ) -> None:
     data = slices(options, order, trigger=trigger)
-    (tmp_path / "dicom").mkdir()
-    for number, one in enumerate(data):
-        (tmp_path / "dicom" / f"{number}.dcm").write_bytes(one)
-    (reference,) = native(tmp_path / "dicom", tmp_path / "nifti")
+    reference = native_of(data, tmp_path)
     assert found(data) == pytest.approx(expected)
     np.testing.assert_allclose(reference.sidecar["SliceTiming"], expected, atol=1e-5)
 

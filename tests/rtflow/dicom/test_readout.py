@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from native import Native, native
+from native import native_of
 from pydicom.dataset import Dataset
 from variants import SERIES, SHAPE, edited, files, images, read
 
@@ -15,16 +15,8 @@ FIELDS = (
 )
 
 
-def offline(data: list[bytes], folder: Path) -> Native:
-    (folder / "dicom").mkdir()
-    for number, one in enumerate(data):
-        (folder / "dicom" / f"{number}.dcm").write_bytes(one)
-    (reference,) = native(folder / "dicom", folder / "nifti")
-    return reference
-
-
 def agree(data: list[bytes], folder: Path) -> dict[str, object]:
-    reference = offline(data, folder).sidecar
+    reference = native_of(data, folder).sidecar
     ours = images(read(data))[1, 1].metadata
     for name in FIELDS:
         assert (name in ours) == (name in reference), name
@@ -52,7 +44,7 @@ def test_ge(direction: str, acquired: int, factor: float, partial: bool, tmp_pat
 
 
 def test_a_factor_that_is_stored_rounded(tmp_path: Path) -> None:
-    """12 lines over 1.5 are 8; dcm2niix takes 1.499999 of the stored 0.666667, and so a group of lines more."""
+    """12 lines over 1.5 are 8; dcm2niix takes 1.499999 of the stored 0.666667, and so four lines more."""
 
     def change(dataset: Dataset) -> None:
         dataset.AcquisitionMatrix = [SHAPE[0], 0, 0, 12]
@@ -61,7 +53,7 @@ def test_a_factor_that_is_stored_rounded(tmp_path: Path) -> None:
         dataset.ScanOptions = ["EPI_GEMS", "ACC_GEMS", "PFF"]
 
     data = [edited(one, change) for one in files("ge")]
-    ours, reference = images(read(data))[1, 1].metadata, offline(data, tmp_path).sidecar
+    ours, reference = images(read(data))[1, 1].metadata, native_of(data, tmp_path).sidecar
     assert ours["EffectiveEchoSpacing"] == pytest.approx(7 * 500e-6 / 11, rel=1e-5)
     assert reference["EffectiveEchoSpacing"] == pytest.approx(11 * 500e-6 / 11, rel=1e-5)
 

@@ -3,10 +3,12 @@
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from native import native_of
 from pydicom.dataset import Dataset
 from variants import SERIES, SHAPE, TIMES, edited, equal, files, images, read
 
@@ -167,3 +169,36 @@ def test_physiology_that_is_stored_as_an_image_without_one() -> None:
     data = edited(files("siemens-mosaic")[0], log)
     with pytest.raises(NoImageError, match="MR without an image"):
         read_object(data)
+
+
+def test_one_file_a_slice_before_xa(tmp_path: Path) -> None:
+    """Echo-planar series that were not stored as mosaics: read-out from the CSA header, times from slices."""
+
+    def older(dataset: Dataset, number: int) -> None:
+        for element in [element for element in dataset if element.tag.group == 0x0021]:
+            del dataset[element.tag]
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+        dataset.SoftwareVersions = "syngo MR E11"
+        dataset.SeriesNumber, dataset.SeriesInstanceUID, dataset.InstanceNumber = 7, "1.2.3.4.7", number
+        block = dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
+        fields = {"PhaseEncodingDirectionPositive": ["0"], "BandwidthPerPixelPhaseEncode": ["40.5"]}
+        block.add_new(0x10, "OB", write_csa(fields))
+        text = f"### ASCCONV BEGIN ###\nsSliceArray.lSize = {SHAPE[2]}\nlRepetitions = 1\n### ASCCONV END ###"
+        block.add_new(0x20, "OB", write_csa({"MrPhoenixProtocol": [text]}))
+
+    data = [
+        edited(one, lambda dataset, number=number: older(dataset, number))
+        for number, one in enumerate(files("siemens-xa-classic"), start=1)
+    ]
+    reference = native_of(data, tmp_path)
+    objects = read(data)
+    assert {str(item.instance.series) for item in objects} == {"series 7 'func_task-feedback'"}
+    assert {(item.instance.slices, item.instance.planned) for item in objects} == {(SHAPE[2], 2)}
+    for (volume, _), image in images(objects).items():
+        np.testing.assert_array_equal(image.data, reference.stored[..., volume - 1])
+        np.testing.assert_allclose(image.affine, reference.image.affine, atol=1e-3)
+        np.testing.assert_allclose(image.metadata["SliceTiming"], TIMES, atol=2e-3)
+        for name in ("PhaseEncodingDirection", "BandwidthPerPixelPhaseEncode"):
+            assert image.metadata[name] == reference.sidecar[name]
+        for name in ("EffectiveEchoSpacing", "TotalReadoutTime"):
+            assert image.metadata[name] == pytest.approx(reference.sidecar[name], rel=1e-5)

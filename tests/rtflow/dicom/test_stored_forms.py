@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compressing import transferred
-from native import native
+from native import native_of
 from pydicom.dataset import Dataset
 from variants import Change, edited, equal, files, images, read
 
@@ -134,10 +134,7 @@ def test_bits_that_are_not_used_may_hold_anything(vendor: str, signed: bool, tmp
         dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, int(signed)
 
     data = [edited(one, litter) for one in files(vendor)]
-    (tmp_path / "dicom").mkdir()
-    for number, one in enumerate(data):
-        (tmp_path / "dicom" / f"{number}.dcm").write_bytes(one)
-    (reference,) = native(tmp_path / "dicom", tmp_path / "nifti")
+    reference = native_of(data, tmp_path)
     for (volume, _), image in images(read(data)).items():
         assert (image.data.min() < 0) == signed
         np.testing.assert_array_equal(image.data, reference.stored[..., volume - 1])

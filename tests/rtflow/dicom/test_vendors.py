@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native import canonical, native
+from native import canonical, native_of
 from writing import ROTATIONS, noise, placed
 
 from rtflow.bids.incremental import BidsIncremental
@@ -60,10 +60,7 @@ def test_every_orientation(vendor: str, orientation: str, backwards: bool, tmp_p
     times = INTERLEAVED[::-1] if backwards else INTERLEAVED
     series = ScanSeries(affine, slice_times=times, reversed_slices=backwards, number=7, planned=2)
     files, data = written(vendor, series)
-    (tmp_path / "dicom").mkdir()
-    for number, file in enumerate(files):
-        (tmp_path / "dicom" / f"{number}.dcm").write_bytes(file.data)
-    (reference,) = native(tmp_path / "dicom", tmp_path / "nifti")
+    reference = native_of([file.data for file in files], tmp_path)
     objects = read(files)
     assert {str(item.instance.series) for item in objects} == {"series 7 'func_task-feedback'"}
     assert {item.instance.series.streamed for item in objects} == {True}
