@@ -91,7 +91,6 @@ class Elements:
 def walk(
     data: bytes,
     wanted: Container[int],
-    private: Container[int] = (),
     sequences: Container[int] = (SHARED_GROUPS, FRAME_GROUPS),
 ) -> Elements:
     """The wanted elements of a DICOM file (one with its preamble), up to and with the pixel data.
@@ -102,8 +101,6 @@ def walk(
         The file's bytes.
     wanted
         Tags.
-    private
-        Groups of which all elements are taken along.
     sequences
         Sequences of the outermost level whose items are gone into.
 
@@ -114,7 +111,7 @@ def walk(
     DicomError
         If it is damaged.
     """
-    meta = _Walker(data, "<", True, {_SYNTAX}, (), ())
+    meta = _Walker(data, "<", True, {_SYNTAX}, ())
     at = meta.top(132, last_group=0x0002)
     syntax = meta.found.values.get(_SYNTAX, b"").decode("latin-1").strip(" \0")
     if not syntax and at >= len(data):
@@ -127,7 +124,7 @@ def walk(
         except zlib.error as error:
             raise DicomError(f"damaged: the deflated DICOM data cannot be inflated ({error})") from None
     order = ">" if syntax == _EXPLICIT_BIG else "<"
-    walker = _Walker(data, order, syntax not in (_IMPLICIT_LITTLE, GE_PRIVATE), wanted, private, sequences)
+    walker = _Walker(data, order, syntax not in (_IMPLICIT_LITTLE, GE_PRIVATE), wanted, sequences)
     walker.top(at)
     if walker.encapsulated is not None and walker.encapsulated == (syntax in UNCOMPRESSED):
         raise DicomError(
@@ -146,7 +143,6 @@ class _Walker:
         order: str,
         explicit: bool,
         wanted: Container[int],
-        private: Container[int],
         sequences: Container[int],
     ) -> None:
         self.found = Level()
@@ -160,7 +156,6 @@ class _Walker:
         self._order = order
         self._explicit = explicit
         self._wanted = wanted
-        self._private = private
         self._sequences = sequences
         self._short = struct.Struct(order + "HH2sH").unpack_from
         self._long = struct.Struct(order + "I").unpack_from
@@ -169,7 +164,7 @@ class _Walker:
     def top(self, at: int, last_group: int = 0xFFFF) -> int:
         """Take along the outermost level from byte ``at`` on; where the walk ended."""
         data, end, header = self._data, self._end, self._header
-        wanted, private, sequences = self._wanted, self._private, self._sequences
+        wanted, sequences = self._wanted, self._sequences
         explicit, short = self._explicit, self._short
         try:
             while at < end:
@@ -193,7 +188,7 @@ class _Walker:
                     stop = start + length
                     if stop > end and tag != PIXEL_DATA:
                         raise _cut_off(end)
-                if tag in wanted or tag >> 16 in private:
+                if tag in wanted:
                     self.found.values[tag] = data[start:stop]
                     self.found.representations[tag] = kind
                 if tag == PIXEL_DATA:
@@ -250,8 +245,9 @@ class _Walker:
 
     def _gather_item(self, at: int, length: int, into: Level) -> int:
         end = at + length if length != _UNDEFINED else _UNDEFINED
-        data, wanted, private, header = self._data, self._wanted, self._private, self._header
+        data, wanted, header = self._data, self._wanted, self._header
         explicit, short, macros = self._explicit, self._short, self._macros
+        values, kinds = into.values, into.representations
         macro = 0
         while at < end:
             # Most macros of a frame are those of the frame before, byte for byte: they need no second walk.
@@ -279,14 +275,14 @@ class _Walker:
                 stop = start + size
                 if size == _UNDEFINED:
                     stop = self._within(at)._skip(start, 0)
-                    if tag not in wanted and tag >> 16 not in private:
+                    if tag not in wanted:
                         macros[macro] = tag, data[at:stop], Level()
                         macro, at = tag, stop
                         continue
             # As in `_add`: what stands first counts.
-            if (tag in wanted or tag >> 16 in private) and tag not in into.values:
-                into.values[tag] = data[start:stop]
-                into.representations[tag] = kind
+            if tag in wanted and tag not in values:
+                values[tag] = data[start:stop]
+                kinds[tag] = kind
             at = stop
         return at
 
@@ -321,7 +317,7 @@ class _Walker:
         """The walker for what lies in the element at byte ``at``."""
         # In a sequence of unknown representation the elements are implicit (PS3.5, 6.2.2, note 4).
         if self._explicit and self._data[at + 4 : at + 6] == b"UN":
-            return _Walker(self._data, "<", False, self._wanted, self._private, self._sequences)
+            return _Walker(self._data, "<", False, self._wanted, self._sequences)
         return self
 
 

@@ -24,7 +24,6 @@ from rtflow.dicom.tags import (
 )
 from rtflow.errors import DicomError
 
-_WANTED = frozenset(TAGS.values())
 # SOP classes of images: MR, enhanced MR (plain, colour, converted), secondary captures. What is none of them
 # and has no pixels (a report, a physiological log) is whole without.
 _IMAGES = frozenset(
@@ -34,7 +33,13 @@ _IMAGES = frozenset(
 # More than any run in one object: 2000 volumes of 128 x 128 x 72.
 _LARGEST = 2**33
 #: Where the creators of private blocks are named.
-_CREATORS = frozenset(group << 16 | block for group in PRIVATE_GROUPS for block in range(0x10, 0x100))
+_BLOCKS = range(0x10, 0x100)
+_CREATORS = frozenset(group << 16 | block for group in PRIVATE_GROUPS for block in _BLOCKS)
+# Private elements too, in whichever block their creator may have taken.
+_WANTED = _CREATORS.union(
+    TAGS.values(),
+    (group << 16 | block << 8 | last for group, _, last in PRIVATE.values() for block in _BLOCKS),
+)
 Blocks = tuple[tuple[tuple[int, bytes], int], ...]
 """Group and creator, and the block that it took."""
 _SEQUENCES = frozenset({SHARED_GROUPS, FRAME_GROUPS, TAGS["RelatedSeries"]})
@@ -245,7 +250,7 @@ def read_header(data: bytes) -> Header:
         raise IncompleteError(f"only {len(data)} bytes, a DICOM file has more than 132")
     if not looks_like_dicom(data):
         raise NotDicomError("not a DICOM file: no 'DICM' after 128 bytes")
-    elements = walk(data, _WANTED, PRIVATE_GROUPS, _SEQUENCES)
+    elements = walk(data, _WANTED, _SEQUENCES)
     header = _header(elements.top, elements.order, elements.syntax)
     pixels = header.level.values.get(PIXEL_DATA)
     if pixels is None:
