@@ -35,7 +35,7 @@ class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     tr
         Repetition time in seconds, for series whose headers have none.
     echo
-        Which echo of a multi-echo series is worked on; all are recorded with the run.
+        Which echo of a multi-echo series is worked on and recorded; the journal has all of them.
     """
 
     subject: str = "01"

@@ -4,60 +4,16 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from rtflow.documents import Frame, Result, RunStart, RunStop
+from rtflow.documents import Result, RunStart, RunStop
 from rtflow.stream.chronicle import Keeper, Observer
 from rtflow.stream.compile import compile_graph
 from rtflow.stream.executor import Decisions
+from rtflow.stream.given import Given, Resumed, Volumes
 from rtflow.stream.interface import RunContext
 from rtflow.stream.run import StreamRun
-
-
-class Volumes(Protocol):
-    """Where volumes come from."""
-
-    @property
-    def tr(self) -> float | None:
-        """Repetition time in seconds, as far as it is known."""
-
-    @property
-    def volumes(self) -> int | None:
-        """Number of volumes, as far as it is known."""
-
-    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
-        """Frames in the order of their volumes; ends soon after ``stopping`` is set."""
-
-
-@dataclass
-class Resumed:
-    """What the journal of an interrupted run says has been done.
-
-    Parameters
-    ----------
-    results
-        Hash of the values of each volume that has a Result.
-    frames
-        The recorded frames, in order; the graph's own source goes on behind them.
-    delivered
-        Volumes whose value has reached the subject's side, by channel.
-    recorded
-        Volumes whose frame is in the journal.
-    counts
-        Number of Results of each status.
-    documents
-        Number of documents in the journal.
-    """
-
-    results: dict[int, str] = field(default_factory=dict)
-    frames: Iterable[Frame] = ()
-    delivered: set[tuple[str, int]] = field(default_factory=set)
-    recorded: set[int] = field(default_factory=set)
-    counts: dict[str, int] = field(default_factory=dict)
-    documents: int = 0
 
 
 class StreamPlugin:
@@ -140,20 +96,24 @@ class StreamPlugin:
                 session_dir=root / "session",
             )
         self.context = context
-        self.start = start
-        self.keeper = keeper
-        self.observers = observers
-        self.source = source
-        self.decisions = decisions
-        self.resumed = resumed
-        self.deadline = deadline
-        self.pace = pace
-        self.backlog = backlog
-        self.drop = drop
         self.stopping = stopping or threading.Event()
-        self.files = files or {}
         self.results: list[Result] = []
         self.stop: RunStop | None = None
+        self._given = Given(
+            context=context,
+            start=start,
+            keeper=keeper,
+            observers=observers,
+            source=source,
+            decisions=decisions,
+            resumed=resumed,
+            deadline=deadline,
+            pace=pace,
+            backlog=backlog,
+            drop=drop,
+            stopping=self.stopping,
+            files=files or {},
+        )
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run the expanded graph; called by Nipype.
@@ -168,4 +128,8 @@ class StreamPlugin:
         del config
         nodes = list(graph.nodes())
         name = nodes[0].fullname.split(".")[0] if nodes else "workflow"
-        StreamRun(self, compile_graph(graph, name), updatehash).execute()
+        run = StreamRun(self._given, compile_graph(graph, name), updatehash, self.results)
+        try:
+            run.execute()
+        finally:
+            self.stop = run.stop

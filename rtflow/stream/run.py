@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -20,14 +20,12 @@ from rtflow.stream.algebra import one_thread
 from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
 from rtflow.stream.executor import Step
+from rtflow.stream.given import Given, Volumes
 from rtflow.stream.interface import StreamInterface, StreamSink
 from rtflow.stream.pipeline import Pipeline
 from rtflow.stream.plan import Plan, PlannedNode
 from rtflow.stream.stock import EndNode, named_outputs, run_at_set_up
 from rtflow.stream.volume import VolumeInFlight, result_of, scalars
-
-if TYPE_CHECKING:
-    from rtflow.stream.plugin import StreamPlugin, Volumes
 
 _GRACE = 10.0
 _ONLOOKERS_LIMIT = 5.0
@@ -36,32 +34,34 @@ _ONLOOKERS_LIMIT = 5.0
 class StreamRun:
     """Carries one run from RunStart to RunStop."""
 
-    def __init__(self, plugin: StreamPlugin, plan: Plan, updatehash: bool) -> None:
-        self.plugin = plugin
+    def __init__(self, given: Given, plan: Plan, updatehash: bool, results: list[Result]) -> None:
+        self.given = given
+        self.results = results
+        self.stop: RunStop | None = None
         self.plan = plan
         self.updatehash = updatehash
-        self.resumed = plugin.resumed
+        self.resumed = given.resumed
         self.chronicle = Chronicle(
-            plugin.context.run_uid,
-            plugin.keeper,
-            plugin.observers,
-            first=plugin.resumed.documents if plugin.resumed else 0,
+            given.context.run_uid,
+            given.keeper,
+            given.observers,
+            first=given.resumed.documents if given.resumed else 0,
         )
-        if plugin.resumed:
-            self.chronicle.counts.update(plugin.resumed.counts)
-        self.context = replace(plugin.context, emit=self._emit)
+        if given.resumed:
+            self.chronicle.counts.update(given.resumed.counts)
+        self.context = replace(given.context, emit=self._emit)
         self.names = [node.name for node in plan.nodes]
         self.steps = [
-            Step(node, plugin.decisions, self.chronicle.add)
+            Step(node, given.decisions, self.chronicle.add)
             for node in plan.when("volume")
             if node is not plan.source
         ]
         self.sinks = [step for step in self.steps if isinstance(step.interface, StreamSink)]
         self.ends = [EndNode(node) for node in plan.when("end")]
-        self.source: Volumes = plugin.source or plan.source.node.interface
-        self.own_source: Any = plan.source.node.interface if plugin.source is None else None
+        self.source: Volumes = given.source or plan.source.node.interface
+        self.own_source: Any = plan.source.node.interface if given.source is None else None
         # Nodes at set-up may tell the source where to look: it cannot be opened before they have run.
-        self.source_known = plugin.source is not None or not plan.source.constants
+        self.source_known = given.source is not None or not plan.source.constants
         self.constants: dict[int, Any] = {}
         self.values: dict[str, Scalar] = {}
         self.status: Ending = "completed"
@@ -97,7 +97,7 @@ class StreamRun:
             self._failed(error)
         self.chronicle.close()
         try:
-            self.plugin.stop = self.chronicle.add(self._run_stop())
+            self.stop = self.chronicle.add(self._run_stop())
         except RtflowError as unwritten:  # the disk is full: what was first in the way is said
             error = error or unwritten
         if isinstance(error, RtflowError):
@@ -123,7 +123,7 @@ class StreamRun:
         self.reason = in_words(error)
 
     def _start(self) -> RunStart:
-        start = self.plugin.start or RunStart(workflow=self.plan.name)
+        start = self.given.start or RunStart(workflow=self.plan.name)
         known = {"tr": self.context.tr, "volumes": self.context.volumes}
         seeds = {"run": self.context.seed}
         nodes = {node.name: node.describe() for node in self.plan.nodes}
@@ -166,7 +166,7 @@ class StreamRun:
             self._begin_source()
         seed_shared(self.context.seed)
         for step in self.steps:
-            step.begin(self.context, work / step.name, self.plugin.files)
+            step.begin(self.context, work / step.name, self.given.files)
         for step in self.steps:
             step.wait_ready()
         gc.collect()
@@ -188,11 +188,11 @@ class StreamRun:
             accept=self._accept,
             take_off=lambda frame: VolumeInFlight(frame, len(self.names), self.plan.source.index),
             finish=self._finish,
-            backlog=self.plugin.backlog,
-            drop=self.plugin.drop,
+            backlog=self.given.backlog,
+            drop=self.given.drop,
             directory=self.context.run_dir / "work",
         )
-        pipeline.stopping = self.plugin.stopping
+        pipeline.stopping = self.given.stopping
         pipeline.start(self._frames(pipeline.stopping))
         over = self._wait(pipeline)
         if pipeline.error is not None:
@@ -255,7 +255,7 @@ class StreamRun:
     def _finish(self, item: VolumeInFlight) -> None:
         source = self.plan.source.index
         item.slots[source] = {}  # the frame is not an output to publish
-        decisions = self.plugin.decisions
+        decisions = self.given.decisions
         decided = decisions is not None and decisions.all_known(item.volume)
         late = item.volume in decisions.late if decisions is not None and decided else None
         result, is_late = result_of(item, self.names, self._deadline(), late)
@@ -272,18 +272,18 @@ class StreamRun:
                     data={"was": before, "is": result.values_sha256},
                 )
             )
-        self.plugin.results.append(result)
+        self.results.append(result)
         for step in self.sinks:
             self._deliver(step, item, result)
         for end in self.ends:
             end.gather(item.slots)
 
     def _deadline(self) -> float | None:
-        deadline = self.plugin.deadline
+        deadline = self.given.deadline
         if deadline != "tr":
             return deadline
         tr = self.context.tr or self.source.tr  # a folder learns it from the first header
-        return tr / self.plugin.pace if tr else None
+        return tr / self.given.pace if tr else None
 
     def _deliver(self, step: Step, item: VolumeInFlight, result: Result) -> None:
         sink: Any = step.interface
@@ -330,7 +330,7 @@ class StreamRun:
                 quality="suspect",
                 reasons=("the run ended before this volume was done",),
             )
-            self.plugin.results.append(self.chronicle.add(result))
+            self.results.append(self.chronicle.add(result))
 
 
 def _deferred(source: Volumes, stopping: threading.Event) -> Iterator[Frame]:
