@@ -25,10 +25,15 @@ def siemens(header: Header) -> Instance | None:
     first = header.frame(0)
     echo_times = _echo_times(protocol)
     tr = first.number("RepetitionTime")
+    name = series_name(header)
+    if not protocol and "MOSAIC" not in types and not header.integer("EchoNumbers"):
+        # Without the protocol nothing tells which echo of how many it is: each is a series of its own.
+        time = first.number("EffectiveEchoTime") or first.number("EchoTime") or 0.0
+        name = f"{name} (echo time {time:g} ms)".strip()
     series = Series(
         uid=header.text("SeriesInstanceUID"),
         number=header.integer("SeriesNumber") or 0,
-        name=series_name(header),
+        name=name,
         kind=kind_of(first),
         part=part_of(first),
     )

@@ -202,3 +202,20 @@ def test_one_file_a_slice_before_xa(tmp_path: Path) -> None:
             assert image.metadata[name] == reference.sidecar[name]
         for name in ("EffectiveEchoSpacing", "TotalReadoutTime"):
             assert image.metadata[name] == pytest.approx(reference.sidecar[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("vendor", ["siemens-xa", "siemens-xa-classic"])
+def test_echoes_without_the_protocol_are_series_of_their_own(vendor: str) -> None:
+    """An export without private elements does not say which echo of how many an object is: not guessed."""
+
+    def strip(dataset: Dataset) -> None:
+        dataset.remove_private_tags()
+        if "EchoNumbers" in dataset:
+            del dataset.EchoNumbers
+
+    series = replace(SERIES, echo_times=(0.0125, 0.03))
+    objects = read([edited(one, strip) for one in files(vendor, series)])
+    names = {item.instance.series.name for item in objects}
+    assert names == {f"func_task-feedback (echo time {time:g} ms)" for time in (12.5, 30)}
+    assert {item.instance.echoes for item in objects} == {1}
+    assert {item.instance.volume for item in objects} == {1, 2}
