@@ -176,7 +176,7 @@ def _copy_time(made: Sequence[Sequence[BidsIncremental]]) -> float:
 
 
 def figures(scan: Scan, samples: Sequence[Sample]) -> dict[str, float]:
-    """What the samples of a scan come to, as ``SCAN:WHAT`` to number.
+    """What the samples of a scan come to, as ``SCAN:WHAT`` and ``bytes of SCAN:WHAT`` to number.
 
     Ratios are medians of ratios of neighbouring measurements: what else the machine does hits both alike.
     """
@@ -186,7 +186,7 @@ def figures(scan: Scan, samples: Sequence[Sample]) -> dict[str, float]:
     )
     steps = scan.runs[0]
     last = steps[-1].files[-1]
-    found = {
+    times = {
         "volume_ms": np.median(ours) * 1e3,
         "volume_p95_ms": np.percentile(ours, 95) * 1e3,
         "dcm2niix_ms": np.median(theirs) * 1e3,
@@ -195,11 +195,14 @@ def figures(scan: Scan, samples: Sequence[Sample]) -> dict[str, float]:
         "ratio": np.median(ours / theirs),
         # Without the start of a process, which a program that stays alive has once.
         "ratio_started": np.median(ours / np.maximum(theirs - start, 1e-9)),
+    }
+    bounds = {
+        "samples": len(samples),
+        "files": len(steps[-1].files),
+        "last_file_mb": len(last.data) / 1e6,
         "read_ms": np.median(read) * 1e3,
         "memcpy_ms": np.median(copy) * 1e3,
         "over_bytes": np.median(ours / (read + copy)),
-        "last_file_mb": len(last.data) / 1e6,
-        "files": float(len(steps[-1].files)),
-        "samples": float(len(samples)),
     }
-    return {f"{scan.name}:{name}": float(value) for name, value in found.items()}
+    rows = {scan.name: times, f"bytes of {scan.name}": bounds}
+    return {f"{row}:{name}": float(value) for row, its in rows.items() for name, value in its.items()}

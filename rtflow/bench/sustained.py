@@ -1,4 +1,7 @@
-"""How many volumes a second each source sustains, from its first to its last, each made a BIDS-incremental.
+"""How many volumes a second each source sustains, each made a BIDS-incremental.
+
+A rate is that of the volumes after the first, from the first one's last byte on: what it takes to start the
+programs does not count.
 
 What fills the source is another process, as a scanner is: copied files, objects sent over one association.
 """
@@ -11,13 +14,12 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rtflow.bench.receiving import sending
 from rtflow.bench.scans import Scan
-from rtflow.documents import RunStart, RunStop, VolumeReceived
+from rtflow.documents import RunStart, RunStop, VolumeReceived, now
 from rtflow.errors import RunError
 from rtflow.journal import Journal
 from rtflow.nodes.convert import frame_to_incrementals
@@ -59,9 +61,9 @@ def simulated_times(shape: tuple[int, int, int], volumes: int) -> list[float]:
 
 
 def folder_times(folder: Path, volumes: int) -> list[float]:
-    """When each volume of a folder that is complete was there; the first time is that of the beginning."""
-    began = time.perf_counter()
-    return [began, *times(open_source(_folder(folder, volumes)), volumes)]
+    """When each volume of a folder that is complete was there, from the opening of the source on."""
+    began = now()
+    return [began, *times(open_source(_folder(folder, volumes)), volumes)[1:]]
 
 
 def copied_times(files: Sequence[Path], folder: Path, volumes: int) -> list[float]:
@@ -97,26 +99,28 @@ def journal_times(folder: Path, volumes: int, run_dir: Path) -> list[float]:
 
 
 def times(source: Source, volumes: int) -> list[float]:
-    """When the BIDS-incremental of each volume of a source was there, seconds.
+    """When the first last byte was there, and the BIDS-incremental of each volume after the first; seconds.
 
     Raises
     ------
     RunError
         If not all volumes came.
     """
+    received: list[float] = []
     there: list[float] = []
     for frame in source.frames(threading.Event()):
         if frame.missing:
             raise RunError(f"volume {frame.volume} is missing ({frame.missing}): nothing was measured")
         frame_to_incrementals(frame, _ENTITIES)
-        there.append(time.perf_counter())
+        received.append(frame.received)
+        there.append(now())
     if len(there) != volumes:
         raise RunError(f"{source.uri} gave {len(there)} of {volumes} volumes: nothing was measured")
-    return there
+    return [min(received), *there[1:]]
 
 
 def rate(there: Sequence[float]) -> float:
-    """Volumes per second from the first to the last."""
+    """Volumes per second from the first time to the last."""
     return (len(there) - 1) / (there[-1] - there[0])
 
 

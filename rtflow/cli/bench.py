@@ -76,7 +76,7 @@ def show(report: BenchReport) -> None:
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
         table.add_column("", no_wrap=True)
         for column in columns:
-            table.add_column(column, justify="right", overflow="fold")
+            table.add_column(column.replace("_", " "), justify="right")
         for row in rows:
             cells = [_cell(report, f"{row}:{column}") for column in columns]
             table.add_row(row, *cells)
@@ -102,7 +102,7 @@ def _cell(report: BenchReport, name: str) -> str:
     text = f"{report.figures[name]:.3g}"
     if bar is None:
         return text
-    return f"[{colour}]{text} {'<=' if bar.holds else '>'} {bar.limit:g}[/{colour}]"
+    return f"[{colour}]{text}{'<=' if bar.holds else '>'}{bar.limit:g}[/{colour}]"
 
 
 def _word(bar: Bar | None) -> str:
