@@ -22,6 +22,7 @@ SERIES = [
     *("siemens_XA30_enhanced_fa7", "siemens_XA30_classic_fa7", "ge_MR750_slices_nih4", "ge_Architect_HB3_48"),
     *("philips_classic_magdeburg", "philips_classic_studyforrest_half1"),
 ]
+PAGE = Path(__file__).parents[3] / "docs" / "metadata.md"
 pytestmark = pytest.mark.realdata
 
 
@@ -133,7 +134,9 @@ def test_metadata(both: Callable[[str], Both]) -> None:
             ours = dict(found.ours[1, echo].metadata)
             assert json.loads(json.dumps(ours)) == ours
             compared[f"{name}, echo {echo}"] = compare(ours, image.sidecar, found.slack)
-    print("\n" + markdown(compared))
+    table = markdown(compared)
+    print("\n" + table)
+    assert table in PAGE.read_text(), f"{PAGE.name} shows another table: put the one that is printed there"
     needed = {
         (field, verdict)
         for verdicts in compared.values()
