@@ -24,7 +24,7 @@ def names() -> list[str]:
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which benchmark, such as engine.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which benchmark: engine, dicom or receiving.")],
     json: options.Json = False,
 ) -> None:
     """Measure rtflow on this machine; exit status 4 if a bar does not hold."""
