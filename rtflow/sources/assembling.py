@@ -71,6 +71,7 @@ class Assembler(Generic[T]):
         self._in_turn = began
         total = planned if volumes is None else volumes
         self._over = total is not None and first > total
+        self._ending: tuple[float, str] | None = None
 
     @property
     def over(self) -> bool:
@@ -127,6 +128,13 @@ class Assembler(Generic[T]):
             return []
         if at >= self._news + self._idle:
             return self.finish(f"it had not come when no new volume had come for {self._idle:g} s")
+        if self._ending is not None:
+            began, why = self._ending
+            # Nothing more is expected but what is lacking of what came so far.
+            last = max((*self._held, *self._heard), default=0)
+            lacking = any(volume not in self._held for volume in range(self._next, last + 1))
+            if at >= began + (self._patience if lacking else 0.0):
+                return self.finish(why)
         released: list[Release[T]] = []
         while not self._over and at >= self._give_up_at():
             if self._held:
@@ -136,6 +144,11 @@ class Assembler(Generic[T]):
             released.append(self._missing(why))
             released += self._release()
         return released
+
+    def end(self, at: float, why: str) -> None:
+        """No more volumes are to come; what is lacking of those before may still be on its way."""
+        if self._ending is None:
+            self._ending = at, why
 
     def finish(self, why: str) -> list[Release[T]]:
         """End the run: what is held goes out, and what is not there up to the last volume is missing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ class DicomStream:
         self._last_acquired: float | None = None
         self._given_up: set[int] = set()
         self._cut_heard: set[int] = set()
+        self._next: Instance | None = None
         # Hashes: the names themselves, of a long run by the slice, would take tens of megabytes.
         self._seen: set[int] = set()
         self._troubles: list[str] = []
@@ -169,6 +171,7 @@ class DicomStream:
                     if stopping.is_set():
                         return
             finally:
+                self._tell_troubles()
                 self.account.close(self._reader.others)
 
     def _releases(self, stopping: threading.Event) -> Iterator[Release[GatheredVolume]]:
@@ -199,9 +202,7 @@ class DicomStream:
                     return
             if stopping.is_set():
                 return
-            for what in self._feed.troubles():
-                self._troubles.append(what)
-                self.account.tell("source_trouble", what)
+            self._tell_troubles()
             # Time counts as far as all that came was taken in, however long the consumer took.
             until = self._feed.brought_until
             if assembler is not None:
@@ -209,6 +210,11 @@ class DicomStream:
                 yield from assembler.tick(until)
             elif until - began > self._spec.wait:
                 raise SourceError(self._nothing_came())
+
+    def _tell_troubles(self) -> None:
+        for what in self._feed.troubles():
+            self._troubles.append(what)
+            self.account.tell("source_trouble", what)
 
     def _idle(self) -> float:
         if self._spec.idle is not None:
@@ -251,10 +257,15 @@ class DicomStream:
     ) -> Releases:
         instance = stored.instance
         if instance.series != self._series:
-            self._refuse_two_at_once(instance)
-            self._remark(assembler)
-            self.account.tell("next_series", f"{instance.series} began, which ends the run")
-            return assembler.finish(f"{instance.series} began before it came")
+            # It is not done with: it is left for whoever wants it.
+            if self._next is None:
+                self._refuse_two_at_once(instance)
+                self._next = instance
+                self.account.tell("next_series", f"{instance.series} began, which ends the run")
+                assembler.end(at, f"{instance.series} began before it came")
+            return []
+        if self._next is not None and (instance.acquired or 0.0) > (self._next.acquired or math.inf):
+            raise self._two_at_once(self._next)
         if instance.last_volume <= self._standing.last:  # it stands in the journal
             self._feed.done(stored.arrival)
             return []
@@ -331,9 +342,11 @@ class DicomStream:
             return
         # By when it began: the first of it that comes may not be its first volume.
         began = other.acquired - (other.volume - 1) * (other.tr or 0.0)
-        if began > self._last_acquired:
-            return
-        raise SourceError(
+        if began <= self._last_acquired:
+            raise self._two_at_once(other)
+
+    def _two_at_once(self, other: Instance) -> SourceError:
+        return SourceError(
             f"two series come into {self._where} at once: {self._series} and {other.series}; "
             "choose one with the option series=NUMBER"
         )

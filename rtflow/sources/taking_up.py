@@ -50,7 +50,7 @@ def standing(run_dir: Path) -> Standing:
 
 
 def in_its_series(source: AnySource, run_dir: Path) -> AnySource:
-    """The source of a run that is taken up: its folder may hold the next series by now, which is not meant."""
+    """The source of a run that is taken up: the next series may be in its folder by now, and is not meant."""
     if not isinstance(source, FolderSource) or source.series is not None:
         return source
     first = standing(run_dir).first

@@ -1,0 +1,137 @@
+"""The two ways in, for real: files written into a folder, and objects sent to a port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arrivals import TinyScan
+
+from rtflow.documents import Event, Frame
+from rtflow.errors import RunError
+from rtflow.source_settings import DicomSource, FolderSource
+from rtflow.sources import Source, open_source
+from rtflow.sources.simulation.delivery import FolderTarget, Target
+from rtflow.sources.simulation.sending import Address, Sender
+
+WAYS = ("folder", "dicom")
+PATIENT: dict[str, object] = {"idle": 600.0, "patience": 1e4, "wait": 600.0}
+
+
+@dataclass(frozen=True)
+class Put:
+    """Something is written, or sent: bytes under a name, of which there were ``have`` before."""
+
+    name: str
+    data: bytes
+    have: int = 0
+    folder: str = "005"
+
+
+Step = Put | Callable[[], object]
+
+
+def whole(tiny: TinyScan, *volumes: int, folder: str = "005") -> list[Put]:
+    """All objects of these volumes (of all, if none is named), as the scanner makes them."""
+    return [
+        Put(item.name, item.data, folder=folder)
+        for item in tiny.objects
+        if not volumes or item.volume in volumes
+    ]
+
+
+@dataclass
+class Came:
+    """What a source made of what came."""
+
+    frames: list[Frame]
+    events: list[Event]
+    source: Source
+    run_dir: Path
+
+    @property
+    def missing(self) -> list[int]:
+        return [frame.volume for frame in self.frames if frame.missing]
+
+    def reason(self, volume: int) -> str:
+        return self.frames[volume - 1].missing
+
+    def told(self, name: str) -> list[Event]:
+        return [one for one in self.events if one.name == name]
+
+    @property
+    def names(self) -> set[str]:
+        return {one.name for one in self.events} - {"listening"}
+
+
+def stream(
+    way: str,
+    steps: Sequence[Step],
+    tmp_path: Path,
+    *,
+    before: Iterable[Put] = (),
+    every: float = 0.005,
+    new_folders: bool = False,
+    **options: object,
+) -> Came:
+    """What comes of the steps, done one after the other while a source is open.
+
+    Parameters
+    ----------
+    before
+        What is in the folder when the source is opened.
+    new_folders
+        Whether the folders of the series are made when their first files are.
+    """
+    incoming, run_dir = tmp_path / "incoming", tmp_path / "run"
+    incoming.mkdir(exist_ok=True)
+    for step in steps:
+        if isinstance(step, Put) and not new_folders:
+            (incoming / step.folder).mkdir(exist_ok=True)
+    for put in before:
+        FolderTarget(incoming).put(put.folder, put.name, put.data, 0)
+    chosen = PATIENT | options
+    if way == "folder":
+        source = open_source(FolderSource(path=str(incoming), **chosen))  # type: ignore[arg-type]
+    else:
+        source = open_source(DicomSource(address="127.0.0.1:0", **chosen))  # type: ignore[arg-type]
+    events: list[Event] = []
+    source.begin(run_dir, events.append)
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def work() -> None:
+        target: Target = FolderTarget(incoming, "in-place")
+        if way == "dicom":
+            target = Sender(Address("127.0.0.1", source.port))  # type: ignore[attr-defined]
+        try:
+            with target:
+                for step in steps:
+                    time.sleep(every)
+                    if over.is_set():  # nobody listens any more
+                        return
+                    if isinstance(step, Put):
+                        target.put(step.folder, step.name, step.data, step.have)
+                    else:
+                        step()
+        except RunError as error:
+            # A receiver that has all it wants ends the association; if it has not, frames are missing.
+            if way != "dicom":
+                errors.append(error)
+        except BaseException as error:
+            errors.append(error)
+
+    scanner = threading.Thread(target=work)
+    scanner.start()
+    try:
+        frames = list(source.frames(threading.Event()))
+    finally:
+        over.set()
+        source.end()
+        scanner.join()
+    if errors:
+        raise errors[0]
+    return Came(frames, events, source, run_dir)
