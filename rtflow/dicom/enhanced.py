@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rtflow.dicom.geometry import place
-from rtflow.dicom.instance import Part, Piece
-from rtflow.dicom.kinds import TOLD_BY, part_of
+from rtflow.dicom.instance import Kind, Part, Piece
+from rtflow.dicom.kinds import TOLD_BY, kind_of, part_of
 from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
 
@@ -18,28 +16,23 @@ def places(header: Header) -> list[float]:
     return sorted({place(header.frame(number)) for number in range(len(header.frames))})
 
 
-def frame_part(header: Header) -> Part:
-    """Which part of the signal is taken: the magnitude of an object that holds several."""
-    parts = _parts(header)
-    return "mag" if "mag" in parts else parts[0]
+def shown_apart(header: Header) -> list[list[int]]:
+    """Numbers of the frames that show the same kind and part of the signal; magnitude of BOLD comes first.
 
-
-def _parts(header: Header) -> list[Part]:
-    """Which part of the signal each frame shows; asked once of frames that say the same."""
-    known: dict[tuple[bytes, ...], Part] = {}
-    parts: list[Part] = []
+    Frames that say the same of themselves are asked once.
+    """
+    known: dict[tuple[bytes, ...], tuple[Kind, Part]] = {}
+    apart: dict[tuple[Kind, Part], list[int]] = {}
     for number in range(len(header.frames)):
         frame = header.frame(number)
         said = tuple(map(frame.raw, TOLD_BY))
         if said not in known:
-            known[said] = part_of(frame)
-        parts.append(known[said])
-    return parts
+            known[said] = kind_of(frame), part_of(frame)
+        apart.setdefault(known[said], []).append(number)
+    return [apart[key] for key in sorted(apart, key=lambda key: (key[1] != "mag", key[0] != "bold"))]
 
 
-def enhanced_pieces(
-    header: Header, volume: Callable[[], int], echo_times: list[float] | None = None
-) -> tuple[Piece, ...]:
+def enhanced_pieces(header: Header, volume: int, echo_times: list[float] | None = None) -> tuple[Piece, ...]:
     """The pieces of an object of several frames.
 
     Frames are told apart by their place and echo time; several frames of one place and echo are volumes,
@@ -48,9 +41,9 @@ def enhanced_pieces(
     Parameters
     ----------
     header
-        Header with its frames.
+        Header with its frames, all of one kind and part of the signal.
     volume
-        Gives the number of the volume of an object that holds one; one with several holds 1, 2, 3 ...
+        Number of the volume of an object that holds one; one with several holds 1, 2, 3 ...
     echo_times
         Echo times of the protocol, ms, ascending; those in the object if they are not known.
 
@@ -60,25 +53,23 @@ def enhanced_pieces(
         If frames are as many as they should be for no number of volumes.
     """
     frames = [header.frame(number) for number in range(len(header.frames))]
-    part = frame_part(header)
-    mine = [number for number, shown in enumerate(_parts(header)) if shown == part]
-    times = {number: _echo_time(frames[number]) for number in mine}
-    known = echo_times if echo_times and len(echo_times) > 1 else sorted(set(times.values()))
+    times = [_echo_time(frame) for frame in frames]
+    known = echo_times if echo_times and len(echo_times) > 1 else sorted(set(times))
     seen: dict[tuple[float, int], list[int]] = {}
-    for number in mine:
+    for number, frame in enumerate(frames):
         echo = 1 + min(range(len(known)), key=lambda index: abs(known[index] - times[number]))
-        seen.setdefault((place(frames[number]), echo), []).append(number)
+        seen.setdefault((place(frame), echo), []).append(number)
     counts = {len(numbers) for numbers in seen.values()}
     if len(counts) != 1:
         raise DicomError(
-            f"damaged: {len(mine)} frames do not make whole volumes; some planes are there "
+            f"damaged: {len(frames)} frames do not make whole volumes; some planes are there "
             f"{min(counts)} times, others {max(counts)} times"
         )
     count = counts.pop()
     if count > 1:
         for numbers in seen.values():
             numbers.sort(key=lambda number: _when(frames[number]))
-    first = volume() if count == 1 else 1
+    first = volume if count == 1 else 1
     if len(seen) == 1 and count == 1:
         (where, echo), numbers = next(iter(seen.items()))
         return (Piece(first, echo, tuple(numbers), where),)

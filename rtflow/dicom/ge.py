@@ -8,40 +8,41 @@ from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Instance, Piece, Series, UnsupportedError
 from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
 from rtflow.dicom.read import Header
-from rtflow.errors import DicomError
 
 
 def ge(header: Header) -> Instance | None:
     """The place of an object of a GE scanner; None for another's."""
-    if not header.text("Manufacturer").upper().startswith("GE "):
+    if not header.text("Manufacturer").upper().startswith("GE"):
         return None
     if header.frames:
         raise UnsupportedError(
             f"{describe(header)}: enhanced objects of GE are not supported; "
             "export classic ones (MR Image Storage)"
         )
-    slices = header.integer("GeSlices") or 0
-    number = header.integer("InstanceNumber")
-    if number is None or number < 1:
-        raise DicomError(
+    slices, uncounted = header.integer("GeSlices") or 0, None
+    number = header.integer("InstanceNumber") or 0
+    if number < 1:
+        uncounted = UnsupportedError(
             f"{describe(header)}: no InstanceNumber, so the slice's place in the run is not known"
         )
     kind = kind_of(header)
     if slices < 1 and kind == "bold":
-        raise DicomError(
+        uncounted = UnsupportedError(
             f"{describe(header)}: no number of slices (0021,104f); export without removing private elements"
         )
     echoes = max(header.integer("GeEchoes") or 1, 1) if kind == "bold" else 1
     # A run is numbered through: the slices of a volume (and its echoes) follow one another.
-    volume, within = divmod(number - 1, slices * echoes) if slices else (0, 0)
+    volume, within = divmod(number - 1, slices * echoes) if slices and number > 0 else (0, 0)
     stated = header.integer("EchoNumbers") or None
-    echo = within // slices + 1 if echoes > 1 else stated or 1
-    if kind == "bold" and (echo > echoes or (stated is not None and stated != echo)):
+    echo = within // slices + 1 if slices and echoes > 1 else stated or 1
+    if uncounted is None and kind == "bold" and (echo > echoes or (stated is not None and stated != echo)):
         # Some sequences number each echo's images from 1, or call every echo the first.
-        raise UnsupportedError(
+        uncounted = UnsupportedError(
             f"{describe(header)}: image {number} is of echo {stated} by EchoNumbers, and of echo "
             f"{min(echo, echoes)} of {echoes} by its number, {slices} slices after one another"
         )
+    if uncounted is not None:
+        volume, echo = 0, stated or 1
     tr = sampling_time(header)
     began = acquisition_time(header)
     return Instance(
@@ -61,6 +62,7 @@ def ge(header: Header) -> Instance | None:
         acquired=began + volume * tr if began is not None and tr else began,
         tr=tr,
         planned=header.integer("NumberOfTemporalPositions") if kind == "bold" else None,
+        uncounted=uncounted,
     )
 
 

@@ -7,7 +7,9 @@ Never by file name or order: only the header counts. Each vendor's rule is a fun
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from rtflow.dicom.enhanced import shown_apart
 from rtflow.dicom.ge import ge
 from rtflow.dicom.instance import DicomObject, Instance, UnsupportedError
 from rtflow.dicom.kinds import describe
@@ -42,14 +44,58 @@ def identify(header: Header) -> Instance:
     DicomError
         If the header lacks what is needed to tell.
     """
-    modality = header.text("Modality")
-    if modality == "MR":
+    instance = classify(header)
+    if instance.uncounted is not None:
+        raise instance.uncounted
+    return instance
+
+
+def classify(header: Header) -> Instance:
+    """The series and the planes of a DICOM object, also where its header does not tell the volume.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is of a vendor, or a kind, that is not known; says what it is.
+    DicomError
+        If the header lacks what is needed beside the volume.
+    """
+    return classify_parts(header)[0]
+
+
+def classify_parts(header: Header) -> list[Instance]:
+    """The same for each kind and part of the signal that the frames of an object show.
+
+    Magnitude comes first, and of that BOLD. What is no enhanced object shows one.
+
+    Raises
+    ------
+    UnsupportedError, DicomError
+        As `classify` does.
+    """
+    if header.text("Modality") == "MR" and not header.frames:
         frames = header.integer("NumberOfFrames") or 1
-        if frames > 1 and not header.frames:
+        if frames > 1:
             raise UnsupportedError(
                 f"{describe(header)}: {frames} frames without their places (5200,9230); export enhanced MR "
                 "images, or one image a file"
             )
+    apart = shown_apart(header)
+    if len(apart) < 2:
+        return [_by_vendor(header)]
+    instances = []
+    for numbers in apart:
+        own = _by_vendor(replace(header, frames=tuple(header.frames[number] for number in numbers)))
+        pieces = tuple(
+            replace(piece, frames=tuple(numbers[frame] for frame in piece.frames)) for piece in own.pieces
+        )
+        instances.append(replace(own, pieces=pieces))
+    return instances
+
+
+def _by_vendor(header: Header) -> Instance:
+    modality = header.text("Modality")
+    if modality == "MR":
         for rule in _RULES:
             instance = rule(header)
             if instance is not None:

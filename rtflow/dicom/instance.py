@@ -111,6 +111,9 @@ class Instance:
         Repetition time in seconds, if the header says.
     planned
         Number of volumes that the protocol asks for, if the header says. A scan that was stopped has fewer.
+    uncounted
+        Why the header alone does not tell which volume it is of; the number in its pieces then says nothing.
+        Live it is refused with that; offline a whole series can be counted by its places.
     """
 
     series: Series
@@ -123,6 +126,7 @@ class Instance:
     acquired: float | None = None
     tr: float | None = None
     planned: int | None = None
+    uncounted: UnsupportedError | None = None
 
     @property
     def volume(self) -> int:

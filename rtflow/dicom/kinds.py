@@ -15,8 +15,8 @@ _PARTS: dict[str, Part] = {
 }
 _DERIVED = frozenset({"SECONDARY", "T-MAP", "ADC", "FA", "TRACEW", "PROJECTION IMAGE"})
 _FIELD_MAPS = frozenset({"B0", "B0 MAP", "FIELD_MAP", "FIELDMAP"})
-#: What `part_of` looks at.
-TOLD_BY = ("GeImageComponent", "ComplexImageComponent", "ImageType")
+#: What `kind_of` and `part_of` look at, and may differ from frame to frame.
+TOLD_BY = ("GeImageComponent", "ComplexImageComponent", "FrameType", "ImageType")
 _GE_PARTS: tuple[Part, ...] = ("mag", "phase", "real", "imag")
 
 

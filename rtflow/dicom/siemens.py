@@ -10,7 +10,6 @@ from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Instance, Piece, Series, UnsupportedError
 from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
 from rtflow.dicom.read import Header
-from rtflow.errors import DicomError
 
 # XA consoles number the series that they split an enhanced one into 7001, 7002 ...
 _SPLIT = 1000
@@ -24,6 +23,8 @@ def siemens(header: Header) -> Instance | None:
     protocol = read_protocol(header.raw("SiemensProtocol") or header.raw("CsaSeries"))
     first = header.frame(0)
     echo_times = _echo_times(protocol)
+    counted = _volume(header)
+    volume = counted or 1
     tr = first.number("RepetitionTime")
     name = series_name(header)
     if not protocol and "MOSAIC" not in types and not header.integer("EchoNumbers"):
@@ -43,25 +44,25 @@ def siemens(header: Header) -> Instance | None:
         slices = len(places(header))
         if slices == 1:
             slices = protocol_count(protocol, "sSliceArray.lSize") or 1
-        pieces = enhanced_pieces(header, lambda: _volume(header), echo_times)
+        pieces = enhanced_pieces(header, volume, echo_times)
     elif "MOSAIC" in types:
         _refuse_bare_mosaic(header)
         # InstanceNumber counts files, and so echoes too; AcquisitionNumber counts volumes.
-        mosaic, slices, pieces = True, 1, (Piece(_volume(header), header.integer("EchoNumbers") or 1),)
+        mosaic, slices, pieces = True, 1, (Piece(volume, header.integer("EchoNumbers") or 1),)
     else:
         if "MFSPLIT" in types:
             # Each volume has a SeriesInstanceUID of its own; they share that of what they were split from.
             number = series.number
             if number > _SPLIT:
                 # 7001 is volume 1 of series 7; 8000 is its volume 1000.
-                number = (number - min(_volume(header), number - _SPLIT)) // _SPLIT
+                number = (number - min(volume, number - _SPLIT)) // _SPLIT
             origin = header.text("RelatedSeries") or f"{header.text('StudyInstanceUID')}/{number}"
             series = Series(origin, number, series.name, series.kind, series.part)
         # A slab of a 3D sequence counts as one slice in the protocol.
         flat = header.text("MRAcquisitionType") == "2D"
         slices = protocol_count(protocol, "sSliceArray.lSize") if flat and series.kind != "anatomy" else 0
         echo = header.integer("EchoNumbers") or _echo(header, echo_times)
-        pieces = (Piece(_volume(header), echo, place=place(header)),)
+        pieces = (Piece(volume, echo, place=place(header)),)
     return Instance(
         series=series,
         vendor="Siemens",
@@ -73,7 +74,15 @@ def siemens(header: Header) -> Instance | None:
         acquired=acquisition_time(first),
         tr=tr / 1000 if tr else None,
         planned=_planned(protocol),
+        # An object of several volumes counts its own; what is no run is one volume.
+        uncounted=_uncounted(header)
+        if counted is None and series.kind == "bold" and len({piece.volume for piece in pieces}) == 1
+        else None,
     )
+
+
+def _uncounted(header: Header) -> UnsupportedError:
+    return UnsupportedError(f"{describe(header)}: no AcquisitionNumber, so the volume's number is not known")
 
 
 def _refuse_bare_mosaic(header: Header) -> None:
@@ -90,12 +99,10 @@ def _refuse_tiles(header: Header, first: Header) -> None:
         raise UnsupportedError(f"{describe(header)}: an enhanced image of tiles, as of a navigator")
 
 
-def _volume(header: Header) -> int:
+def _volume(header: Header) -> int | None:
     # The same count in mosaics and on XA (TemporalPositionIndex is 1 in every file of XA30's).
-    volume = header.integer("AcquisitionNumber")
-    if volume is None or volume < 1:
-        raise DicomError(f"{describe(header)}: no AcquisitionNumber, so the volume's number is not known")
-    return volume
+    volume = header.integer("AcquisitionNumber") or header.frame(0).integer("FrameAcquisitionNumber")
+    return volume if volume and volume > 0 else None
 
 
 def _echo_times(protocol: Mapping[str, str]) -> list[float]:

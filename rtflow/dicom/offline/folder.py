@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rtflow.bids.dataset import add_participant, prepare_dataset
-from rtflow.dicom.instance import DicomObject
 from rtflow.dicom.offline.bids import BidsChoice, bids_places, plain_places
 from rtflow.dicom.offline.found import Found, Left
 from rtflow.dicom.offline.place import Place
 from rtflow.dicom.offline.scan import Read, scan_folder
 from rtflow.dicom.offline.sort import Stack, sort_images
 from rtflow.dicom.offline.write import Result, Volumes, json_beside, try_stack, write_stack
+from rtflow.dicom.read import Header, read_header
 from rtflow.errors import OutputError
 
 # Bytes of files that are kept from the first look until their volume's turn; others are read again.
@@ -199,14 +199,15 @@ def list_folder(
 
 
 def _find(folder: Path, out: Path | None, tell: Progress) -> tuple[list[Stack], list[Left], Volumes]:
-    held: dict[str, DicomObject] = {}
+    held: dict[str, Header] = {}
     room = _HELD
 
     def keep(read: Read) -> None:
         nonlocal room
-        if read.found.size <= room:
-            room -= read.found.size
-            held[read.found.path] = read.item
+        first = read.found[0]
+        if first.size <= room:
+            room -= first.size
+            held[first.path] = read.header
 
     inside = out is not None and out.resolve() != folder.resolve()
     found, left = scan_folder(
@@ -219,12 +220,10 @@ def _find(folder: Path, out: Path | None, tell: Progress) -> tuple[list[Stack], 
     return stacks, [*others, *left], Volumes(held)
 
 
-def _same(held: dict[str, DicomObject]) -> Callable[[Found, Found], bool]:
-    from rtflow.dicom.identify import read_object
-
+def _same(held: dict[str, Header]) -> Callable[[Found, Found], bool]:
     def pixels(one: Found) -> bytes:
-        item = held.get(one.path) or read_object(Path(one.path).read_bytes())
-        return item.header.raw("PixelData")
+        header = held.get(one.path) or read_header(Path(one.path).read_bytes())
+        return header.raw("PixelData")
 
     return lambda one, other: pixels(one) == pixels(other)
 

@@ -72,6 +72,10 @@ class Found:
         Its place in a run.
     form, traits
         What the header says beyond that. Equal ones are one object.
+    number
+        InstanceNumber, if the header has it.
+    began
+        When its volume was acquired, seconds from whenever, if the header has it.
     """
 
     path: str
@@ -79,6 +83,8 @@ class Found:
     instance: Instance
     form: Form
     traits: Traits
+    number: int | None = None
+    began: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from rtflow.dicom.elements import IncompleteError
-from rtflow.dicom.identify import identify
-from rtflow.dicom.instance import DicomObject, Series, UnsupportedError
-from rtflow.dicom.kinds import describe
+from rtflow.dicom.identify import classify_parts
+from rtflow.dicom.instance import Instance, Series, UnsupportedError
+from rtflow.dicom.kinds import acquisition_time, describe
 from rtflow.dicom.offline.found import Form, Found, Left, Traits
 from rtflow.dicom.read import (
     Header,
@@ -82,13 +82,13 @@ class Read:
     Parameters
     ----------
     found
-        What it is.
-    item
+        What it is; of an object that shows several kinds or parts of the signal, each.
+    header
         Header and pixel data.
     """
 
-    found: Found
-    item: DicomObject
+    found: tuple[Found, ...]
+    header: Header
 
 
 class Scanner:
@@ -126,13 +126,16 @@ class Scanner:
             return Left(what, reason, example=name, wanted=not (header and _is_picture(header)))
         if isinstance(found, Left):
             return found
-        return Read(found, DicomObject(found.instance, header))
+        return Read(found, header)
 
-    def _found(self, path: Path, size: int, header: Header) -> Found | Left:
-        instance = identify(header)
+    def _found(self, path: Path, size: int, header: Header) -> tuple[Found, ...] | Left:
+        instances = classify_parts(header)
         if _is_picture(header):
             return Left(describe(header), "a picture for the eye, no grey values", example=path.name)
-        first = header.frame(0)
+        return tuple(self._one_found(path, size, header, instance) for instance in instances)
+
+    def _one_found(self, path: Path, size: int, header: Header, instance: Instance) -> Found:
+        first = header.frame(instance.pieces[0].frames[0])
         form = Form(
             header.required("Rows"),
             header.required("Columns"),
@@ -154,10 +157,18 @@ class Scanner:
             replace(instance, series=self._one(instance.series)),
             self._one(form),
             self._one(traits),
+            header.integer("InstanceNumber"),
+            _began(first),
         )
 
     def _one(self, value: _Value) -> _Value:
         return self._kept.setdefault(value, value)  # type: ignore[return-value]
+
+
+def _began(header: Header) -> float | None:
+    # Philips writes the time of the series' begin into all files, and this one from there.
+    since = header.number("PhilipsVolumeTime")
+    return acquisition_time(header) if since is None else since
 
 
 def _bytes(path: Path) -> bytes:
@@ -224,7 +235,7 @@ def scan_folder(
             before = left.get(key)
             left[key] = replace(before, files=before.files + 1) if before else read
         else:
-            found.append(read.found)
+            found.extend(read.found)
             keep(read)
         seen(done, len(paths))
     return found, list(left.values())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from rtflow.dicom.instance import Instance, Series
+from rtflow.dicom.offline.counting import counted_by_place
 from rtflow.dicom.offline.found import Form, Found, Left, Traits
+from rtflow.errors import DicomError
 
 # Cosines of the angle by which planes may turn within one series: prospective motion correction turns them
 # by a degree or two, the views of a localizer by far more.
@@ -111,8 +115,16 @@ def sort_images(found: Iterable[Found], same: Same) -> tuple[list[Stack], list[L
     for members in groups.values():
         forms = _by_form(members)
         for form, images in forms:
-            sorter = _Sorter(form, images, len(forms), same)
+            countable, uncounted = _countable(images)
+            left += uncounted
+            if not countable:
+                continue
+            sorter = _Sorter(form, countable, len(forms), same)
             stack = sorter.stack()
+            if sorter.miscounted(stack):
+                with contextlib.suppress(DicomError):
+                    sorter = _Sorter(form, counted_by_place(_without_same(images)), len(forms), same)
+                    stack = sorter.stack()
             left += sorter.left
             if stack.volumes:
                 stacks.append(stack)
@@ -120,6 +132,26 @@ def sort_images(found: Iterable[Found], same: Same) -> tuple[list[Stack], list[L
                 left.append(_none_whole(stack, images))
     stacks.sort(key=lambda stack: (stack.series.number, stack.acquired, stack.series.uid, stack.form.plane))
     return stacks, left
+
+
+def _countable(images: list[Found]) -> tuple[list[Found], list[Left]]:
+    """Images whose volumes are known, if need be by their places; and those of which they are not."""
+    uncounted = [one for one in images if one.instance.uncounted is not None]
+    if not uncounted:
+        return images, []
+    try:
+        return counted_by_place(_without_same(images)), []
+    except DicomError as error:
+        if len({one.instance.volume for one in uncounted}) > 1:
+            # Volumes are numbered; how many slices they have is what most of them have.
+            return images, []
+        what, _, why = str(uncounted[0].instance.uncounted).partition(": ")
+        left = Left(what, f"{why}; {error}", len(uncounted), Path(uncounted[0].path).name, wanted=True)
+        return [one for one in images if one.instance.uncounted is None], [left]
+
+
+def _without_same(images: list[Found]) -> list[Found]:
+    return list({one.instance.uid or one.path: one for one in images}.values())
 
 
 def _by_form(members: list[Found]) -> list[tuple[Form, list[Found]]]:
@@ -211,6 +243,14 @@ class _Sorter:
             notes=self._notes(echoes),
         )
 
+    def miscounted(self, stack: Stack) -> bool:
+        """Whether the headers count something else than volumes.
+
+        Runs of one series that were numbered anew each are not counted through.
+        """
+        numbers = {piece.volume for one in self._images for piece in one.instance.pieces}
+        return not stack.volumes and (not self._clashes or len(numbers) == 1 or self._series.kind != "bold")
+
     def _notes(self, echoes: list[int]) -> tuple[str, ...]:
         notes = []
         announced = max(one.instance.echoes for one in self._images)
@@ -253,11 +293,16 @@ class _Sorter:
 
     def _as_one(self, members: dict[int, list[Found]]) -> dict[int, list[Found]]:
         """One volume, where a count that is no count of volumes has spread its planes over several."""
-        if self._slices or len(members) < 2 or self._series.kind not in _ONE_VOLUME or self._clashes:
+        if len(members) < 2 or self._series.kind not in _ONE_VOLUME or self._clashes:
             return members
         places = [(piece.echo, piece.place) for one in self._images for piece in one.instance.pieces]
-        if any(place is None for _, place in places) or len(set(places)) < len(places):
+        if len(set(places)) < len(places):
             return members
+        heights = sorted({place for _, place in places if place is not None})
+        # Where slices are interpolated or echoes interleaved the number that is stated is another.
+        if not heights or (self._slices and not _even(heights)):
+            return members
+        self._slices = 0
         return {min(members): [one for number in sorted(members) for one in members[number]]}
 
     def _lost(self, members: Mapping[int, list[Found]], echoes: list[int]) -> dict[int, str]:
@@ -281,6 +326,11 @@ class _Sorter:
                 ]
                 lost[number] = ", ".join(said)
         return lost
+
+
+def _even(heights: list[float]) -> bool:
+    gaps = [above - below for below, above in pairwise(heights)]
+    return max(gaps) < 1.1 * min(gaps) + 0.02
 
 
 def _scattered(numbers: list[int]) -> bool:

@@ -18,6 +18,7 @@ from rtflow.dicom.instance import DicomObject
 from rtflow.dicom.offline.found import Found, Left
 from rtflow.dicom.offline.scan import Scanner
 from rtflow.dicom.offline.sort import Stack, Volume, placed
+from rtflow.dicom.read import Header
 from rtflow.errors import DicomError, VolumeError
 
 # Millimetres that the corners of a volume may lie from those of the first one: so far prospective motion
@@ -32,13 +33,13 @@ class Volumes:
     Parameters
     ----------
     held
-        Objects that were read already, by file; they are given away when they are used.
+        Headers, with pixel data, that were read already, by file; they are given away when they are used.
     """
 
-    def __init__(self, held: dict[str, DicomObject] | None = None) -> None:
+    def __init__(self, held: dict[str, Header] | None = None) -> None:
         self._held = {} if held is None else held
         self._scanner = Scanner()
-        self._several: dict[str, DicomObject] = {}
+        self._several: dict[tuple[str, tuple[str, str]], DicomObject] = {}
 
     def convert(self, stack: Stack, volume: Volume) -> tuple[BidsIncremental, ...]:
         """One volume, echo by echo.
@@ -48,32 +49,25 @@ class Volumes:
         VolumeError
             If it cannot be converted, or a file has changed since it was found.
         """
-        objects = [self._object(one, volume.number) for one in volume.members]
-        objects = [
-            DicomObject(instance, one.header)
-            if (instance := placed(one.instance, stack, volume.number)) is not one.instance
-            else one
-            for one in objects
-        ]
+        objects = [self._object(one, stack, volume.number) for one in volume.members]
         return to_incrementals(objects, volume.number)
 
-    def _object(self, found: Found, volume: int) -> DicomObject:
-        if found.path in self._several:
-            item = self._several[found.path]
-        else:
-            item = self._held.pop(found.path) if found.path in self._held else self._read(found)
+    def _object(self, found: Found, stack: Stack, volume: int) -> DicomObject:
+        key = found.path, (found.instance.series.kind, found.instance.series.part)
+        item = self._several.pop(key, None)
+        if item is None:
+            header = self._held.pop(found.path) if found.path in self._held else self._read(found)
+            item = DicomObject(placed(found.instance, stack, volume), header)
         # An object of several volumes is kept for those to come.
-        if found.instance.last_volume > volume:
-            self._several[found.path] = item
-        else:
-            self._several.pop(found.path, None)
+        if len(item.instance.pieces) > 1 and found.instance.last_volume > volume:
+            self._several[key] = item
         return item
 
-    def _read(self, found: Found) -> DicomObject:
+    def _read(self, found: Found) -> Header:
         read = self._scanner.read(Path(found.path))
-        if isinstance(read, Left) or read.found.instance.uid != found.instance.uid:
+        if isinstance(read, Left) or read.found[0].instance.uid != found.instance.uid:
             raise DicomError(f"{Path(found.path).name} has changed since it was found; convert again")
-        return read.item
+        return read.header
 
 
 @dataclass(frozen=True)
