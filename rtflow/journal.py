@@ -140,7 +140,8 @@ class Journal:
             with contextlib.suppress(OSError):
                 os.ftruncate(file.fileno(), whole)
             raise JournalError(
-                f"the journal cannot be written: {error.strerror or error}; what stands in it is whole"
+                f"the journal cannot be written: {error.strerror or error}; what stands in it is whole: "
+                "make room, and go on with 'rtflow run --resume RUN_DIR'"
             ) from error
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from rtflow.documents import (
     VolumeReceived,
     now,
 )
-from rtflow.errors import RunError
+from rtflow.errors import JournalError, RunError
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 Observer = Callable[[AnyDocument], None]
@@ -80,6 +81,12 @@ class Chronicle:
         Called with each document, each observer in a thread of its own. One that raises is dropped.
     first
         Number of the next document; more than 0 when a run is resumed.
+
+    Attributes
+    ----------
+    cut_off
+        Whether something could not be kept (the disk is full, say): the run has no end then, and can be taken
+        up when there is room again.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Chronicle:
         self._lock = threading.Lock()
         self._open: set[int] = set()
         self._writer: int | None = None
+        self.cut_off = False
         self.counts: dict[str, int] = {"ok": 0, "late": 0, "missing": 0, "failed": 0}
 
     def add(self, document: DocumentT) -> DocumentT:
@@ -108,7 +116,8 @@ class Chronicle:
                 raise RunError("the run has ended; this volume was given up before")
             written = msgspec.structs.replace(document, run_uid=self.run_uid, seq=self._next, time=now())
             if self._keeper is not None:
-                self._keeper.keep(written)
+                with self._kept():
+                    self._keeper.keep(written)
             self._next += 1
             if isinstance(written, Result):
                 self._open.discard(written.volume)
@@ -127,7 +136,8 @@ class Chronicle:
             self.add(VolumeMissing(volume=frame.volume, received=frame.received, reason=frame.missing))
         else:
             if self._keeper is not None:
-                parts = self._keeper.keep_frame(frame)
+                with self._kept():
+                    parts = self._keeper.keep_frame(frame)
             else:
                 parts = tuple(
                     PartRecord(part.name, part.media_type, len(part.data), part.sha256)
@@ -138,6 +148,14 @@ class Chronicle:
                     volume=frame.volume, received=frame.received, acquired=frame.acquired, parts=parts
                 )
             )
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except JournalError:
+            self.cut_off = True
+            raise
 
     def close(self) -> list[int]:
         """Take no more documents but from this thread; the volumes that were received and have no Result.

@@ -96,10 +96,11 @@ class StreamRun:
         if error is not None:
             self._failed(error)
         self.chronicle.close()
-        try:
-            self.stop = self.chronicle.add(self._run_stop())
-        except RtflowError as unwritten:  # the disk is full: what was first in the way is said
-            error = error or unwritten
+        if not self.chronicle.cut_off:
+            try:
+                self.stop = self.chronicle.add(self._run_stop())
+            except RtflowError as unwritten:  # the disk is full: what was first in the way is said
+                error = error or unwritten
         if isinstance(error, RtflowError):
             raise error
         if error is not None:
@@ -322,7 +323,9 @@ class StreamRun:
                 self.values[f"{end.planned.name}.{name}"] = value
 
     def _close_volumes(self) -> None:
-        for volume in self.chronicle.close():
+        volumes = self.chronicle.close()
+        # What cannot be written now is done when the run is taken up.
+        for volume in volumes if not self.chronicle.cut_off else ():
             result = Result(
                 volume=volume,
                 status="failed",
