@@ -42,8 +42,7 @@ class PortStream:
         self._ending = contextlib.ExitStack()
         self._stream: DicomStream | None = None
         # What is wrong with the address is said now, before there is a run.
-        with tempfile.TemporaryDirectory() as folder, self._receiver(Path(folder)):
-            pass
+        self._receiver(Path()).check_address()
 
     @property
     def uri(self) -> str:

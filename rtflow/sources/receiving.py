@@ -103,6 +103,22 @@ class Receiver:
             self._server = None
             self._spool.close()
 
+    def check_address(self) -> None:
+        """See that the address can be bound, without listening: a scanner that calls now gets no answer.
+
+        Raises
+        ------
+        SourceError
+            If it cannot.
+        """
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self._host, self._port))
+        except (OSError, OverflowError) as error:
+            raise SourceError(_cannot_bind(self._host, self._port, error)) from None
+
     def listen(self) -> None:
         """Bind, and begin to accept; what an earlier process left in the spool comes first.
 
