@@ -12,7 +12,7 @@ from rtflow.dicom.pixels import read_planes
 from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
 
-Kind = Literal["bold", "sbref", "spin-echo", "fieldmap", "anatomy", "derived"]
+Kind = Literal["bold", "sbref", "spin-echo", "perfusion", "fieldmap", "anatomy", "derived"]
 Part = Literal["mag", "phase", "real", "imag"]
 Vendor = Literal["Siemens", "GE", "Philips"]
 
@@ -35,6 +35,7 @@ class Series:
         SeriesDescription or ProtocolName; may be empty.
     kind
         ``bold``, ``sbref`` (single-band reference), ``spin-echo`` (EPI for field maps or diffusion),
+        ``perfusion`` (EPI with labelled blood or a contrast agent),
         ``fieldmap``, ``anatomy`` (what is not EPI) or ``derived`` (maps that the scanner computed).
     part
         ``mag`` for magnitude, ``phase``, ``real`` or ``imag``.

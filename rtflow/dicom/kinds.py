@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 from rtflow.dicom.instance import Kind, Part
 from rtflow.dicom.read import Header
@@ -13,10 +14,21 @@ _PARTS: dict[str, Part] = {
     **dict.fromkeys(("R", "REAL"), "real"),
     **dict.fromkeys(("I", "IMAGINARY"), "imag"),
 }
-_DERIVED = frozenset({"SECONDARY", "T-MAP", "ADC", "FA", "TRACEW", "PROJECTION IMAGE"})
+_DERIVED = frozenset(
+    {
+        *("SECONDARY", "T-MAP", "ADC", "FA", "TRACEW", "PROJECTION IMAGE"),
+        # Siemens: a difference, its t values, means over time (github.com/Open-Minds-Lab/mrQA/issues/49).
+        *("SUB", "TTEST", "MEAN", "STDDEV"),
+        # Philips: relaxation times.
+        *("T1 MAP", "T2 MAP", "T2* MAP", "R2 MAP", "R2* MAP"),
+    }
+)
+_PERFUSION = frozenset({"ASL", "PERFUSION"})
 _FIELD_MAPS = frozenset({"B0", "B0 MAP", "FIELD_MAP", "FIELDMAP"})
 #: What `kind_of` and `part_of` look at, and may differ from frame to frame.
 TOLD_BY = ("GeImageComponent", "ComplexImageComponent", "FrameType", "ImageType")
+# At the end of the name, or before what says which part of the signal or which correction.
+_SINGLE_BAND = re.compile(r"_SBREF(_(PHA|PHASE|MAG|ND|DIS2D|NORM))*$", re.IGNORECASE)
 _GE_PARTS: tuple[Part, ...] = ("mag", "phase", "real", "imag")
 
 
@@ -61,12 +73,22 @@ def kind_of(header: Header) -> Kind:
     spin_echo = (
         "SE" in scanning or name.startswith("epse") or header.text("EchoPulseSequence").upper() == "SPIN"
     )
-    if spin_echo or "DIFFUSION" in types or name.startswith("ep_b"):
+    # "re_b" is diffusion with segments along read-out.
+    if spin_echo or "DIFFUSION" in types or name.startswith(("ep_b", "re_b")) or _ge_spin_echo(header):
         return "spin-echo"
+    if not _PERFUSION.isdisjoint(types):
+        return "perfusion"
     comment = header.text("ImageComments").lower()
-    if "single-band reference" in comment or series_name(header).upper().endswith("_SBREF"):
+    if "single-band reference" in comment or _SINGLE_BAND.search(series_name(header)):
         return "sbref"
     return "bold"
+
+
+def _ge_spin_echo(header: Header) -> bool:
+    # In research mode ScanningSequence is EP and RM for gradient and spin echoes alike. Spin echo is the
+    # sequence of diffusion, "epi2", which has a folder before it where it is a site's own.
+    sequence = header.text("GeSequence").rpartition("/")[2].lower()
+    return sequence.startswith("epi2") or header.text("GeInternalSequence").upper() == "EPI2"
 
 
 def acquisition_time(header: Header) -> float | None:

@@ -41,7 +41,7 @@ def sequence_fields(instance: Instance, header: Header) -> dict[str, Any]:
         fields |= _siemens(header)
     elif instance.vendor == "GE":
         fields |= _ge(header)
-    if instance.series.kind in ("bold", "sbref", "spin-echo"):
+    if instance.series.kind in ("bold", "sbref", "spin-echo", "perfusion"):
         echo = "Spin" if instance.series.kind == "spin-echo" else "Gradient"
         fields["PulseSequenceType"] = f"{echo} Echo EPI"
     return fields

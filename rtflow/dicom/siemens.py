@@ -27,7 +27,7 @@ def siemens(header: Header) -> Instance | None:
     volume = counted or 1
     tr = first.number("RepetitionTime")
     name = series_name(header)
-    if not protocol and "MOSAIC" not in types and not header.integer("EchoNumbers"):
+    if not protocol and not _is_mosaic(header, types) and not header.integer("EchoNumbers"):
         # Without the protocol nothing tells which echo of how many it is: each is a series of its own.
         time = first.number("EffectiveEchoTime") or first.number("EchoTime") or 0.0
         name = f"{name} (echo time {time:g} ms)".strip()
@@ -45,7 +45,7 @@ def siemens(header: Header) -> Instance | None:
         if slices == 1:
             slices = protocol_count(protocol, "sSliceArray.lSize") or 1
         pieces = enhanced_pieces(header, volume, echo_times)
-    elif "MOSAIC" in types:
+    elif _is_mosaic(header, types):
         _refuse_bare_mosaic(header)
         # InstanceNumber counts files, and so echoes too; AcquisitionNumber counts volumes.
         mosaic, slices, pieces = True, 1, (Piece(volume, header.integer("EchoNumbers") or 1),)
@@ -83,6 +83,15 @@ def siemens(header: Header) -> Instance | None:
 
 def _uncounted(header: Header) -> UnsupportedError:
     return UnsupportedError(f"{describe(header)}: no AcquisitionNumber, so the volume's number is not known")
+
+
+def _is_mosaic(header: Header, types: list[str]) -> bool:
+    # What was processed or made anonymous may have lost the word; what has one slice has no tiles.
+    return (
+        "MOSAIC" in types
+        or "MOSAIC" in header.texts("SiemensImageType")
+        or (header.integer("MosaicSize") or 0) > 1
+    )
 
 
 def _refuse_bare_mosaic(header: Header) -> None:

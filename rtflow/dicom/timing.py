@@ -52,12 +52,15 @@ def _ge_times(headers: Sequence[Header]) -> list[float]:
     count, tr = len(headers), headers[0].number("RepetitionTime")
     if order is not None and tr:
         numbers = [header.integer("InstanceNumber") or 0 for header in headers]
-        first = min(numbers)
         bands = max(ge_bands(headers[0]), 1)
         cycle = ge_cycle(
             math.ceil(count / bands), bands, tr / 1000, interleaved=order, swapped=_swapped(headers[0])
         )
-        reckoned = [round(cycle[(number - first) % len(cycle)], 6) for number in numbers]
+        # Where parts of the signal are numbered in turn, numbers of one part do not follow one another.
+        ranks = sorted(range(count), key=numbers.__getitem__)
+        reckoned = [0.0] * count
+        for rank, index in enumerate(ranks):
+            reckoned[index] = round(cycle[rank % len(cycle)], 6)
         # The protocol of a multiphase scan does not say in which order; where it differs from what was
         # reckoned by more than rounding, what each slice says of itself counts.
         stated = _ge_stated(headers, "TriggerTime", 1e-3)

@@ -97,6 +97,7 @@ PRIVATE: dict[tuple[int, bytes, int], Form] = {
     (0x0021, b"SIEMENS MR SDI 02", 0x75): Form.CODE,  # ImageType of the frame
     (0x0019, b"GEMS_ACQU_01", 0x7E): Form.NUMBERS,  # echoes
     (0x0019, b"GEMS_ACQU_01", 0x9C): Form.CODE,  # name of the pulse sequence
+    (0x0019, b"GEMS_ACQU_01", 0x9E): Form.CODE,  # which kind of pulse sequence that is
     (0x0021, b"GEMS_RELA_01", 0x4F): Form.NUMBERS,  # slices
     (0x0021, b"GEMS_RELA_01", 0x5E): Form.NUMBERS,  # timer of the slice
     (0x0025, b"GEMS_SERS_01", 0x1B): Form.GE_PROTOCOL,

@@ -9,12 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 from rtflow.dicom.instance import Instance
-from rtflow.dicom.offline.found import Found
+from rtflow.dicom.offline.found import Found, Left
 from rtflow.errors import DicomError
 
 _Key = tuple[int, float | None]
+
+
+def countable(images: list[Found]) -> tuple[list[Found], list[Left]]:
+    """Images whose volumes are known, if need be by their places; and those of which they are not."""
+    uncounted = [one for one in images if one.instance.uncounted is not None]
+    if not uncounted:
+        return images, []
+    try:
+        return counted_by_place(without_same(images)), []
+    except DicomError as error:
+        if len({one.instance.volume for one in uncounted}) > 1:
+            # Volumes are numbered; how many slices they have is what most of them have.
+            return images, []
+        what, _, why = str(uncounted[0].instance.uncounted).partition(": ")
+        # All of GE's are counted by one rule: where some contradict it, it holds for none.
+        others = [one for one in images if one.instance.uncounted is None and one.instance.vendor != "GE"]
+        lost = len(images) - len(others)
+        left = Left(what, f"{why}; {error}", lost, Path(uncounted[0].path).name, wanted=True)
+        return others, [left]
+
+
+def without_same(images: list[Found]) -> list[Found]:
+    """The images, each object once."""
+    return list({one.instance.uid or one.path: one for one in images}.values())
 
 
 def counted_by_place(images: Sequence[Found]) -> list[Found]:
@@ -43,6 +68,10 @@ def counted_by_place(images: Sequence[Found]) -> list[Found]:
     count = counts.pop()
     planes = len({place for _, place in places if place is not None})
     stated = max(one.instance.slices for one in images)
+    announced = max(one.instance.echoes for one in images)
+    if images[0].instance.vendor == "GE" and len({echo for echo, _ in places}) < announced:
+        # Research sequences give all echoes the first's number and time (dcm2niix, GE/README.md).
+        raise DicomError(f"its {announced} echoes are not told apart")
     if 0 < planes < stated:
         raise DicomError(f"{planes} of {stated} slices")
     if count > 1:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rtflow.dicom.instance import Instance, Series
-from rtflow.dicom.offline.counting import counted_by_place
+from rtflow.dicom.offline.counting import countable, counted_by_place, without_same
 from rtflow.dicom.offline.found import Form, Found, Left, Traits
 from rtflow.errors import DicomError
 
@@ -115,15 +115,15 @@ def sort_images(found: Iterable[Found], same: Same) -> tuple[list[Stack], list[L
     for members in groups.values():
         forms = _by_form(members)
         for form, images in forms:
-            countable, uncounted = _countable(images)
-            left += uncounted
-            if not countable:
+            known, unknown = countable(images)
+            left += unknown
+            if not known:
                 continue
-            sorter = _Sorter(form, countable, len(forms), same)
+            sorter = _Sorter(form, known, len(forms), same)
             stack = sorter.stack()
             if sorter.miscounted(stack):
                 with contextlib.suppress(DicomError):
-                    sorter = _Sorter(form, counted_by_place(_without_same(images)), len(forms), same)
+                    sorter = _Sorter(form, counted_by_place(without_same(known)), len(forms), same)
                     stack = sorter.stack()
             left += sorter.left
             if stack.volumes:
@@ -132,26 +132,6 @@ def sort_images(found: Iterable[Found], same: Same) -> tuple[list[Stack], list[L
                 left.append(_none_whole(stack, images))
     stacks.sort(key=lambda stack: (stack.series.number, stack.acquired, stack.series.uid, stack.form.plane))
     return stacks, left
-
-
-def _countable(images: list[Found]) -> tuple[list[Found], list[Left]]:
-    """Images whose volumes are known, if need be by their places; and those of which they are not."""
-    uncounted = [one for one in images if one.instance.uncounted is not None]
-    if not uncounted:
-        return images, []
-    try:
-        return counted_by_place(_without_same(images)), []
-    except DicomError as error:
-        if len({one.instance.volume for one in uncounted}) > 1:
-            # Volumes are numbered; how many slices they have is what most of them have.
-            return images, []
-        what, _, why = str(uncounted[0].instance.uncounted).partition(": ")
-        left = Left(what, f"{why}; {error}", len(uncounted), Path(uncounted[0].path).name, wanted=True)
-        return [one for one in images if one.instance.uncounted is None], [left]
-
-
-def _without_same(images: list[Found]) -> list[Found]:
-    return list({one.instance.uid or one.path: one for one in images}.values())
 
 
 def _by_form(members: list[Found]) -> list[tuple[Form, list[Found]]]:

@@ -25,6 +25,8 @@ from rtflow.errors import DicomError, VolumeError
 # correction may move it. What lies farther away was planned anew.
 _MOVED_MAX = 20.0
 _MOVED_SAID = 0.05
+# By how much of it volumes may be further apart than a repetition time that is rounded.
+_DIFFERENT = 0.05
 
 
 class Volumes:
@@ -166,6 +168,7 @@ class _Files:
         self._paths = paths
         self._open: dict[int, ImageFile] = {}
         self._first: dict[int, BidsIncremental] = {}
+        self._times: dict[int, dict[str, Any]] = {}
         self._moved = 0.0
 
     def __enter__(self) -> _Files:
@@ -197,13 +200,17 @@ class _Files:
                 if not failed:
                     for echo, incremental in zip(self._stack.echoes, echoes, strict=True):
                         self._file(echo).append(incremental)
+                        self._slice_times(echo, incremental)
             done()
         return failed
 
     def finish(self, about: Mapping[str, Any]) -> None:
         numbers = self._stack.numbers
         for echo, file in self._open.items():
-            content = {**self._first[echo].metadata, **about, **_of_volumes(self._stack, numbers)}
+            times = self._times.get(echo, {})
+            content = {**times, **self._first[echo].metadata, **about, **_of_volumes(self._stack, numbers)}
+            if (tr := _repetition(self._stack, content.get("RepetitionTime"))) is not None:
+                content["RepetitionTime"] = tr
             content["ConversionSoftware"] = "rtflow"
             content["ConversionSoftwareVersion"] = rtflow.__version__
             file.finish()
@@ -214,6 +221,14 @@ class _Files:
             path = self._paths[echo]
             self._open[echo] = ImageFile(path, self._first[echo], len(self._stack.numbers))
         return self._open[echo]
+
+    def _slice_times(self, echo: int, incremental: BidsIncremental) -> None:
+        """Of the first volume that has them: some scanners write wrong ones into the first of all."""
+        if echo not in self._times and "SliceTiming" in incremental.metadata:
+            names = ("SliceTiming", "MultibandAccelerationFactor")
+            self._times[echo] = {
+                name: incremental.metadata[name] for name in names if name in incremental.metadata
+            }
 
     def _check(self, echoes: Sequence[BidsIncremental]) -> None:
         if len(echoes) != len(self._stack.echoes):
@@ -257,13 +272,28 @@ def _of_volumes(stack: Stack, numbers: Sequence[int]) -> dict[str, Any]:
     return fields
 
 
+def _repetition(stack: Stack, stated: float | None) -> float | None:
+    """Seconds from volume to volume.
+
+    Philips states the time from excitation to excitation, which is less where a volume takes several, as
+    in 3D; the volumes' own times tell. They are rounded to 10 ms, so that they count only beyond that.
+    """
+    times = [(one.number, one.members[0].began) for one in stack.volumes]
+    if stated is None or stack.vendor != "Philips" or stack.series.kind != "bold" or len(times) < 2:
+        return stated
+    (first, begin), (last, end) = times[0], times[-1]
+    if begin is None or end is None or end <= begin:
+        return stated
+    interval = round((end - begin) / (last - first), 4)
+    return interval if abs(interval - stated) > _DIFFERENT * stated else stated
+
+
 def _result(stack: Stack, first: BidsIncremental, moved: float) -> Result:
-    tr = first.metadata.get("RepetitionTime")
     return Result(
         stack,
         first.data.shape,
         tuple(round(size, 3) for size in first.voxel_size),
-        None if tr is None else float(tr),
+        _repetition(stack, first.metadata.get("RepetitionTime")),
         moved if moved > _MOVED_SAID else 0.0,
     )
 
