@@ -49,7 +49,7 @@ APART = ("make ", ". .venv/", "pip install", "rtflow bench ")
 SMALLER = ("--speed", "max", "--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8")
 COMMAND = """#!/bin/sh
 case "$*" in
-*folder:* | *journal:* | *--resume*) ;;
+*folder:* | *journal:* | *dicom:* | *--resume*) ;;
 "run "*) set -- "$@" {smaller} ;;
 esac
 exec {rtflow} "$@"

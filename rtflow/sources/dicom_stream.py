@@ -311,8 +311,11 @@ class DicomStream:
             self.account.tell_once(
                 "too_late", "came after its volume was given up", volume, file=stored.arrival.name
             )
-        else:
+        elif not stored.instance.uid or hash(stored.instance.uid) in self._seen:
             self.account.tell_once("twice", "came twice", volume, file=stored.arrival.name)
+        else:
+            says = "another image of the same slice or volume came, the first one counts"
+            self.account.tell_once("another_image", says, volume, file=stored.arrival.name)
         self._feed.done(stored.arrival)
 
     def _forget(self, release: Release[GatheredVolume]) -> None:

@@ -13,6 +13,9 @@ from rtflow.documents import Frame, Part
 from rtflow.errors import DicomError
 from rtflow.sources.reading import Shape, StoredObject
 
+_OTHER_ECHO = 0.1
+"""By how much echo times differ where echoes do, ms."""
+
 Plane = tuple[int, float | None]
 """Echo, and place along the normal; no place for what holds all planes."""
 
@@ -100,6 +103,7 @@ class Gatherer:
     def __init__(self) -> None:
         self._held: dict[int, dict[Plane, StoredObject]] = {}
         self._shape: Shape | None = None
+        self._echo_times: dict[int, float] = {}
 
     def add(self, stored: StoredObject, *, live: bool = True) -> list[GatheredVolume]:
         """Take in an object; the volumes that are whole now.
@@ -153,6 +157,12 @@ class Gatherer:
         if self._shape is None:
             self._shape = shape
         shape.compare(self._shape)
+        echo, time = shape.echo
+        if abs(self._echo_times.setdefault(echo, time) - time) > _OTHER_ECHO:
+            # Research sequences number all echoes 1: which one of two is meant would be a guess.
+            raise DicomError(
+                f"its echo {echo} is at {time:g} ms, that of the run at {self._echo_times[echo]:g} ms"
+            )
 
 
 def _is_whole(instance: Instance, held: Mapping[Plane, StoredObject]) -> bool:

@@ -32,11 +32,14 @@ class Shape:
         Between rows and between columns, mm.
     cosines
         Directions of rows and columns.
+    echo
+        Number of the (first) echo, and its time in ms, 0 if that is not said.
     """
 
     matrix: tuple[int, int, int]
     spacing: tuple[float, ...]
     cosines: tuple[float, ...]
+    echo: tuple[int, float] = (1, 0.0)
 
     @classmethod
     def of(cls, item: DicomObject) -> Shape:
@@ -52,6 +55,10 @@ class Shape:
             (header.required("Columns"), header.required("Rows"), item.instance.slices),
             tuple(header.numbers("PixelSpacing")),
             tuple(header.numbers("ImageOrientationPatient")),
+            (
+                item.instance.pieces[0].echo,
+                header.number("EffectiveEchoTime") or header.number("EchoTime") or 0.0,
+            ),
         )
 
     def compare(self, run: Shape) -> None:

@@ -1,16 +1,19 @@
 """A folder as a scanner left it."""
 
+import io
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from scanning import AFFINE, collect, put, told, volume_file
 
 from rtflow.dicom.convert import to_incrementals
 from rtflow.dicom.writing import ScanSeries, write_volume
+from rtflow.documents import Event
 from rtflow.errors import SourceError
 from rtflow.source_settings import FolderSource
 from rtflow.sources import open_source
@@ -182,3 +185,42 @@ def test_real_series(name: str, volumes: int, series: Callable[[str], Path]) -> 
     assert told(frames) == list(range(1, volumes + 1))
     for frame in frames:
         assert frame.payload[0].instance.volume == frame.volume
+
+
+def test_echoes_that_are_all_numbered_one_are_not_mixed(tmp_path: Path) -> None:
+    """As research sequences write them: the echo time tells them apart, and nothing says which is meant."""
+    told_of: list[Event] = []
+    for time, name in ((0.02, "a"), (0.04, "b")):
+        series = ScanSeries(AFFINE, echo_times=(time,), uid="1.2.3.7")
+        data = np.full((8, 8, 5), 100, np.int16)
+        for written in write_volume("ge", series, [data], 1):
+            dataset = pydicom.dcmread(io.BytesIO(written.data))
+            dataset.SOPInstanceUID += f".{name == 'b':d}"
+            dataset.save_as(tmp_path / f"{name}{written.name}", enforce_file_format=True)
+    source = open_source(FolderSource(path=str(tmp_path), idle=0.0))
+    source.begin(tmp_path.parent / "run", told_of.append)
+    (frame,) = source.frames(threading.Event())
+    assert {part.name[0] for part in frame.parts} == {"a"}
+    assert "another_image" in {event.name for event in told_of}
+    (tmp_path / "a_first_of_the_second").write_bytes(next(tmp_path.glob("b*")).read_bytes())
+    next(tmp_path.glob("a*[0-9]")).rename(tmp_path / "z")
+    told_of.clear()
+    source = open_source(FolderSource(path=str(tmp_path), idle=0.0))
+    source.begin(tmp_path.parent / "run", told_of.append)
+    list(source.frames(threading.Event()))
+    says = {event.data["says"] for event in told_of if event.name == "another_acquisition"}
+    assert any("that of the run at" in words for words in says)
+
+
+def test_another_image_of_a_volume_is_told_of(tmp_path: Path) -> None:
+    told_of: list[Event] = []
+    put(tmp_path, 1)
+    dataset = pydicom.dcmread(tmp_path / "5_0001.dcm")
+    dataset.SOPInstanceUID += ".1"
+    dataset.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    shutil.copy(tmp_path / "5_0001.dcm", tmp_path / "again.dcm")
+    source = open_source(FolderSource(path=str(tmp_path), idle=0.0))
+    source.begin(tmp_path.parent / "run", told_of.append)
+    assert told(list(source.frames(threading.Event()))) == [1]
+    names = {event.name: event.data["file"] for event in told_of if "file" in event.data}
+    assert names == {"another_image": "other.dcm", "twice": "again.dcm"}
