@@ -64,8 +64,14 @@ class ImageFile:
             self._file: BinaryIO = self._partial.open("wb")
         except OSError as error:
             raise self._unwritable(error) from None
-        self._packer = _Packer(self._file) if path.suffix == ".gz" else None
-        self._write(bytes(head))
+        self._packer: _Packer | None = None
+        try:
+            if path.suffix == ".gz":
+                self._packer = _Packer(self._file)
+            self._write(bytes(head))
+        except BaseException:  # interrupted: nobody else knows of the file yet
+            self.discard()
+            raise
 
     def append(self, incremental: BidsIncremental) -> None:
         """Write the next volume.
