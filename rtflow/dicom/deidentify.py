@@ -265,7 +265,7 @@ def _encodings(declared: bytes) -> tuple[str, ...]:
         warnings.simplefilter("ignore")  # of a character set that is not known: Latin then
         try:
             return tuple(convert_encodings(declared.decode("latin-1").strip(" \0").split("\\")))
-        except LookupError:
+        except (LookupError, ValueError):  # none that is known, or bytes that are no name
             return ()
 
 
