@@ -6,13 +6,13 @@ import struct
 
 from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Instance, Piece, Series, UnsupportedError
-from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
+from rtflow.dicom.kinds import acquisition_time, describe, kind_of, maker, part_of, series_name
 from rtflow.dicom.read import Header
 
 
 def ge(header: Header) -> Instance | None:
     """The place of an object of a GE scanner; None for another's."""
-    if not header.text("Manufacturer").upper().startswith("GE"):
+    if maker(header) != "GE":
         return None
     if header.frames:
         raise UnsupportedError(

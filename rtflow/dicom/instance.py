@@ -13,6 +13,8 @@ from rtflow.dicom.read import Header
 from rtflow.errors import DicomError
 
 Kind = Literal["bold", "sbref", "spin-echo", "perfusion", "fieldmap", "anatomy", "derived"]
+#: Kinds of echo-planar images.
+EPI: tuple[Kind, ...] = ("bold", "sbref", "spin-echo", "perfusion")
 Part = Literal["mag", "phase", "real", "imag"]
 Vendor = Literal["Siemens", "GE", "Philips"]
 

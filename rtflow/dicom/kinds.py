@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 
-from rtflow.dicom.instance import Kind, Part
+from rtflow.dicom.instance import Kind, Part, Vendor
 from rtflow.dicom.read import Header
 
 _PARTS: dict[str, Part] = {
@@ -25,11 +25,25 @@ _DERIVED = frozenset(
 )
 _PERFUSION = frozenset({"ASL", "PERFUSION"})
 _FIELD_MAPS = frozenset({"B0", "B0 MAP", "FIELD_MAP", "FIELDMAP"})
+_PRIVATE: dict[Vendor, tuple[str, ...]] = {
+    "Siemens": ("CsaImage", "SiemensProtocol"),
+    "GE": ("GeSlices", "GeProtocol"),
+    "Philips": ("PhilipsSlices", "PhilipsEpiFactor"),
+}
 #: What `kind_of` and `part_of` look at, and may differ from frame to frame.
 TOLD_BY = ("GeImageComponent", "ComplexImageComponent", "FrameType", "ImageType")
 # At the end of the name, or before what says which part of the signal or which correction.
 _SINGLE_BAND = re.compile(r"_SBREF(_(PHA|PHASE|MAG|ND|DIS2D|NORM))*$", re.IGNORECASE)
 _GE_PARTS: tuple[Part, ...] = ("mag", "phase", "real", "imag")
+
+
+def maker(header: Header) -> Vendor | None:
+    """Who made the scanner: by Manufacturer, or where that was taken out by private elements of a vendor."""
+    stated = header.text("Manufacturer").upper()
+    for vendor, elements in _PRIVATE.items():
+        if stated.startswith(vendor.upper()) or (not stated and any(map(header.raw, elements))):
+            return vendor
+    return None
 
 
 def series_name(header: Header) -> str:

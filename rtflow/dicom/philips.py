@@ -5,13 +5,13 @@ from __future__ import annotations
 from rtflow.dicom.enhanced import enhanced_pieces, places
 from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Instance, Piece, Series, UnsupportedError
-from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
+from rtflow.dicom.kinds import acquisition_time, describe, kind_of, maker, part_of, series_name
 from rtflow.dicom.read import Header
 
 
 def philips(header: Header) -> Instance | None:
     """The place of an object of a Philips scanner; None for another's."""
-    if not header.text("Manufacturer").upper().startswith("PHILIPS"):
+    if maker(header) != "Philips":
         return None
     first, uncounted = header.frame(0), None
     kind = kind_of(first)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtflow.dicom.csa import protocol_count, read_protocol
-from rtflow.dicom.instance import Instance
+from rtflow.dicom.instance import EPI, Instance
 from rtflow.dicom.read import Header
 from rtflow.dicom.timing import ge_bands
 
@@ -41,7 +41,7 @@ def sequence_fields(instance: Instance, header: Header) -> dict[str, Any]:
         fields |= _siemens(header)
     elif instance.vendor == "GE":
         fields |= _ge(header)
-    if instance.series.kind in ("bold", "sbref", "spin-echo", "perfusion"):
+    if instance.series.kind in EPI:
         echo = "Spin" if instance.series.kind == "spin-echo" else "Gradient"
         fields["PulseSequenceType"] = f"{echo} Echo EPI"
     return fields

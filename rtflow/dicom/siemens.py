@@ -8,7 +8,7 @@ from rtflow.dicom.csa import protocol_count, read_protocol
 from rtflow.dicom.enhanced import enhanced_pieces, places
 from rtflow.dicom.geometry import place
 from rtflow.dicom.instance import Instance, Piece, Series, UnsupportedError
-from rtflow.dicom.kinds import acquisition_time, describe, kind_of, part_of, series_name
+from rtflow.dicom.kinds import acquisition_time, describe, kind_of, maker, part_of, series_name
 from rtflow.dicom.read import Header
 
 # XA consoles number the series that they split an enhanced one into 7001, 7002 ...
@@ -17,7 +17,7 @@ _SPLIT = 1000
 
 def siemens(header: Header) -> Instance | None:
     """The place of an object of a Siemens scanner; None for another's."""
-    if not header.text("Manufacturer").upper().startswith("SIEMENS"):
+    if maker(header) != "Siemens":
         return None
     types = header.texts("ImageType")
     protocol = read_protocol(header.raw("SiemensProtocol") or header.raw("CsaSeries"))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from rtflow.dicom.ge import sampling_time
-from rtflow.dicom.instance import Instance
+from rtflow.dicom.instance import EPI, Instance
 from rtflow.dicom.kinds import acquisition_time
 from rtflow.dicom.read import Header
 
@@ -32,7 +32,8 @@ def stack_times(instance: Instance, headers: Sequence[Header]) -> list[float]:
     if instance.vendor == "GE":
         # Slices of diffusion and other spin echoes follow another order, which is not known.
         return _ge_times(headers) if instance.series.kind in ("bold", "sbref") else []
-    if instance.vendor == "Siemens":
+    # What is not echo-planar takes each of its slices many times: they have no time of their own.
+    if instance.vendor == "Siemens" and instance.series.kind in EPI:
         times = [acquisition_time(header) for header in headers]
         found = _from_first([time for time in times if time is not None], len(headers))
         # XA writes the times of a single-band volume into multiband ones, into the first at least.

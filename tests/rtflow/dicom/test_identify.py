@@ -74,7 +74,6 @@ def test_the_second_echo_says_so() -> None:
             "series 7 'func_task-feedback', UIH ORIGINAL/PRIMARY/M/TE2/ND/MOSAIC: not supported; "
             "supported: MR images of Siemens, GE and Philips",
         ),
-        ({"Manufacturer": None}, "unknown vendor"),
         ({"Modality": "CT"}, "modality CT: not supported"),
         ({"Modality": None}, "modality ?: not supported"),
     ],
@@ -207,7 +206,7 @@ def test_flipped_bytes_never_escape_as_another_error(data: st.DataObject) -> Non
 
 
 def test_a_damaged_private_header_is_told() -> None:
-    with pytest.raises(DicomError, match="not of version 2"):
+    with pytest.raises(DicomError, match="of no known version"):
         read_csa(b"something else", {"A"})
     raw = read_object(FILE).header.raw("CsaImage")
     for length in range(8, len(raw) - 8, 31):

@@ -2,9 +2,10 @@
 
 import pytest
 from pydicom.dataset import Dataset
-from variants import edited, files
+from variants import edited, files, images, read
 
 from rtflow.dicom.identify import read_object
+from rtflow.dicom.instance import UnsupportedError
 
 MOSAICS = {
     "ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC": ("bold", "mag"),
@@ -93,3 +94,49 @@ def test_by_the_sequence_of_ge(scanning: list[str], sequence: str, internal: str
         dataset[0x0019, 0x109E].value = internal
 
     assert read_object(edited(files("ge", volumes=1)[0], change)).instance.series.kind == expected
+
+
+@pytest.mark.parametrize(
+    ("vendor", "manufacturer", "expected"),
+    [
+        ("siemens-mosaic", "Siemens Healthineers", "Siemens"),
+        ("siemens-mosaic", "", "Siemens"),
+        ("siemens-xa-classic", "", "Siemens"),
+        ("ge", "GE", "GE"),
+        ("ge", "", "GE"),
+        ("philips", "Philips", "Philips"),
+        ("philips", "", "Philips"),
+    ],
+)
+def test_who_made_the_scanner(vendor: str, manufacturer: str, expected: str) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.Manufacturer = manufacturer
+
+    assert read_object(edited(files(vendor, volumes=1)[0], change)).instance.vendor == expected
+
+
+def test_without_manufacturer_and_private_elements_nobody_is() -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.Manufacturer = ""
+        dataset.remove_private_tags()
+
+    with pytest.raises(UnsupportedError, match="unknown vendor"):
+        read_object(edited(files("philips", volumes=1)[0], change))
+
+
+def test_private_elements_do_not_outweigh_the_manufacturer() -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.Manufacturer = "UIH"
+
+    with pytest.raises(UnsupportedError, match="UIH"):
+        read_object(edited(files("ge", volumes=1)[0], change))
+
+
+def test_slices_of_a_gradient_echo_have_no_time_of_their_own() -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.ScanningSequence = "GR"
+        dataset.SequenceName = "*fm2d2r"
+
+    objects = read([edited(data, change) for data in files("siemens-xa-classic", volumes=1)])
+    (image,) = images(objects).values()
+    assert "SliceTiming" not in image.metadata

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from native import native
+from native import canonical, native
+from pydicom.dataset import Dataset
 from scanning import mosaic_file
 from scipy.spatial.transform import Rotation
+from variants import edited
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.dicom.convert import to_incrementals
@@ -117,3 +119,27 @@ def test_a_marker_on_the_left_stays_on_the_left(tmp_path: Path) -> None:
         incremental = convert(mosaic_file(ScanSeries(affine), data, 1))
         where = incremental.affine @ [*np.argwhere(incremental.data == 100)[0], 1.0]
         np.testing.assert_allclose(where[:3], [-15.0, 4.0, 11.0], atol=1.6)
+
+
+def old_headers(dataset: Dataset) -> None:
+    """Both CSA headers as version 1 has them: without the mark, and the number after it."""
+    for tag in ((0x0029, 0x1010), (0x0029, 0x1020)):
+        # Mark and a number of no meaning are left out; the rest is where it was, from byte 8 on.
+        dataset[tag].value = dataset[tag].value[8:]
+
+
+@pytest.mark.parametrize("order", range(6))
+def test_headers_of_old_software(order: int, tmp_path: Path) -> None:
+    affine = synthetic(ORIENTATIONS[order], (3, 3, 4), (8, 10, 5))
+    series, data = ScanSeries(affine), np.arange(400, dtype=np.int16).reshape(8, 10, 5)
+    old = edited(mosaic_file(series, data, 1), old_headers)
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "1.dcm").write_bytes(old)
+    (reference,) = native(tmp_path / "dicom", tmp_path / "offline")
+    ours = convert(old)
+    mine, theirs = (
+        canonical(ours.data, ours.affine),
+        canonical(reference.stored[..., 0], reference.image.affine),
+    )
+    np.testing.assert_array_equal(mine.dataobj, theirs.dataobj)
+    np.testing.assert_allclose(mine.affine, theirs.affine, atol=1e-3)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from exports import AFFINE, SHAPE, about, edit, export, only, stored, voxels
 from native import canonical, native
@@ -215,3 +217,30 @@ def test_a_mosaic_that_has_lost_the_word_is_still_one(tmp_path: Path) -> None:
     for path in export(tmp_path / "in", "siemens-mosaic", RUN, voxels(RUN, 2)):
         edit(path, ImageType=["DERIVED", "PRIMARY", "M", "ND"])
     same_as_native(tmp_path)
+
+
+def test_parts_of_one_enhanced_object_are_files_of_their_own(tmp_path: Path) -> None:
+    data = voxels(RUN, 2), voxels(replace(RUN, number=9), 2)
+    (path,) = export(tmp_path / "in", "philips-enhanced", RUN, data[0])
+    (other,) = export(tmp_path / "other", "philips-enhanced", replace(RUN, image_type="phase"), data[1])
+    phase = pydicom.dcmread(other)
+
+    def join(dataset: Dataset) -> None:
+        # The phase first: what comes first does not stand for all.
+        dataset.PerFrameFunctionalGroupsSequence = [
+            *phase.PerFrameFunctionalGroupsSequence,
+            *dataset.PerFrameFunctionalGroupsSequence,
+        ]
+        dataset.NumberOfFrames = len(dataset.PerFrameFunctionalGroupsSequence)
+        dataset.PixelData = phase.PixelData + dataset.PixelData
+
+    change([path], join)
+    assert read_object(path.read_bytes()).instance.series.part == "mag"
+    told = convert_folder(tmp_path / "in", tmp_path / "out")
+    assert told.complete
+    assert {one.part for one in told.series} == {"mag", "phase"}
+    for one in told.series:
+        expected = np.stack([volume[0] for volume in data[one.part == "phase"]], axis=-1)
+        found = stored(tmp_path / "out" / one.files[0])
+        affine = nib.load(tmp_path / "out" / one.files[0]).affine
+        np.testing.assert_array_equal(canonical(found, affine).dataobj, canonical(expected, AFFINE).dataobj)
