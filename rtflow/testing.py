@@ -72,6 +72,7 @@ def noise(frame: Frame, chance: np.random.Generator) -> Frame:
         parts += nifti_parts(incremental.with_data(drawn))
     return Frame(frame.volume, frame.received, tuple(parts), acquired=frame.acquired)
 
+
 def run_frames(
     workflow: Workflow,
     frames: Sequence[Frame],

@@ -1,7 +1,7 @@
 """The header that Siemens scanners hide in private elements: CSA, and the protocol within.
 
 The layout is not published; it is described at https://nipy.org/nibabel/dicom/siemens_csa.html. Version 1, of
-software before VB13, lacks the mark and what follows it; the length of an item is read where dcm2niix reads it.
+older software, lacks the mark and what follows it; the length of an item is read where dcm2niix reads it.
 """
 
 from __future__ import annotations

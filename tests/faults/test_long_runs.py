@@ -1,4 +1,4 @@
-"""Five hundred volumes at full speed, of which five in a hundred suffer each fault: 500 Results, flat memory."""
+"""Five hundred volumes at full speed, five in a hundred with each fault: 500 Results, and flat memory."""
 
 import json
 import subprocess
