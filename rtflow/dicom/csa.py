@@ -1,7 +1,6 @@
-"""The header that Siemens scanners hide in private elements: CSA, and the protocol within.
+"""The header that Siemens scanners hide in private elements: CSA, version 2, and the protocol within.
 
-The layout is not published; it is described at https://nipy.org/nibabel/dicom/siemens_csa.html. Version 1, of
-older software, lacks the mark and what follows it; the length of an item is read where dcm2niix reads it.
+The layout is not published; it is described at https://nipy.org/nibabel/dicom/siemens_csa.html.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from rtflow.errors import DicomError
 CSA_MARK = b"SV10"
 _TAG = struct.Struct("<64si4siii")
 _ITEM = struct.Struct("<4i")
-#: What stands after the number of fields.
-_AFTER_COUNT = 77
 
 
 def read_csa(header: bytes, wanted: Collection[str]) -> dict[str, list[str]]:
@@ -33,15 +30,14 @@ def read_csa(header: bytes, wanted: Collection[str]) -> dict[str, list[str]]:
     Raises
     ------
     DicomError
-        If the header is cut off, or of no known version.
+        If the header is cut off or not of version 2.
     """
+    if not header.startswith(CSA_MARK):
+        raise DicomError("the Siemens CSA header is not of version 2 ('SV10'); export the images anew")
     fields: dict[str, list[str]] = {}
     try:
-        at = 8 if header.startswith(CSA_MARK) else 0
-        count, after = struct.unpack_from("<2i", header, at)
-        at += 8
-        if at == 8 and after != _AFTER_COUNT:
-            raise DicomError("the Siemens CSA header is of no known version; export the images anew")
+        (count,) = struct.unpack_from("<i", header, 8)
+        at = 16
         for _ in range(count):
             raw_name, _, _, _, items, _ = _TAG.unpack_from(header, at)
             at += _TAG.size

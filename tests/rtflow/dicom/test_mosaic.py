@@ -8,10 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from native import native
-from pydicom.dataset import Dataset
 from scanning import mosaic_file
 from scipy.spatial.transform import Rotation
-from variants import edited
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.dicom.convert import to_incrementals
@@ -119,20 +117,3 @@ def test_a_marker_on_the_left_stays_on_the_left(tmp_path: Path) -> None:
         incremental = convert(mosaic_file(ScanSeries(affine), data, 1))
         where = incremental.affine @ [*np.argwhere(incremental.data == 100)[0], 1.0]
         np.testing.assert_allclose(where[:3], [-15.0, 4.0, 11.0], atol=1.6)
-
-
-def old_headers(dataset: Dataset) -> None:
-    """Both CSA headers as version 1 has them: without the mark, and the number after it."""
-    for tag in ((0x0029, 0x1010), (0x0029, 0x1020)):
-        # Mark and a number of no meaning are left out; the rest is where it was, from byte 8 on.
-        dataset[tag].value = dataset[tag].value[8:]
-
-
-@pytest.mark.parametrize("rotation", ORIENTATIONS)
-def test_headers_of_old_software(rotation: np.ndarray) -> None:
-    series = ScanSeries(synthetic(rotation, (3, 3, 4), (8, 10, 5)))
-    new = mosaic_file(series, np.arange(400, dtype=np.int16).reshape(8, 10, 5), 1)
-    old, image = convert(edited(new, old_headers)), convert(new)
-    np.testing.assert_array_equal(old.data, image.data)
-    np.testing.assert_array_equal(old.affine, image.affine)
-    assert old.metadata == image.metadata
