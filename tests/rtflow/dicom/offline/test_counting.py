@@ -1,5 +1,6 @@
 """Series whose headers do not count volumes: what the whole folder tells, against dcm2niix."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -244,3 +245,34 @@ def test_parts_of_one_enhanced_object_are_files_of_their_own(tmp_path: Path) -> 
         found = stored(tmp_path / "out" / one.files[0])
         affine = nib.load(tmp_path / "out" / one.files[0]).affine
         np.testing.assert_array_equal(canonical(found, affine).dataobj, canonical(expected, AFFINE).dataobj)
+
+
+def test_parts_of_a_ge_run_are_numbered_in_turn(tmp_path: Path) -> None:
+    series = replace(RUN, slice_times=(0.0, 0.75, 0.375, 1.125))
+    of_part = [
+        export(tmp_path / "in", "ge", series, voxels(replace(series, number=20 + part), 3), stem=f"p{part}")
+        for part in range(2)
+    ]
+    for part, paths in enumerate(of_part):
+        for index, path in enumerate(paths):
+
+            def change_one(dataset: Dataset, part: int = part, index: int = index) -> None:
+                dataset.InstanceNumber = 2 * index + part + 1
+                dataset.SOPInstanceUID = f"1.2.3.{dataset.InstanceNumber}"
+                dataset[0x0043, 0x102F].value = part
+
+            change([path], change_one)
+    same_as_native(tmp_path)
+    for file in (tmp_path / "out").glob("*.json"):
+        times = json.loads(file.read_text())["SliceTiming"]
+        # In the order of the file, whose slices may run the other way.
+        assert times in (list(series.slice_times), list(series.slice_times)[::-1])
+
+
+def test_slice_times_are_those_of_the_first_volume_that_has_them(tmp_path: Path) -> None:
+    series = replace(RUN, slice_times=(0.0, 0.75, 0.375, 1.125))
+    paths = export(tmp_path / "in", "siemens-xa-classic", series, voxels(series, 3))
+    for number, path in enumerate(paths[: SHAPE[2]]):
+        edit(path, AcquisitionTime=f"1030{2 * number:02d}.000000")  # longer than the repetition time
+    one = only(convert_folder(tmp_path / "in", tmp_path / "out"))
+    assert about(tmp_path / "out" / one.files[0])["SliceTiming"] == list(series.slice_times)
