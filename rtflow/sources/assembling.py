@@ -25,8 +25,8 @@ class Release(Generic[T]):
 class Assembler(Generic[T]):
     """Puts the volumes of one run in order.
 
-    A volume is given up when ``patience`` has passed since a later one came *and* since the last one came
-    in its turn. The second condition matters where a stray late volume comes first: the others then still
+    A volume is given up when ``patience`` has passed since a later one came *and* since the one before it
+    did. The second condition matters where a stray late volume comes first: the others then still
     have their time. Where no later one comes whole (each lacks a slice, say), a volume is given up when
     ``idle`` has passed since anything of a later one came, and since anything of its own did.
 
@@ -113,8 +113,6 @@ class Assembler(Generic[T]):
         self._live |= live
         self._held[volume] = (item, at)
         self._news = max(self._news, at)
-        if volume == self._next:
-            self._in_turn = max(self._in_turn, at)
         return self._release()
 
     def remark(self, volume: int, reason: str) -> None:
@@ -190,7 +188,9 @@ class Assembler(Generic[T]):
     def _release(self) -> list[Release[T]]:
         released = []
         while self._next in self._held:
-            item, _ = self._held.pop(self._next)
+            item, at = self._held.pop(self._next)
+            # One that waited for a volume that was given up counts too: those after it have their time.
+            self._in_turn = max(self._in_turn, at)
             released.append(Release(self._next, item))
             self._remarks.pop(self._next, None)
             self._pass()

@@ -125,6 +125,18 @@ def test_a_stray_late_volume_does_not_cost_those_before_it() -> None:
     assert [release.item for release in released] == [f"file-{n}" for n in range(1, 11)]
 
 
+def test_a_stray_late_volume_does_not_cost_those_after_a_lost_one() -> None:
+    """The twentieth lies there first, and the third is lost: the fourth and all others keep their time."""
+    it = assembler()
+    released = arrive(it, 20, 0.0)
+    for volume in [1, 2, *range(4, 20)]:
+        at = 2.0 * volume
+        released += it.tick(at)
+        released += arrive(it, volume, at)
+    assert [release.volume for release in released if release.item is None] == [3]
+    assert numbers(released) == list(range(1, 21))
+
+
 def test_a_demanded_number_binds() -> None:
     it = assembler(volumes=3, planned=10)
     assert not arrive(it, 4, 0.0)
