@@ -147,8 +147,8 @@ class Gatherer:
     def _gathered(self, volume: int, live: bool) -> GatheredVolume:
         held = self._held.pop(volume)
         ordered = (held[key] for key in sorted(held, key=lambda key: (key[0], key[1] or 0.0)))
-        # An object may hold several echoes: it is there once.
-        objects = tuple({stored.path: stored for stored in ordered}.values())
+        # An object may hold several echoes: it is there once. Two may have the same name, one after another.
+        objects = tuple({id(stored): stored for stored in ordered}.values())
         received = max(stored.arrival.received for stored in objects)
         return GatheredVolume(volume, objects, received if live else None)
 

@@ -55,7 +55,9 @@ class Observer:
     @property
     def deaf(self) -> bool:
         """Whether it ended by itself: the folder it watched is gone, if another one is there or not."""
-        return self._observer is not None and not all(one.is_alive() for one in self._observer.emitters)
+        return self._observer is not None and not all(
+            thread.is_alive() for thread in (self._observer, *self._observer.emitters)
+        )
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Pass an event on; called by watchdog."""

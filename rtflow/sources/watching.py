@@ -6,10 +6,8 @@ Events are fast but not to be relied on (network shares send none), a rescan is 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
 import queue
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import NamedTuple
 from rtflow.dicom.read import looks_like_dicom
 from rtflow.documents import now
 from rtflow.sources.feed import Arrival
+from rtflow.sources.listing import Listing, Stamp
 from rtflow.sources.observing import Observer
 
 _RESCAN = 0.2
@@ -38,12 +37,12 @@ systems are coarse, and shares are read from a cache. After as many, a file that
 _LAG = 30.0
 """So many seconds, at most, may `Watcher.brought_until` lie behind."""
 
+_RECENT = 100
+"""So many of the files that were brought last are looked at for another one in the place of theirs, where no
+event tells of it: each costs a question to the share at each rescan."""
 
-class Stamp(NamedTuple):
-    """By what a change of a file is told."""
-
-    size: int
-    modified: int
+_BEGINNING = 4096
+"""Bytes by which an object is told from another: its header, with its UID, begins there."""
 
 
 class _Notice(NamedTuple):
@@ -60,6 +59,13 @@ class _Look(NamedTuple):
     since: float
 
 
+class _Brought(NamedTuple):
+    """What a file was when it was brought: its stamp, and a hash of its beginning."""
+
+    stamp: Stamp
+    beginning: int
+
+
 class _Refused(NamedTuple):
     """What a file was when it was of no use, when it was read, and when to read it again in any case."""
 
@@ -72,16 +78,16 @@ class Watcher:
     """Watches a folder with all that is below it: a feed, and so a context manager.
 
     A file is brought when its writer closes it or moves it into place, or when two rescans find it
-    unchanged; what is refused then is brought again when it has changed. The folder may vanish and come back
-    (a network share does): what is in it then is found, and nothing is brought twice.
+    unchanged; what is refused then is brought again when it has changed. Another object under the name of one
+    that was brought is brought too, as far as events tell of it or the name is a recent one. The folder may
+    vanish and come back (a network share does): what is in it then is found, and nothing is brought twice.
 
     Parameters
     ----------
     folder
         An existing folder.
     pattern
-        Which file names to look at. Names of files and folders that begin with a dot are passed over, unless
-        the pattern does too: copying programs give them to what is not complete.
+        Which file names to look at; hidden ones are passed over, as `Listing` says.
     existing
         Whether to bring what was there at the start; else it is left alone.
     """
@@ -89,9 +95,10 @@ class Watcher:
     def __init__(self, folder: Path, pattern: str = "*", *, existing: bool = True) -> None:
         self._folder = folder.resolve()
         self._pattern = pattern
-        self._match = re.compile(fnmatch.translate(os.path.normcase(pattern))).match
+        self._listing = Listing(self._folder, pattern, self._say)
         self._events: queue.SimpleQueue[_Notice] = queue.SimpleQueue()
-        self._brought: dict[str, Stamp] = {}
+        self._brought: dict[str, _Brought] = {}
+        self._recent: dict[str, _Brought] = {}
         # Hashes: the names themselves, of a long run by the slice, would take tens of megabytes.
         self._done: set[int] = set()
         self._refused: dict[str, _Refused] = {}
@@ -101,7 +108,7 @@ class Watcher:
         self._rescanned = 0.0
         self._rescan_every = _RESCAN
         self._observer = Observer(self._folder, self.heard)
-        self._identity = _identity(self._folder)
+        self._identity = self._listing.identity()
         self._troubles: list[str] = []
         self._said: set[str] = set()
         self._former: set[str] = set()
@@ -156,7 +163,7 @@ class Watcher:
     def before(self) -> Iterator[Arrival]:
         """What is there already, each file with the time of its last change (or of its coming here)."""
         there = []
-        for entry in self._walk(str(self._folder)):
+        for entry in self._listing:
             try:
                 status = entry.stat()
             except OSError:
@@ -179,14 +186,19 @@ class Watcher:
     def done(self, arrival: Arrival) -> None:
         """Nothing is kept of it but that it was brought."""
         path = str(arrival.path)
-        self._brought.pop(path, None)
+        brought = self._brought.pop(path, None)
         self._refused.pop(path, None)
         self._done.add(hash(path))
+        if brought is not None:
+            self._recent[path] = brought
+            if len(self._recent) > _RECENT:
+                del self._recent[next(iter(self._recent))]
 
     def refuse(self, arrival: Arrival) -> None:
         """Bring it again once it differs from what it was when it was read."""
         path = str(arrival.path)
-        stamp = self._brought.pop(path, Stamp(-1, -1))
+        brought = self._brought.pop(path, None)
+        stamp = brought.stamp if brought is not None else Stamp(-1, -1)
         before = self._refused.get(path)
         again = before is None or before.stamp != stamp
         read = now()
@@ -195,7 +207,7 @@ class Watcher:
     def heard(self, path: str) -> None:
         """An event told of a file."""
         self._told = True
-        if self._is_wanted(path):
+        if path in self._listing:
             self._events.put(_Notice(Path(path), now(), told=True))
 
     def _bring(self, path: Path, at: float) -> Arrival | None:
@@ -206,7 +218,7 @@ class Watcher:
                 if not stat.S_ISREG(status.st_mode):
                     return None
                 # The stamp from before it is read: what comes after that is a change.
-                stamp = Stamp(status.st_size, status.st_mtime_ns)
+                stamp = Stamp.read(status)
                 start = stream.read(132)
                 # A file of another kind may be large: it is not read to its end.
                 data = start + stream.read() if looks_like_dicom(start) else start
@@ -214,41 +226,54 @@ class Watcher:
             return None
         except OSError as error:
             self._say(f"{path.name} cannot be read ({error.strerror or error})")
-            self._refused[str(path)] = _Refused(_stamp(path), began, began + _AGAIN)
+            self._refused[str(path)] = _Refused(Stamp.of(path), began, began + _AGAIN)
             return None
-        self._brought[str(path)] = stamp
+        brought = _Brought(stamp, hash(data[:_BEGINNING]))
+        for taken in (self._brought, self._recent):
+            if str(path) in taken and taken[str(path)].beginning == brought.beginning:
+                taken[str(path)] = brought  # the same object: its times were set after it was written, say
+                return None
+        self._brought[str(path)] = brought
         return Arrival(path.name, path, data, at)
 
     def _leave_alone(self) -> None:
-        for entry in self._walk(str(self._folder)):
+        for entry in self._listing:
             # One that is still being written is no file of a former run: it changes once more.
-            self._refused[entry.path] = _Refused(_stamp(Path(entry.path)), float("inf"), float("inf"))
+            self._refused[entry.path] = _Refused(Stamp.of(Path(entry.path)), float("inf"), float("inf"))
             self._former.add(entry.path)
 
     def _notices(self, timeout: float) -> Iterator[_Notice]:
         due = self._rescanned + self._rescan_every - now()
-        notices = []
         if due > 0 and timeout > 0:
+            first = None
             with contextlib.suppress(queue.Empty):
-                notices.append(self._events.get(timeout=min(timeout, due)))
-        # Not until there is none: they may come faster than they are taken, and time must count all the same.
-        drained = now()
-        notices += [self._events.get() for _ in range(self._events.qsize())]
-        for notice in notices:
-            if self._is_news(notice):
-                yield notice
-        self._drained = drained
+                first = self._events.get(timeout=min(timeout, due))
+            if first is not None and self._is_news(first):
+                yield first
+        yield from self._heard_of()
         if now() >= self._rescanned + self._rescan_every:
             yield from self._rescan()
 
+    def _heard_of(self) -> Iterator[_Notice]:
+        # Not until there is none: they may come faster than they are taken, and time must count all the same.
+        drained = now()
+        for _ in range(self._events.qsize()):
+            notice = self._events.get()
+            if self._is_news(notice):
+                yield notice
+        self._drained = drained
+
     def _is_news(self, notice: _Notice) -> bool:
         path = str(notice.path)
-        if path in self._brought or hash(path) in self._done:
-            return False
+        taken = self._brought.get(path) or self._recent.get(path)
+        if taken is not None:
+            return taken.stamp != Stamp.of(notice.path)
+        if hash(path) in self._done:
+            return notice.told
         refused = self._refused.get(path)
         return (
             refused is None
-            or refused.stamp != _stamp(notice.path)
+            or refused.stamp != Stamp.of(notice.path)
             or now() >= refused.again
             or (notice.told and notice.at > refused.read)
         )
@@ -258,15 +283,24 @@ class Watcher:
         self._notice_absence()
         before, self._looked = self._looked, {}
         ripe = []
-        for entry in self._walk(str(self._folder)):
+        elsewhere = 0.0
+        for entry in self._listing:
+            # A folder of a hundred thousand slices takes its time: what is told of meanwhile does not wait.
+            if not self._events.empty():
+                paused = now()
+                yield from self._heard_of()
+                elsewhere += now() - paused
             path = entry.path
-            if path in self._brought or hash(path) in self._done:
+            recent = self._recent.get(path)
+            if path in self._brought or (recent is None and hash(path) in self._done):
                 continue
             try:
                 status = entry.stat()
             except OSError:
                 continue
-            stamp = Stamp(status.st_size, status.st_mtime_ns)
+            stamp = Stamp.read(status)
+            if recent is not None and recent.stamp == stamp:
+                continue
             refused = self._refused.get(path)
             if refused is not None and refused.stamp == stamp and began < refused.again:
                 continue
@@ -278,9 +312,11 @@ class Watcher:
             else:
                 self._looked[path] = _Look(stamp, last.looks + 1, last.since)
         self._rescanned = now()
-        # A folder of a hundred thousand slices on a slow share must not take all of the time.
+        if ripe:
+            self._told = False  # of these no event told, so that none tells of all
+        # The questions to a slow share must not take all of the time.
         share = _SHARE_HEARD if self._told else _SHARE_DEAF
-        self._rescan_every = max(_RESCAN, share * (self._rescanned - began))
+        self._rescan_every = max(_RESCAN, share * (self._rescanned - began - elsewhere))
         for notice in ripe:
             if self._is_news(notice):
                 yield notice
@@ -288,7 +324,7 @@ class Watcher:
             self._swept = began
 
     def _notice_absence(self) -> None:
-        identity = _identity(self._folder)
+        identity = self._listing.identity()
         was, self._identity = self._identity, identity
         if identity != was:
             how = "gone" if identity is None else "back" if was is None else "another one than before"
@@ -304,50 +340,7 @@ class Watcher:
             self._said.add(trouble)
             self._troubles.append(trouble)
 
-    def _walk(self, folder: str) -> Iterator[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as listing:
-                entries = list(listing)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self._say(f"folder {folder} cannot be listed ({error.strerror or error})")
-            return
-        for entry in entries:
-            with contextlib.suppress(OSError):  # what it is cannot be told: it may be at the next rescan
-                if entry.is_dir(follow_symlinks=False):
-                    if not self._is_hidden(entry.name):
-                        yield from self._walk(entry.path)
-                elif self._is_named(entry.name) and entry.is_file():
-                    yield entry
-
-    def _is_wanted(self, path: str) -> bool:
-        *folders, name = Path(path).parts[len(self._folder.parts) :]
-        return self._is_named(name) and not any(map(self._is_hidden, folders))
-
-    def _is_named(self, name: str) -> bool:
-        return not self._is_hidden(name) and self._match(os.path.normcase(name)) is not None
-
-    def _is_hidden(self, name: str) -> bool:
-        return name.startswith(".") and not self._pattern.startswith(".")
-
 
 def _open_at_once(path: str, flags: int) -> int:
     # To open a pipe would wait for its other end, for ever.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return Stamp(-1, -1)
-    return Stamp(status.st_size, status.st_mtime_ns)
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
