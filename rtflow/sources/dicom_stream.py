@@ -158,8 +158,8 @@ class DicomStream:
         SourceError
             If no volume comes within ``wait`` seconds, or two series come at once and none was chosen.
         """
-        with self._feed:
-            try:
+        try:
+            with self._feed:
                 for release in self._releases(stopping):
                     if release.item is None:
                         self._given_up.add(release.volume)
@@ -170,9 +170,9 @@ class DicomStream:
                     self._forget(release)
                     if stopping.is_set():
                         return
-            finally:
-                self._tell_troubles()
-                self.account.close(self._reader.others)
+        finally:
+            self._tell_troubles()
+            self.account.close(self._reader.others)
 
     def _releases(self, stopping: threading.Event) -> Iterator[Release[GatheredVolume]]:
         began = self._clock()

@@ -43,7 +43,7 @@ class Receiver:
     Parameters
     ----------
     host
-        Address or name to listen at; empty for all of the machine's.
+        Address or name to listen at; empty for all of the machine's of version 4, ``::`` for all.
     port
         Port; 0 for any that is free.
     ae_title
@@ -86,6 +86,7 @@ class Receiver:
         self._storing: dict[int, float] = {}
         self._refused: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._troubles: list[str] = []
         self._told: set[str] = set()
 
     def __enter__(self) -> Receiver:
@@ -101,6 +102,9 @@ class Receiver:
 
             end(self._server)
             self._server = None
+            count = self._spool.count()
+            if count:
+                self._note(f"received, and still in {self._spool.folder} at the end: {count} objects")
             self._spool.close()
 
     def check_address(self) -> None:
@@ -136,7 +140,8 @@ class Receiver:
             log.setLevel(logging.CRITICAL + 1)
         for path in self._spool.open():
             status = path.stat()
-            self._queue.append((path, status.st_mtime, status.st_size, None))
+            # The machine's clock may have been set back meanwhile, and time counts from what came last.
+            self._queue.append((path, min(status.st_mtime, now()), status.st_size, None))
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_REJECTED, self._turned_away),  # not after those that are refused here
@@ -167,9 +172,10 @@ class Receiver:
             return dict(self._failed)
 
     def troubles(self) -> list[str]:
-        """What was refused or failed, in sentences; each is said once."""
+        """What was refused, failed or is left over, in sentences; each is said once."""
         with self._came:
-            said = [text for text in (*self._refused, *self._failed) if text not in self._told]
+            every = (*self._refused, *self._failed, *self._troubles)
+            said = [text for text in every if text not in self._told]
             self._told.update(said)
         return said
 
@@ -213,11 +219,17 @@ class Receiver:
 
     def done(self, arrival: Arrival) -> None:
         """Remove an object from the spool."""
-        self._spool.drop(arrival.path)
+        try:
+            self._spool.drop(arrival.path)
+        except OSError as error:  # the run has it, and goes on
+            self._note(f"objects cannot be removed from {self._spool.folder} ({error.strerror})")
 
     def refuse(self, arrival: Arrival) -> None:
         """Bring an object no more, since what was received never changes; it is kept aside in the spool."""
-        self._spool.set_aside(arrival.path)
+        try:
+            self._spool.set_aside(arrival.path)
+        except OSError as error:
+            self._note(f"objects cannot be set aside in {self._spool.folder} ({error.strerror})")
 
     # What the associations call, each in a thread of its own
 
@@ -282,6 +294,11 @@ class Receiver:
 
     def _fail(self, why: str) -> None:
         self._count(self._failed, why)
+
+    def _note(self, trouble: str) -> None:
+        with self._came:
+            if trouble not in self._troubles:
+                self._troubles.append(trouble)
 
     def _count(self, counter: Counter[str], what: str) -> None:
         with self._came:

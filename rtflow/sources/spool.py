@@ -19,7 +19,7 @@ class Spool:
     """A folder of objects in the order in which they came; one process at a time.
 
     An object is written under another name and renamed when it is whole, so that what stands under its name
-    outlives a process that is killed. It is not forced to the disk: it does not outlive a power cut.
+    outlives a process that is killed. It is not forced to the disk: it may not outlive a power cut.
 
     Parameters
     ----------
@@ -121,6 +121,13 @@ class Spool:
             part.unlink(missing_ok=True)
             raise
         return path
+
+    def count(self) -> int:
+        """How many objects are there, of those that are not set aside."""
+        try:
+            return sum(path.suffix == ".dcm" for path in self._folder.iterdir())
+        except OSError:  # it is gone, and all with it
+            return 0
 
     def drop(self, path: Path) -> None:
         """Remove an object; one that is gone already is no error."""
