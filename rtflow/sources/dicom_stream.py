@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rtflow.dicom.elements import IncompleteError
-from rtflow.dicom.instance import Instance, Series
+from rtflow.dicom.instance import Instance
 from rtflow.documents import Frame, now
 from rtflow.errors import DicomError, SourceError
 from rtflow.source_settings import ScannerTable
 from rtflow.sources.account import Account, Emit
 from rtflow.sources.assembling import Assembler, Release
+from rtflow.sources.choosing import SeriesChoice
 from rtflow.sources.feed import Arrival, Feed
 from rtflow.sources.gathering import GatheredVolume, Gatherer
 from rtflow.sources.reading import Reader, StoredObject
@@ -56,18 +55,15 @@ class DicomStream:
         self._where = where
         self._reader = Reader()
         self._gatherer = Gatherer()
-        self._series: Series | None = None
+        self._choice = SeriesChoice(spec.series, where)
         self._found: list[StoredObject] = []
-        self._elsewhere = ""
         self._clock = clock
         self._newest = clock()
         self._finished = False
         self._standing = Standing()
         self._there: int | None = None
-        self._last_acquired: float | None = None
         self._given_up: set[int] = set()
         self._cut_heard: set[int] = set()
-        self._next: Instance | None = None
         # Hashes: the names themselves, of a long run by the slice, would take tens of megabytes.
         self._seen: set[int] = set()
         self._troubles: list[str] = []
@@ -91,7 +87,8 @@ class DicomStream:
         self.account.begin(run_dir, emit)
         self._standing = standing(run_dir)
         if self._standing.first is not None:
-            self.first, self._series = self._standing.first, self._standing.first.series
+            self.first = self._standing.first
+            self._choice.series = self.first.series
 
     # What is there at the start
 
@@ -118,35 +115,16 @@ class DicomStream:
                 raise SourceError(self._reader.unusable(self._where))
             return
         self._newest = max(changes)
-        self._choose()
+        self._choice.choose(stored.instance.series for stored in self._found)
+        for stored in self._found:
+            if stored.instance.series != self._choice.series:
+                self.account.aside(stored)
+        self._found = [stored for stored in self._found if stored.instance.series == self._choice.series]
+        if self._found:
+            self.first = self._found[0].instance
         self._finished = bool(self._found) and self._clock() - self._newest >= self._idle()
         if self._finished:
             self._there = max((*(stored.instance.last_volume for stored in self._found), *self._cut_off()))
-
-    def _choose(self) -> None:
-        count = Counter(stored.instance.series for stored in self._found)
-        wanted = [series for series in count if self._is_wanted(series)]
-        if len(wanted) > 1:
-            there = _listed(count)
-            if len({series.number for series in wanted}) > 1:
-                remedy = "choose one with the option series=NUMBER, or wait for the next with existing=false"
-            else:
-                remedy = "give each run a folder of its own"
-            raise SourceError(f"{self._where} holds several series: {there}; {remedy}")
-        if not wanted:
-            # The one that is to be streamed may be yet to come.
-            self._elsewhere = _listed(count)
-        else:
-            self._series = wanted[0]
-        for stored in self._found:
-            if stored.instance.series != self._series:
-                self.account.aside(stored)
-        self._found = [stored for stored in self._found if stored.instance.series == self._series]
-        if self._found:
-            self.first = self._found[0].instance
-
-    def _is_wanted(self, series: Series) -> bool:
-        return series.streamed if self._spec.series is None else series.number == self._spec.series
 
     # A run
 
@@ -244,28 +222,25 @@ class DicomStream:
     def _is_of_the_run(self, stored: StoredObject) -> bool:
         """Whether it belongs to the run, or ends it; else it is set aside."""
         instance = stored.instance
-        if not self._is_wanted(instance.series):
+        if not self._choice.wants(instance.series):
             if self.account.aside(stored):
                 self._feed.done(stored.arrival)
             return False
-        if self._series is None:
-            self._series, self.first = instance.series, instance
+        if self._choice.series is None:
+            self._choice.series, self.first = instance.series, instance
         return True
 
     def _take(
         self, assembler: Assembler[GatheredVolume], stored: StoredObject, at: float, *, live: bool = True
     ) -> Releases:
         instance = stored.instance
-        if instance.series != self._series:
+        ending = self._choice.following is not None
+        if not self._choice.holds(instance):
             # It is not done with: it is left for whoever wants it.
-            if self._next is None:
-                self._refuse_two_at_once(instance)
-                self._next = instance
+            if not ending:
                 self.account.tell("next_series", f"{instance.series} began, which ends the run")
                 assembler.end(at, f"{instance.series} began before it came")
             return []
-        if self._next is not None and (instance.acquired or 0.0) > (self._next.acquired or math.inf):
-            raise self._two_at_once(self._next)
         if instance.last_volume <= self._standing.last:  # it stands in the journal
             self._feed.done(stored.arrival)
             return []
@@ -285,8 +260,7 @@ class DicomStream:
             if live:
                 assembler.heard(instance.volume, at)
             return []
-        if instance.acquired is not None:
-            self._last_acquired = max(self._last_acquired or instance.acquired, instance.acquired)
+        self._choice.took(instance)
         self._seen.add(hash(instance.uid))
         if live:
             assembler.heard(instance.volume, at)
@@ -326,7 +300,7 @@ class DicomStream:
 
     def _cut_off(self) -> dict[int, str]:
         cut_off = self._reader.cut_off.items()
-        return {volume: reason for (series, volume), reason in cut_off if series == self._series}
+        return {volume: reason for (series, volume), reason in cut_off if series == self._choice.series}
 
     def _hear_of_cut_off(self, assembler: Assembler[GatheredVolume] | None, at: float) -> None:
         """The run is not silent while objects come, though each is cut off."""
@@ -339,25 +313,10 @@ class DicomStream:
         for volume, reason in (self._gatherer.partial() | self._cut_off()).items():
             assembler.remark(volume, reason)
 
-    def _refuse_two_at_once(self, other: Instance) -> None:
-        """Another series may come after this one, but not along with it: which is meant would be a guess."""
-        if other.acquired is None or self._last_acquired is None:
-            return
-        # By when it began: the first of it that comes may not be its first volume.
-        began = other.acquired - (other.volume - 1) * (other.tr or 0.0)
-        if began <= self._last_acquired:
-            raise self._two_at_once(other)
-
-    def _two_at_once(self, other: Instance) -> SourceError:
-        return SourceError(
-            f"two series come into {self._where} at once: {self._series} and {other.series}; "
-            "choose one with the option series=NUMBER"
-        )
-
     def _nothing_came(self) -> str:
         there = f" (there is other: {self._reader.others})" if self._reader.others else ""
-        if self._elsewhere:
-            there = f" of the series to be streamed; there are: {self._elsewhere}"
+        if self._choice.elsewhere:
+            there = f" of the series to be streamed; there are: {self._choice.elsewhere}"
         there += "".join(f"; {reason}" for reason in [*self._reader.cut_off.values()][:1])
         there += "".join(f"; {what}" for what in self._troubles)
         return (
@@ -368,7 +327,3 @@ class DicomStream:
 
 def _single(stored: StoredObject) -> bool:
     return stored.instance.last_volume == stored.instance.volume
-
-
-def _listed(count: Counter[Series]) -> str:
-    return "; ".join(f"{series} ({files} files)" for series, files in count.items())

@@ -140,15 +140,12 @@ class Reader:
 
     Attributes
     ----------
-    cut_off
-        Series and volume to reason, for objects whose header is there and whose pixel data are not, or not
-        all.
     waiting
         Whether there was an object that may yet become complete.
     """
 
     def __init__(self) -> None:
-        self.cut_off: dict[tuple[Series, int], str] = {}
+        self._cut_off: dict[str, tuple[Instance, str]] = {}
         self.waiting = False
         self._others: Counter[str] = Counter()
         self._not_yet: dict[str, str] = {}
@@ -168,6 +165,7 @@ class Reader:
         """
         path = str(arrival.path)
         self._not_yet.pop(path, None)
+        self._cut_off.pop(path, None)
         try:
             item = read_object(arrival.data)
             shape = Shape.of(item)
@@ -180,7 +178,7 @@ class Reader:
                 return None
             self.waiting = True
             self._not_yet[path] = "cut off" if arrival.data else "empty"
-            self._incomplete(arrival.name, error)
+            self._incomplete(arrival, error)
             raise
         except NotDicomError:
             # It may be a DICOM file of which the beginning is written last.
@@ -201,6 +199,15 @@ class Reader:
         return None
 
     @property
+    def cut_off(self) -> dict[tuple[Series, int], str]:
+        """Series and volume to reason, for objects whose header is there and whose pixel data are not yet."""
+        return {
+            (instance.series, volume): reason
+            for instance, reason in self._cut_off.values()
+            for volume in range(instance.volume, instance.last_volume + 1)
+        }
+
+    @property
     def others(self) -> str:
         """What else there was, in words; empty if there was nothing else."""
         counts = self._others + Counter(self._not_yet.values())
@@ -215,12 +222,11 @@ class Reader:
             "For a folder that a scan is yet to be written to, set existing=false"
         )
 
-    def _incomplete(self, name: str, error: IncompleteError) -> None:
+    def _incomplete(self, arrival: Arrival, error: IncompleteError) -> None:
         if not isinstance(error, TruncatedError) or error.header is None:
             return
         try:
             instance = identify(error.header)
         except DicomError:
             return
-        for volume in range(instance.volume, instance.last_volume + 1):
-            self.cut_off[instance.series, volume] = f"{name} is cut off: {error}"
+        self._cut_off[str(arrival.path)] = instance, f"{arrival.name} is cut off: {error}"
