@@ -10,7 +10,7 @@ help:
 	@echo "make test         every check and every test (ARGS go to pytest)"
 	@echo "make check        the checks without the tests: ruff, mypy, import-linter"
 	@echo "make format       put the code into the house's format"
-	@echo "make soak         sessions on end with other seeds, and their replays, for SECONDS=600"
+	@echo "make soak         sessions, replays and drawn examples on end, by other seeds, for SECONDS=600"
 	@echo "make constraints  pin anew what pip finds, on Python 3.11, 3.12 and 3.13"
 	@echo "make clean        remove .venv, caches and builds; recorded runs stay"
 
@@ -34,7 +34,7 @@ format:
 	$(BIN)/ruff format
 
 soak:
-	@.ci/environment run
+	@.ci/environment test
 	@SECONDS_TO_SOAK=$(or $(SECONDS),600) .venv/bin/python .ci/soak
 
 constraints:

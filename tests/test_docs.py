@@ -124,7 +124,9 @@ class Reader:
         if any("--resume" in line for line in lines):
             self._cut_off()
         newest = '"$(ls rtflow-out/runs | tail -n 1)"'
-        return self._run(["bash", "-euo", "pipefail", "-c", "\n".join(lines).replace("RUN_UID", newest)])
+        # With a line after it, a command runs beside its shell, not in its place: completion asks for that.
+        typed = "\n".join([*lines, "exit $?"]).replace("RUN_UID", newest)
+        return self._run(["bash", "-euo", "pipefail", "-c", typed])
 
     def _cut_off(self) -> None:
         """Leave of the newest run what is there after a power cut."""

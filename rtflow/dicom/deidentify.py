@@ -110,8 +110,10 @@ def deidentify(
     encodings = _encodings(values.get(_CHARACTER_SET, b""))
     patient = _text(values, _PATIENT_ID) or _text(values, _PATIENT_NAME) or _text(values, _STUDY_UID)
     days = days_back(patient, key) if dates == "moved" else 0
-    rewriting = _rewriting(key, _gather(level), encodings, days, descriptions)
+    rewriting = _rewriting(key, _gather(level), encodings or (), days, descriptions)
     kept = {element.tag: element for element in rewriting.level(level, outermost=True)}
+    if encodings is None:  # damaged: the texts are Latin for want of better, and nobody shall stumble over it
+        kept.pop(_CHARACTER_SET, None)
     # Over what an earlier de-identification may have recorded.
     kept |= {element.tag: element for element in _record(dates)}
     written = coding.write([kept[tag] for tag in sorted(kept)])
@@ -254,19 +256,24 @@ def _rewriting(
 
 
 @lru_cache(maxsize=8)
-def _encodings(declared: bytes) -> tuple[str, ...]:
-    if not declared.strip(b" \0"):
+def _encodings(declared: bytes) -> tuple[str, ...] | None:
+    """Python's names of the character sets that are declared; None if no reader could know them."""
+    terms = declared.decode("latin-1").rstrip(" \0")
+    if not terms:
         return ()
+    import codecs
     import warnings
 
-    from pydicom.charset import convert_encodings
+    from pydicom.charset import convert_encodings, python_encoding
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a character set that is not known: Latin then
+        warnings.simplefilter("ignore")  # of a term that is misspelt
         try:
-            return tuple(convert_encodings(declared.decode("latin-1").strip(" \0").split("\\")))
-        except (LookupError, ValueError):  # none that is known, or bytes that are no name
-            return ()
+            found = convert_encodings(terms.split("\\"))
+        except (LookupError, ValueError):
+            return None
+    known = {codecs.lookup(name).name for name in python_encoding.values()}
+    return tuple(found) if known.issuperset(codecs.lookup(name).name for name in found) else None
 
 
 def _record(dates: Dates) -> Level:

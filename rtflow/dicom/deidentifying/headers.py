@@ -22,12 +22,14 @@ PROTOCOL_LINES = re.compile(
     r"lRepetitions|lAverages|lContrasts|alT[ER]\[\d+\]|lDelayTimeInTR|ucReadOutMode|ucCoilCombineMode"
     r"|sSliceArray\.(?:lSize|lConc|ucMode|ucImageNumb\w*)"
     r"|(?:sKSpace|sFastImaging|sPat|sSliceAcceleration)\.\w+"
-    r"|sW[iI][pP]MemBlock\.(?:al|ad)Free\[\d+\]"
+    r"|sW[iI][pP]MemBlock\.(?:al|ad)Free\[\d+\]",
+    re.ASCII,
 )
 #: Lines of the Siemens protocol that hold names which software gave: of the sequence, and of coils.
 PROTOCOL_NAMES = re.compile(
     r"tSequenceFileName|(?:as|s)CoilSelectMeas[\w.\[\]]*\.(?:tCoilID|tElement)"
-    r"|sCoilSelectMeas\.sCoilStringForConversion"
+    r"|sCoilSelectMeas\.sCoilStringForConversion",
+    re.ASCII,
 )
 #: Lines of the GE protocol that hold numbers, and those with words of the vendor's own.
 GE_LINES = frozenset({"SLICEORDER", "VIEWORDER", "MBACCEL", "NOSLC", "NECHO"})
@@ -36,9 +38,9 @@ GE_NAMES = frozenset({"IOPT"})
 #: Cleans a text that software wrote.
 Clean = Callable[[str], str]
 
-_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|\d+\.?\d*(?:[eE][-+]?\d+)?)")
+_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|\d+\.?\d*(?:[eE][-+]?\d+)?)", re.ASCII)
 # One file in one of the scanner's own folders, or a word or two.
-_NAME = re.compile(r"(?:%\w{1,16}%\\)?[\w.;,:+ -]{1,64}")
+_NAME = re.compile(r"(?:%\w{1,16}%\\)?[\w.;,:+ -]{1,64}", re.ASCII)
 _CSA_TAG, _CSA_ITEM = struct.Struct("<64si4siii"), struct.Struct("<4i")
 _CSA_END = 77
 _GE_LARGEST = 1 << 20
@@ -128,7 +130,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_name(text: str, clean: Clean) -> bool:
-    return text.isascii() and _NAME.fullmatch(text) is not None and clean(text) == text
+    return _NAME.fullmatch(text) is not None and clean(text) == text
 
 
 def _protocol(header: bytes, clean: Clean) -> str:

@@ -10,7 +10,7 @@ import uuid
 from functools import lru_cache
 
 #: Identifiers that the standard itself defines: kinds of objects, transfer syntaxes, coding schemes.
-_DEFINED = re.compile(r"1\.2\.840\.10008(?:\.\d{1,6}){1,9}")
+_DEFINED = re.compile(r"1\.2\.840\.10008(?:\.\d{1,6}){1,9}", re.ASCII)
 _MOST_DAYS = 3650
 
 

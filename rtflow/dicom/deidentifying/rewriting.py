@@ -27,11 +27,11 @@ _UNSEEN = Element(-1, b"", b"")
 _NUMBER = rb"[ \0]*(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?[ \0]*"
 _NUMBERS = re.compile(_NUMBER + rb"(?:\\" + _NUMBER + rb")*")
 _WORDS = re.compile(rb"[-A-Z0-9_ .+*/\\\0]*")
-_DATE = re.compile(r"((?:18|19|20)\d\d[01]\d[0-3]\d)([0-9.&+\-]{0,20})")
-_TIME = re.compile(r"[0-2]\d(?::?[0-5]\d(?::?[0-6]\d(?:\.\d{1,6})?)?)?")
+_DATE = re.compile(r"((?:18|19|20)\d\d[01]\d[0-3]\d)([0-9.&+\-]{0,20})", re.ASCII)
+_TIME = re.compile(r"[0-2]\d(?::?[0-5]\d(?::?[0-6]\d(?:\.\d{1,6})?)?)?", re.ASCII)
 #: What multiband sequences write into ImageComments.
 _COMMENT = re.compile(
-    r"(?:Single-band reference(?: SENSE\d)?|Unaliased MB\d+(?:/PE\d+)?(?:/LB|/SENSE\d)?)", re.I
+    r"(?:Single-band reference(?: SENSE\d)?|Unaliased MB\d+(?:/PE\d+)?(?:/LB|/SENSE\d)?)", re.I | re.ASCII
 )
 #: Values without meaning, where an object must have one.
 _DUMMIES = {

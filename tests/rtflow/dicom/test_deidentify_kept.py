@@ -23,6 +23,7 @@ from pydicom.uid import UID
 
 from rtflow.dicom.deidentify import deidentify
 from rtflow.dicom.deidentifying import kept
+from rtflow.dicom.deidentifying.headers import reduced_protocol
 from rtflow.dicom.deidentifying.profile import EDITION, Fate, fate_of
 from rtflow.dicom.identify import read_object
 
@@ -181,3 +182,11 @@ def test_light_to_import_and_prepared_before_the_first_image() -> None:
         "prepare(); assert {'pydicom', 'dicomanonymizer'} <= set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_protocol_with_a_letter_that_is_none_of_its_own_loses_that_line() -> None:
+    lines = ["sSliceAcceleration.lMultiBandFactor\t = \t3", "sSliceAcceleration.\xaaMultiBandFactor\t = \t3"]
+    text = "\n".join(["### ASCCONV BEGIN ###", *lines, "### ASCCONV END ###"]).encode("latin-1")
+    kept_lines = reduced_protocol(text, str).decode("ascii")
+    assert lines[0] in kept_lines
+    assert lines[1] not in kept_lines

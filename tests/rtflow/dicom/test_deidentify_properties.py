@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 
 import pydicom
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from persons import BIRTH, FAMILY, HOSPITAL, KEY, NUMBER, assert_clean, identified, opened, stored, written
@@ -112,3 +113,19 @@ def test_damaged_files_are_refused_or_read(vendor: str, data: st.DataObject) -> 
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(io.BytesIO(safe))
         assert dataset.PatientIdentityRemoved == "YES"
+
+
+@pytest.mark.parametrize(
+    "term", ["\0SO_IR 100", "SO_IR 6\\\0x", "undefined", "hex", "zlib", "ISO\0IR 100", "ISO_IR 999"]
+)
+def test_a_damaged_character_set_is_none(term: str) -> None:
+    file = stored(identified())
+    damaged = file.replace(b"ISO_IR 100", term.encode().ljust(10, b"\0"), 1)
+    assert damaged != file
+    safe = deidentify(damaged, KEY)
+    assert_clean(safe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a term that only one letter makes unknown
+        dataset = pydicom.dcmread(io.BytesIO(safe))
+        assert dataset.PatientIdentityRemoved == "YES"
+        assert dataset.SeriesDescription is not None
