@@ -91,6 +91,7 @@ def undisturbed(run: Run, layout: str) -> None:
     assert "resume_differs" not in {event.name for event in run.recording.events}
 
 
+@pytest.mark.fault("rtflow is killed")
 @layouts
 def test_killed_while_a_scanner_sends(layout: str, tmp_path: Path) -> None:
     """What was acknowledged is not lost: it stands in the journal, or in the spool, or is sent again."""
@@ -114,6 +115,7 @@ def test_killed_while_a_scanner_sends(layout: str, tmp_path: Path) -> None:
     assert left == []
 
 
+@pytest.mark.fault("rtflow is killed")
 @layouts
 @pytest.mark.parametrize("existing", ["true", "false"])
 def test_killed_while_files_come(layout: str, existing: str, tmp_path: Path) -> None:
@@ -173,6 +175,7 @@ def disk(tmp_path: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.fault("the disk is full (journal)")
 @layouts
 @pytest.mark.parametrize("how", ["disk", "limit"])
 def test_the_disk_of_the_journal_fills(layout: str, how: str, disk: Path | None, tmp_path: Path) -> None:
@@ -202,6 +205,8 @@ def test_the_disk_of_the_journal_fills(layout: str, how: str, disk: Path | None,
     undisturbed(again, layout)
 
 
+@pytest.mark.fault("the disk is full (journal)")
+@pytest.mark.fault("the disk is full (received objects)")
 @layouts
 def test_the_disk_of_journal_and_spool_fills_while_a_scanner_sends(
     layout: str, disk: Path | None, tmp_path: Path
@@ -229,6 +234,7 @@ def test_the_disk_of_journal_and_spool_fills_while_a_scanner_sends(
     undisturbed(first, layout)
 
 
+@pytest.mark.fault("the disk is full (received objects)")
 @layouts
 def test_the_disk_of_the_spool_fills(layout: str, disk: Path | None, tmp_path: Path) -> None:
     """The sender is told that there is no room, and keeps what it has; the run says so, and goes on."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arrivals import TinyScan
+import pytest
+from arrivals import VOLUMES, TinyScan, scan
 
 from rtflow.documents import Event, Frame
 from rtflow.errors import RunError
@@ -18,6 +19,14 @@ from rtflow.sources.simulation.delivery import FolderTarget, Target
 from rtflow.sources.simulation.sending import Address, Sender
 
 WAYS = ("folder", "dicom")
+LIMIT = 60.0
+ALL = list(range(1, VOLUMES + 1))
+
+#: A file a volume, a file a slice, and several echoes of both.
+layouts = pytest.mark.parametrize("layout", ["mosaic", "xa-echoes", "ge", "philips-echoes"])
+a_slice_a_file = pytest.mark.parametrize("layout", ["xa-classic", "ge", "philips-echoes"])
+ways = pytest.mark.parametrize("way", WAYS)
+
 PATIENT: dict[str, object] = {"idle": 600.0, "patience": 1e4, "wait": 600.0}
 
 
@@ -31,9 +40,6 @@ class Put:
     folder: str = "005"
 
 
-Step = Put | Callable[[], object]
-
-
 def whole(tiny: TinyScan, *volumes: int, folder: str = "005") -> list[Put]:
     """All objects of these volumes (of all, if none is named), as the scanner makes them."""
     return [
@@ -43,14 +49,24 @@ def whole(tiny: TinyScan, *volumes: int, folder: str = "005") -> list[Put]:
     ]
 
 
+def first(layout: str, volume: int) -> Put:
+    """The first object of a volume."""
+    return whole(scan(layout), volume)[0]
+
+
+def cut(put: Put) -> Put:
+    """All but the end of its pixel data."""
+    return replace(put, data=put.data[:-20])
+
+
 @dataclass
 class Came:
-    """What a source made of what came."""
+    """What a source made of what came; it grows while the source is open."""
 
-    frames: list[Frame]
-    events: list[Event]
     source: Source
     run_dir: Path
+    frames: list[Frame] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @property
     def missing(self) -> list[int]:
@@ -65,6 +81,26 @@ class Came:
     @property
     def names(self) -> set[str]:
         return {one.name for one in self.events} - {"listening"}
+
+
+Step = Put | Callable[[Came], object]
+
+
+def until(condition: Callable[[Came], bool]) -> Callable[[Came], None]:
+    """A step that waits for what is sure to come of the steps before it."""
+
+    def wait(came: Came) -> None:
+        end = time.monotonic() + LIMIT
+        while not condition(came):
+            assert time.monotonic() < end, "what was waited for did not come"
+            time.sleep(0.005)
+
+    return wait
+
+
+def frames(count: int) -> Callable[[Came], None]:
+    """A step that waits until so many frames came."""
+    return until(lambda came: len(came.frames) >= count)
 
 
 def stream(
@@ -98,8 +134,8 @@ def stream(
         source = open_source(FolderSource(path=str(incoming), **chosen))  # type: ignore[arg-type]
     else:
         source = open_source(DicomSource(address="127.0.0.1:0", **chosen))  # type: ignore[arg-type]
-    events: list[Event] = []
-    source.begin(run_dir, events.append)
+    came = Came(source, run_dir)
+    source.begin(run_dir, came.events.append)
     errors: list[BaseException] = []
     over = threading.Event()
 
@@ -116,7 +152,7 @@ def stream(
                     if isinstance(step, Put):
                         target.put(step.folder, step.name, step.data, step.have)
                     else:
-                        step()
+                        step(came)
         except RunError as error:
             # A receiver that has all it wants ends the association; if it has not, frames are missing.
             if way != "dicom":
@@ -127,11 +163,11 @@ def stream(
     scanner = threading.Thread(target=work)
     scanner.start()
     try:
-        frames = list(source.frames(threading.Event()))
+        came.frames.extend(source.frames(threading.Event()))
     finally:
         over.set()
         source.end()
         scanner.join()
     if errors:
         raise errors[0]
-    return Came(frames, events, source, run_dir)
+    return came
