@@ -123,13 +123,14 @@ class ScannerTable(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields
     wait
         Seconds to wait for the first volume.
     patience
-        TRs to wait for a volume after a later one has come, before it is given up.
+        TRs to wait for a volume after a later one has come, before it is given up; default the larger of 2 TR
+        and 2 s.
     """
 
     series: int | None = None
     idle: NotNegative | None = None
     wait: NotNegative = 30.0
-    patience: NotNegative = 5.0
+    patience: NotNegative | None = None
 
 
 class FolderSource(ScannerTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="folder"):

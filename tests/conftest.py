@@ -2,12 +2,17 @@
 
 import os
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# An activated environment has programs of pynetdicom on its path that are called as dcmtk's are.
+_OWN = sysconfig.get_path("scripts")
+os.environ["PATH"] = os.pathsep.join(f for f in os.environ["PATH"].split(os.pathsep) if f != _OWN)
 
 # A change must not be refused for what chance finds in code that it did not touch: continuous integration
 # draws the same examples each time. Everybody else draws new ones, and `make soak` draws them on end.

@@ -1,4 +1,4 @@
-"""The native dcm2niix, as fast as it can be asked to be: one volume's files, no compression, no shell."""
+"""The peers: dcmtk's programs, and the native dcm2niix, as fast as it can be asked to be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,16 @@ VARIABLE = "RTFLOW_DCM2NIIX"
 
 # No gzip, a sidecar, short names, and nobody's defaults.
 _OPTIONS = ("-g", "i", "-z", "n", "-b", "y", "-f", "v")
+
+
+def find_dcmtk(program: str) -> str | None:
+    """Path of one of dcmtk's programs, None if it is not installed.
+
+    pynetdicom puts programs of the same names beside Python's own: those are passed over.
+    """
+    scripts = Path(sysconfig.get_path("scripts"))
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(program, path=os.pathsep.join(f for f in folders if f and Path(f) != scripts))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtflow.bench.peer import find_dcmtk
 from rtflow.bench.report import BenchReport, bar, machine, spread, versions
 from rtflow.documents import now
 from rtflow.errors import RunError, UsageError
@@ -37,7 +37,7 @@ _PATIENCE = 120.0
 
 def missing() -> str | None:
     """Why nothing can be measured here, None if it can."""
-    absent = [program for program in ("storescu", "storescp") if shutil.which(program) is None]
+    absent = [program for program in ("storescu", "storescp") if find_dcmtk(program) is None]
     if not absent:
         return None
     return f"{' and '.join(absent)} is not installed; it comes with the package dcmtk"
@@ -152,7 +152,7 @@ def sending(
     port: int, files: Sequence[Path], environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """dcmtk's ``storescu``, sending the files over one association to a port of this machine."""
-    command = ["storescu", "-aec", _TITLE, "127.0.0.1", str(port), *map(str, files)]
+    command = [find_dcmtk("storescu") or "storescu", "-aec", _TITLE, "127.0.0.1", str(port), *map(str, files)]
     with _program(command, environment) as sender:
         yield sender
 
@@ -161,7 +161,7 @@ def sending(
 def _storescp(folder: Path, environment: dict[str, str]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = ["storescp", "-od", str(folder), "-aet", _TITLE, str(port)]
+    command = [find_dcmtk("storescp") or "storescp", "-od", str(folder), "-aet", _TITLE, str(port)]
     with _program(command, environment):
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until:

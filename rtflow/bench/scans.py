@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bench.peer import find_dcmtk
 from rtflow.dicom.writing import VENDORS, ScanSeries, Written, write_run, write_volume
 from rtflow.errors import DicomError
 
@@ -134,7 +134,7 @@ def compressed_scans(count: int, shape: tuple[int, int, int] = SHAPES[0]) -> Ite
     steps = plain.runs[0]
     name = f"{plain.name}_jpeg2000"
     yield Scan(name, (tuple(Step(tuple(map(_as_jpeg_2000, step.files))) for step in steps),))
-    if shutil.which("dcmcjpls"):
+    if find_dcmtk("dcmcjpls"):
         name = f"{plain.name}_jpegls"
         yield Scan(name, (tuple(Step(tuple(map(_as_jpeg_ls, step.files))) for step in steps),))
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rtflow.bench.peer import find_dcmtk
 from rtflow.bench.receiving import sending
 from rtflow.bench.scans import Scan
 from rtflow.documents import RunStart, RunStop, VolumeReceived, now
@@ -49,7 +49,7 @@ def figures(scan: Scan, scratch: Path) -> dict[str, float]:
         "dicom_per_s": rate(sent_times(files, volumes)),
         "journal_per_s": rate(journal_times(scratch / "staged", volumes, scratch / "run")),
     }
-    if shutil.which("storescu"):
+    if find_dcmtk("storescu"):
         found["dicom_storescu_per_s"] = rate(sent_times(files, volumes, by_storescu=True))
     return {f"sustained {scan.name}:{name}": value for name, value in found.items()}
 

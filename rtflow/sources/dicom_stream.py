@@ -199,9 +199,17 @@ class DicomStream:
             return self._spec.idle
         return max(10 * (self.tr or _USUAL_TR), 30.0)
 
+    def _patience(self) -> float:
+        tr = self.tr or _USUAL_TR
+        if self._spec.patience is not None:
+            return self._spec.patience * tr
+        # What comes later holds up the feedback of all volumes after it; a folder without events is looked
+        # through twice before a file in it counts, however short the TR.
+        return max(2 * tr, 2.0)
+
     def _assembler(self, began: float) -> Assembler[GatheredVolume]:
         return Assembler(
-            patience=self._spec.patience * (self.tr or _USUAL_TR),
+            patience=self._patience(),
             idle=self._idle(),
             volumes=self._spec.volumes,
             planned=self.first.planned if self.first else None,

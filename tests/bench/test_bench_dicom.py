@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from rtflow.bench import dicom, lastbyte, peer, scans, sustained
 from rtflow.bench.lastbyte import Sample
-from rtflow.bench.peer import Dcm2niix, canonical, differing
+from rtflow.bench.peer import Dcm2niix, canonical, differing, find_dcmtk
 from rtflow.bench.report import BenchReport, bar
 from rtflow.bench.scans import Scan
 from rtflow.cli import bench
@@ -57,7 +57,7 @@ def test_echoes_and_whole_runs_are_measured_at_their_last_byte(tmp_path: Path) -
 def test_compressed_mosaics_give_the_voxels_of_dcm2niix(tmp_path: Path) -> None:
     found = list(scans.compressed_scans(1, (16, 16, 9)))
     assert [scan.name.rpartition("_")[2] for scan in found][:1] == ["jpeg2000"]
-    assert len(found) == 1 + bool(shutil.which("dcmcjpls"))
+    assert len(found) == 1 + bool(find_dcmtk("dcmcjpls"))
     for scan in found:
         lastbyte.measure(scan, NATIVE, tmp_path / scan.name, warm=0)
 
@@ -185,7 +185,7 @@ def test_images_are_compared_in_space() -> None:
 def test_every_source_has_a_rate(tmp_path: Path) -> None:
     found = sustained.figures(scans.written("ge", SHAPE, 3), tmp_path)
     names = ["folder_there", "folder_live", "dicom", "journal"]
-    names += ["dicom_storescu"] if shutil.which("storescu") else []
+    names += ["dicom_storescu"] if find_dcmtk("storescu") else []
     assert list(found) == [f"sustained ge_16x14x8:{name}_per_s" for name in names]
     assert all(value > 0 for value in found.values())
 

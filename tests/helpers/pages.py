@@ -21,10 +21,8 @@ _VARYING = (
     (re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}"), "RUN_UID"),
     (re.compile(r"[+\-−]?\d+(\.\d+)?(e[+-]?\d+)?"), "#"),
     (re.compile(r"\s+"), " "),
-    (
-        re.compile(r", # suspect(?=, latency)"),
-        "",
-    ),  # told where there is one: rounding decides, and when it is told
+    # Told from the first one on, and rounding decides which volume that is.
+    (re.compile(r", # suspect(?=, latency)"), ""),
 )
 
 

@@ -115,9 +115,7 @@ def test_damaged_files_are_refused_or_read(vendor: str, data: st.DataObject) -> 
         assert dataset.PatientIdentityRemoved == "YES"
 
 
-@pytest.mark.parametrize(
-    "term", ["\0SO_IR 100", "SO_IR 6\\\0x", "undefined", "hex", "zlib", "ISO\0IR 100", "ISO_IR 999"]
-)
+@pytest.mark.parametrize("term", ["\0SO_IR 100", "SO_IR 6\\\0x", "undefined", "hex", "zlib"])
 def test_a_damaged_character_set_is_none(term: str) -> None:
     file = stored(identified())
     damaged = file.replace(b"ISO_IR 100", term.encode().ljust(10, b"\0"), 1)
