@@ -3,7 +3,10 @@
 The schedules are drawn by hypothesis over simulated scans of every layout; time is in the schedule's hands.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
+from tempfile import TemporaryDirectory
 
 import pytest
 from arrivals import (
@@ -14,16 +17,20 @@ from arrivals import (
     ScheduledFeed,
     check_values,
     coming,
+    digests_of,
     missing,
     scan,
     streamed,
     truth,
 )
+from arrivals_workflow import Settings, build
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from rtflow.documents import Frame
 from rtflow.errors import SourceError
 from rtflow.sources.simulation.faults import STRAYS, Action, Schedule
+from rtflow.testing import run_frames
 
 EVERY = [*LAYOUTS, *WHOLE_RUN]
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -99,6 +106,43 @@ def test_every_volume_has_its_frame_however_impatient(layout: str, data: st.Data
     check_values(frames, truth(layout))
     # Volumes without a file of theirs are not told to have come too late.
     assert {one.volume for one in events if one.name == "too_late"} <= set(missing(frames))
+
+
+@cache
+def undisturbed(layout: str) -> tuple[Frame, ...]:
+    frames, _ = streamed(ScheduledFeed(coming(scan(layout), scan(layout).scanner.schedule.actions)))
+    return tuple(frames)
+
+
+def results_of(frames: Iterable[Frame]) -> list[tuple[int, str, dict[str, object]]]:
+    """What a graph that has a memory makes of frames: a Result for each."""
+    with TemporaryDirectory() as folder:
+        flow = build(Settings(source="simulate:?volumes=17", work_dir=folder))
+        results = run_frames(flow, list(frames), tr=TR)
+    return [(one.volume, one.status, dict(one.values)) for one in results]
+
+
+@pytest.mark.parametrize("layout", EVERY)
+@settings(MANY, max_examples=15)
+@given(data=st.data())
+def test_results_are_those_of_an_undisturbed_run_without_the_same_volumes(
+    layout: str, data: st.DataObject
+) -> None:
+    """One each, in order, of equal values: all the way through a graph that remembers every volume before."""
+    schedule = data.draw(fates(layout, 10 * TR))
+    assume(something_came(schedule))
+    feed = ScheduledFeed(coming(scan(layout), schedule.actions))
+    frames, _ = streamed(feed, patience=data.draw(st.sampled_from([0.0, 1.0, 8.0])), wait=1e6)
+    found = results_of(frames)
+    assert [volume for volume, _, _ in found] == list(range(1, VOLUMES + 1))
+    gone = missing(frames)
+    assert [volume for volume, status, _ in found if status == "missing"] == gone
+    right = [
+        replace(one, parts=(), payload=None, missing="as above") if one.volume in gone else one
+        for one in undisturbed(layout)
+    ]
+    assert found == results_of(right)
+    assert [values.get("digest.value") for _, _, values in found] == digests_of(layout, VOLUMES, gone)
 
 
 @pytest.mark.parametrize("layout", EVERY)

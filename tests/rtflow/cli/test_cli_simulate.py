@@ -89,6 +89,7 @@ def test_stopped_and_started_again(call, tmp_path: Path) -> None:
         ([], "neither a folder nor --send was given; write rtflow simulate OUT"),
         (["out", "--vendor", "GE"], "no vendor 'GE'; "),
         (["out", "--tr", "0"], "--tr: expected a number above 0, got '0.0'"),
+        (["out", "--seed", "-1"], "seed: expected a whole number of 0 or more, got -1"),
         (["out", "--shape", "64,64"], "--shape: expected a list of 3"),
         (["out", "--shape", "4,4,4"], "hold too little of a head"),
         (["out", "--speed", "fast"], "--speed: expected a number above 0 or 'max', got 'fast'"),
