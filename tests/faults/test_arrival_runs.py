@@ -165,13 +165,16 @@ def test_the_folder_vanishes_and_comes_back(layout: str, how: str, tmp_path: Pat
         for put in whole(tiny, 3, 4):  # they came there meanwhile
             (incoming / "005" / put.name).write_bytes(put.data)
 
-    # That it is gone, and that it is back, is seen by a rescan.
+    def pause(_: Came) -> None:
+        threading.Event().wait(1.0)
+
+    # That it is gone, and that it is back, is seen by a rescan. Volume 4 waits for 3 meanwhile, for longer
+    # than the patience: time does not count.
     steps = [
-        *(*whole(tiny, 1, 2), frames(2)),
-        *(rebuild(incoming, how), troubles(1), back, troubles(2)),
+        *(*whole(tiny, 1, 2, 4), frames(2)),
+        *(rebuild(incoming, how), troubles(1), pause, back, troubles(2)),
         *whole(tiny, 5, 6),
     ]
-    # Less patience than the folder is gone for: time does not count meanwhile.
     came = stream("folder", steps, tmp_path, patience=0.5)
     assert came.missing == []
     check_values(came.frames, truth(layout))
