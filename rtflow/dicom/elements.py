@@ -12,17 +12,16 @@ import zlib
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from rtflow.dicom.beginning import EXPLICIT_LITTLE, IMPLICIT_LITTLE, begins
 from rtflow.dicom.tags import FRAME_GROUPS, MACROS, PRIVATE_MACROS, SHARED_GROUPS
 from rtflow.errors import DicomError
 
 PIXEL_DATA = 0x7FE00010
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 #: GE's own of old: as implicit little-endian, but for the pixel data.
 GE_PRIVATE = "1.2.840.113619.5.2"
-UNCOMPRESSED = frozenset({_IMPLICIT_LITTLE, _EXPLICIT_LITTLE, _DEFLATED, _EXPLICIT_BIG, GE_PRIVATE})
+UNCOMPRESSED = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, _DEFLATED, _EXPLICIT_BIG, GE_PRIVATE})
 
 _SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -93,12 +92,12 @@ def walk(
     wanted: Container[int],
     sequences: Container[int] = (SHARED_GROUPS, FRAME_GROUPS),
 ) -> Elements:
-    """The wanted elements of a DICOM file (one with its preamble), up to and with the pixel data.
+    """The wanted elements of a DICOM file, up to and with the pixel data.
 
     Parameters
     ----------
     data
-        The file's bytes.
+        The file's bytes, which begin as those of a DICOM file do.
     wanted
         Tags.
     sequences
@@ -111,9 +110,11 @@ def walk(
     DicomError
         If it is damaged.
     """
-    meta = _Walker(data, "<", True, {_SYNTAX}, ())
-    at = meta.top(132, last_group=0x0002)
-    syntax = meta.found.values.get(_SYNTAX, b"").decode("latin-1").strip(" \0")
+    at, syntax = begins(data) or (132, "")
+    if not syntax:
+        meta = _Walker(data, "<", True, {_SYNTAX}, ())
+        at = meta.top(at, last_group=0x0002)
+        syntax = meta.found.values.get(_SYNTAX, b"").decode("latin-1").strip(" \0")
     if not syntax and at >= len(data):
         raise _cut_off(len(data))
     if not syntax or not set(syntax) <= set("0123456789."):
@@ -124,7 +125,7 @@ def walk(
         except zlib.error as error:
             raise DicomError(f"damaged: the deflated DICOM data cannot be inflated ({error})") from None
     order = ">" if syntax == _EXPLICIT_BIG else "<"
-    walker = _Walker(data, order, syntax not in (_IMPLICIT_LITTLE, GE_PRIVATE), wanted, sequences)
+    walker = _Walker(data, order, syntax not in (IMPLICIT_LITTLE, GE_PRIVATE), wanted, sequences)
     walker.top(at)
     if walker.encapsulated is not None and walker.encapsulated == (syntax in UNCOMPRESSED):
         raise DicomError(

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from rtflow.dicom.beginning import begins
 from rtflow.dicom.elements import PIXEL_DATA, UNCOMPRESSED, IncompleteError, Level, walk
 from rtflow.dicom.tags import (
     BINARY,
@@ -229,7 +230,7 @@ def _on_one_line(text: str) -> str:
 
 def looks_like_dicom(start: bytes) -> bool:
     """Whether the first 132 bytes of a file are those of a DICOM file."""
-    return start[128:132] == b"DICM"
+    return begins(start) is not None
 
 
 def read_header(data: bytes) -> Header:
@@ -249,7 +250,7 @@ def read_header(data: bytes) -> Header:
     if len(data) < 132:
         raise IncompleteError(f"only {len(data)} bytes, a DICOM file has more than 132")
     if not looks_like_dicom(data):
-        raise NotDicomError("not a DICOM file: no 'DICM' after 128 bytes")
+        raise NotDicomError("not a DICOM file: neither 'DICM' after 128 bytes nor a bare data set")
     elements = walk(data, _WANTED, _SEQUENCES)
     header = _header(elements.top, elements.order, elements.syntax)
     pixels = header.level.values.get(PIXEL_DATA)
