@@ -243,6 +243,10 @@ def decoded(value: bytes, encodings: tuple[str, ...]) -> str:
         return value.decode("ascii")
     if not encodings:
         return value.decode("latin-1")
+    import warnings
+
     from pydicom.charset import decode_bytes
 
-    return decode_bytes(value, list(encodings), {0x5C})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an escape into a character set that the object does not name
+        return decode_bytes(value, list(encodings), {0x5C})

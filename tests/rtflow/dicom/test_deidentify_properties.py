@@ -127,3 +127,12 @@ def test_a_damaged_character_set_is_none(term: str) -> None:
         dataset = pydicom.dcmread(io.BytesIO(safe))
         assert dataset.PatientIdentityRemoved == "YES"
         assert dataset.SeriesDescription is not None
+
+
+@pytest.mark.parametrize("escape", [b"\x1b", b"\x1b$B", b"\x1b(Z", b"\x1b\x1b-A"])
+def test_an_escape_into_another_character_set_is_no_way_out(escape: bytes) -> None:
+    name = FAMILY.encode()
+    file = stored(identified())
+    at = file.index(name)
+    damaged = file[:at] + (escape + name)[: len(name)] + file[at + len(name) :]
+    assert_clean(deidentify(damaged, KEY), (HOSPITAL, NUMBER))
