@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from rtflow.errors import SettingsError
-from rtflow.setting_types import Count, LocalPath, NotNegative, Positive, from_text, nearest, suggestion
+from rtflow.setting_types import Count, LocalPath, NotNegative, Positive, Whole, from_text, nearest, suggestion
 
 Speed = Positive | Literal["max"]
 _ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$"
@@ -91,7 +91,7 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     speed: Speed = 1.0
     shape: tuple[Count, Count, Count] = (64, 64, 30)
     voxel: Positive = 3.5
-    seed: int = 1
+    seed: Whole = 1
     activation: float = 2.0
     crosstalk: float = 0.35
     tsnr: Positive = 60.0

@@ -114,13 +114,13 @@ def command(
     seed: Annotated[int, typer.Option(metavar="N", help="What all chance comes from.")] = 1,
     speed: options.Speed = "1",
     write: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="WAY",
-            help="rename: each file appears when it is whole; in-place: under its own name at once; slow: "
-            "so too, in eight pieces.",
+            help="rename (the default): each file appears when it is whole; in-place: under its own name at "
+            "once; slow: so too, in eight pieces.",
         ),
-    ] = "rename",
+    ] = None,
     send: Annotated[
         str | None,
         typer.Option(
@@ -130,9 +130,9 @@ def command(
         ),
     ] = None,
     wait: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0, help="How long the receiver may take to be there."),
-    ] = 0.0,
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="How long the receiver may take to be there; default 0."),
+    ] = None,
     truth: Annotated[
         bool,
         typer.Option(
@@ -287,17 +287,22 @@ def _design(events: Path | None) -> Design | None:
     return read_events(events)
 
 
-def _target(out: Path | None, send: str | None, write: str, wait: float) -> Target:
+def _target(out: Path | None, send: str | None, write: str | None, wait: float | None) -> Target:
     from rtflow.setting_types import suggestion
 
     if send is not None:
         from rtflow.sources.simulation.sending import Sender, parse_address
 
-        return Sender(parse_address(send), wait=wait)
+        if write is not None:
+            raise UsageError("--write says how files are written, and --send sends; leave one of them out")
+        return Sender(parse_address(send), wait=wait or 0.0)
     from rtflow.sources.simulation.delivery import WAYS, FolderTarget
 
     if out is None:
         raise UsageError("neither a folder nor --send was given; write rtflow simulate OUT")
+    if wait is not None:
+        raise UsageError("--wait is for a receiver, and files are written; add --send, or leave it out")
+    write = write or "rename"
     for way in WAYS:
         if way == write:
             return FolderTarget(out, way)

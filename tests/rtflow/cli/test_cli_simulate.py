@@ -88,6 +88,8 @@ def test_stopped_and_started_again(call, tmp_path: Path) -> None:
     [
         ([], "neither a folder nor --send was given; write rtflow simulate OUT"),
         (["out", "--vendor", "GE"], "no vendor 'GE'; "),
+        (["out", "--wait", "5"], "--wait is for a receiver"),
+        (["--send", "dicom://localhost:1", "--write", "slow"], "--write says how files are written"),
         (["out", "--tr", "0"], "--tr: expected a number above 0, got '0.0'"),
         (["out", "--seed", "-1"], "seed: expected a whole number of 0 or more, got -1"),
         (["out", "--shape", "64,64"], "--shape: expected a list of 3"),
