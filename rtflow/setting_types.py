@@ -89,12 +89,17 @@ def _read(text: str, type_: inspect.Type) -> Any:
         case inspect.FloatType() if _within(float(text), type_):
             return float(text)
         case inspect.TupleType(items):
-            parts = text.strip("[]").split(",")
+            parts = _items(text)
             if len(parts) == len(items):
                 return tuple(from_text(part.strip(), item) for part, item in zip(parts, items, strict=True))
         case inspect.ListType(item) | inspect.VarTupleType(item):
-            return [from_text(part.strip(), item) for part in text.strip("[]").split(",") if part.strip()]
+            return [from_text(part.strip(), item) for part in _items(text) if part.strip()]
     raise ValueError(text)
+
+
+def _items(text: str) -> list[str]:
+    """What stands between commas, in brackets or not."""
+    return (text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text).split(",")
 
 
 def _within(value: float, type_: inspect.IntType | inspect.FloatType) -> bool:

@@ -10,7 +10,16 @@ import msgspec
 from msgspec import inspect
 
 from rtflow.errors import SettingsError
-from rtflow.setting_types import Count, LocalPath, NotNegative, Positive, Whole, from_text, nearest, suggestion
+from rtflow.setting_types import (
+    Count,
+    LocalPath,
+    NotNegative,
+    Positive,
+    Whole,
+    from_text,
+    nearest,
+    suggestion,
+)
 
 Speed = Positive | Literal["max"]
 _ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$"
@@ -282,7 +291,8 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     if isinstance(value, list | tuple):
-        return ",".join(_text(item) for item in value)
+        items = ",".join(_text(item) for item in value)
+        return f"[{items}]" if items.startswith("[") else items
     return str(value)
 
 

@@ -113,8 +113,6 @@ class Scanner:
     ) -> None:
         self.protocol = protocol or ScanProtocol()
         self.faults = faults or Faults()
-        if spec.seed < 0:
-            raise UsageError(f"seed: expected a whole number of 0 or more, got {spec.seed}")
         if design is None and spec.volumes is not None and spec.volumes < _SHORTEST:
             design = Design(())
         source = SimulatorSource(spec, design)

@@ -91,7 +91,7 @@ def test_stopped_and_started_again(call, tmp_path: Path) -> None:
         (["out", "--wait", "5"], "--wait is for a receiver"),
         (["--send", "dicom://localhost:1", "--write", "slow"], "--write says how files are written"),
         (["out", "--tr", "0"], "--tr: expected a number above 0, got '0.0'"),
-        (["out", "--seed", "-1"], "seed: expected a whole number of 0 or more, got -1"),
+        (["out", "--seed", "-1"], "--seed: expected a whole number of at least 0, got '-1'"),
         (["out", "--shape", "64,64"], "--shape: expected a list of 3"),
         (["out", "--shape", "4,4,4"], "hold too little of a head"),
         (["out", "--speed", "fast"], "--speed: expected a number above 0 or 'max', got 'fast'"),
