@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.dicom.writing.encoding import Elements, pixels, public
+from rtflow.dicom.writing.encoding import Elements, pixels, public, sequence_of
 from rtflow.dicom.writing.series import Layout, ScanSeries
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -87,6 +87,23 @@ def along_columns(series: ScanSeries) -> bool:
 def lines(series: ScanSeries, layout: Layout) -> int:
     """How many lines are phase-encoded."""
     return layout.rows if along_columns(series) else layout.columns
+
+
+def field_of_view(series: ScanSeries, layout: Layout) -> Elements:
+    """How an enhanced object tells the matrix and the phase encoding."""
+    columns = along_columns(series)
+    return sequence_of(
+        "MRFOVGeometrySequence",
+        [
+            public(
+                PercentSampling=100,
+                PercentPhaseFieldOfView=100,
+                InPlanePhaseEncodingDirection="COLUMN" if columns else "ROW",
+                MRAcquisitionFrequencyEncodingSteps=layout.columns if columns else layout.rows,
+                MRAcquisitionPhaseEncodingStepsInPlane=lines(series, layout),
+            )
+        ],
+    )
 
 
 def acquisition_matrix(series: ScanSeries, layout: Layout) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.dicom.writing.common import ENHANCED_MR_IMAGE, along_columns, clock, grey, lines
+from rtflow.dicom.writing.common import ENHANCED_MR_IMAGE, clock, field_of_view, grey, lines
 from rtflow.dicom.writing.encoding import Elements, dicom_file, private, public, sequence_of
 from rtflow.dicom.writing.philips import IMAGING, MR, kinds, philips, scaling
 from rtflow.dicom.writing.series import Layout, ScanSeries, Written, lay_out, stacked
@@ -92,20 +92,7 @@ def _frame_type(series: ScanSeries) -> Elements:
 def _shared_groups(series: ScanSeries, layout: Layout) -> Elements:
     return (
         sequence_of("MRImagingModifierSequence", [public(PixelBandwidth=2111, TransmitterFrequency=123.2)])
-        | sequence_of(
-            "MRFOVGeometrySequence",
-            [
-                public(
-                    PercentSampling=100,
-                    PercentPhaseFieldOfView=100,
-                    InPlanePhaseEncodingDirection="COLUMN" if along_columns(series) else "ROW",
-                    MRAcquisitionFrequencyEncodingSteps=(
-                        layout.columns if along_columns(series) else layout.rows
-                    ),
-                    MRAcquisitionPhaseEncodingStepsInPlane=lines(series, layout),
-                )
-            ],
-        )
+        | field_of_view(series, layout)
         | sequence_of(
             "MRTimingAndRelatedParametersSequence",
             [

@@ -9,7 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rtflow.dicom.writing.common import ENHANCED_MR_IMAGE, along_columns, clock, grey, lines, study
+from rtflow.dicom.writing.common import (
+    ENHANCED_MR_IMAGE,
+    clock,
+    field_of_view,
+    grey,
+    lines,
+    study,
+)
 from rtflow.dicom.writing.encoding import Elements, dicom_file, private, public, sequence_of
 from rtflow.dicom.writing.series import Layout, ScanSeries, Written, lay_out, stacked
 from rtflow.dicom.writing.siemens import (
@@ -239,20 +246,7 @@ def _shared_groups(series: ScanSeries, layout: Layout) -> Elements:
             "MRModifierSequence",
             [public(InversionRecovery="NO", ParallelAcquisition="NO", PartialFourier="NO")],
         )
-        | sequence_of(
-            "MRFOVGeometrySequence",
-            [
-                public(
-                    PercentSampling=100,
-                    PercentPhaseFieldOfView=100,
-                    InPlanePhaseEncodingDirection="COLUMN" if along_columns(series) else "ROW",
-                    MRAcquisitionFrequencyEncodingSteps=(
-                        layout.columns if along_columns(series) else layout.rows
-                    ),
-                    MRAcquisitionPhaseEncodingStepsInPlane=lines(series, layout),
-                )
-            ],
-        )
+        | field_of_view(series, layout)
         | private(
             0x21,
             SERIES,
