@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtflow import __version__
-from rtflow.bids.incremental import bids_name, check_labels
+from rtflow.bids.entities import check_entities, relative_path
 from rtflow.errors import OutputError
 
 BIDS_VERSION = "1.10.0"
@@ -146,14 +146,15 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
     UsageError
         If an entity cannot stand in a BIDS name.
     """
-    check_labels(entities)
+    check_entities(entities)
     if not entities.get("subject") or not entities.get("task"):
         raise OutputError(
             f"a run needs a subject and a task, got {dict(entities)}; set bids.subject and bids.task"
         )
     requested = entities.get("run", "")
     for number, run in enumerate(_runs(requested)):
-        entry = RunEntry(_bold(root, {**entities, "run": run}), (requested or "none") if number else None)
+        bold = root / relative_path({**entities, "run": run})
+        entry = RunEntry(bold, (requested or "none") if number else None)
         if resuming and _run_uid(entry.sidecar) == run_uid:
             return entry
         if _taken(entry):
@@ -200,13 +201,6 @@ def _runs(requested: str) -> Iterator[str]:
     while True:
         number += 1
         yield str(number).zfill(len(requested))
-
-
-def _bold(root: Path, entities: Mapping[str, str]) -> Path:
-    folder = root / f"sub-{entities['subject']}"
-    if entities.get("session"):
-        folder /= f"ses-{entities['session']}"
-    return folder / "func" / f"{bids_name(entities)}_bold.nii"
 
 
 def _taken(entry: RunEntry) -> bool:

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.entities import bids_name
 from rtflow.bids.grid import Grid
-from rtflow.errors import UsageError, VolumeError
+from rtflow.errors import VolumeError
 
 if TYPE_CHECKING:
     import nibabel as nib
-
-_ENTITY_ORDER = (
-    *("subject", "session", "task", "acquisition", "direction", "reconstruction", "run", "echo", "part"),
-)
-_ENTITY_KEYS = {
-    **{"subject": "sub", "session": "ses", "task": "task", "acquisition": "acq", "direction": "dir"},
-    **{"reconstruction": "rec", "run": "run", "echo": "echo", "part": "part"},
-}
 
 
 class BidsIncremental:
@@ -202,37 +195,6 @@ class BidsIncremental:
     def __repr__(self) -> str:
         name = bids_name(self.entities)
         return f"BidsIncremental({name} volume {self.volume}, shape {self.data.shape}, {self.data.dtype})"
-
-
-def bids_name(entities: Mapping[str, str]) -> str:
-    """Entities as they stand in a file name, in the order that BIDS gives them.
-
-    >>> bids_name({"task": "faces", "subject": "01", "run": "2"})
-    'sub-01_task-faces_run-2'
-    """
-    return "_".join(f"{_ENTITY_KEYS[key]}-{entities[key]}" for key in _ENTITY_ORDER if entities.get(key))
-
-
-def check_labels(entities: Mapping[str, str]) -> None:
-    """Refuse entities that cannot stand in a file's name: labels are letters and digits, indices digits.
-
-    Parameters
-    ----------
-    entities
-        By their long names; empty ones are none.
-
-    Raises
-    ------
-    UsageError
-        Naming the entity.
-    """
-    for key, label in entities.items():
-        allowed = "digits" if key in ("run", "echo") else "letters and digits"
-        if label and not (label.isascii() and (label.isdigit() if allowed == "digits" else label.isalnum())):
-            raise UsageError(
-                f"{key} {label!r} cannot stand in a BIDS name: give {allowed} only, without "
-                f"'{_ENTITY_KEYS.get(key, key)}-'"
-            )
 
 
 def _restore(data: NDArray[Any], affine: NDArray[Any], rest: dict[str, Any]) -> BidsIncremental:
