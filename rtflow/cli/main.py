@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import rtflow
-from rtflow.cli import bench, convert, deidentify, graph, new, replay, run, simulate
+from rtflow.cli import bench, cache, convert, deidentify, graph, new, openneuro, replay, run, simulate
 from rtflow.errors import RtflowError, UsageError
 
 # Nipype asks its home server for news when it is imported: nothing that runs beside a scanner should.
@@ -107,6 +107,8 @@ for name, module in (
     ("deidentify", deidentify),
     ("new", new),
     ("graph", graph),
+    ("openneuro", openneuro),
+    ("cache", cache),
     ("bench", bench),
 ):
     app.command(name, epilog=module.EXAMPLES)(module.command)
