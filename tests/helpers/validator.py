@@ -21,7 +21,7 @@ def bids_errors(root: Path) -> list[str]:
     report = json.loads(done.stdout)
     assert report["summary"]["totalFiles"] > 0, done.stdout
     errors = [issue for issue in report["issues"]["issues"] if issue["severity"] == "error"]
-    assert done.returncode == bool(errors), done.stderr
+    assert (done.returncode != 0) == bool(errors), f"exit status {done.returncode}: {done.stderr}"
     return [
         " ".join(str(issue.get(name, "")) for name in ("code", "subCode", "location", "rule", "issueMessage"))
         for issue in errors
