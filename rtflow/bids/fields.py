@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rtflow.bids.entities import ENTITIES, check_entities, unknown_entity
-from rtflow.bids.names import SUFFIXES
+from rtflow.bids.names import SUFFIXES, read_name
 from rtflow.bids.seconds import TIMES, in_seconds, warn_of
 from rtflow.errors import UsageError
 
@@ -66,6 +66,50 @@ def require_complete(
     """
     if lacking := missing(entities, metadata, suffix):
         raise UsageError(f"{what} has no {' and no '.join(lacking)}; BIDS wants it of every {suffix} image")
+
+
+def checked(
+    metadata: Mapping[str, Any], entities: Mapping[str, object], suffix: str = "", what: str = "the image"
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Metadata, entities and suffix of an image, brought together, put right and found complete.
+
+    Parameters
+    ----------
+    metadata
+        Sidecar fields; entities by their long names, ``suffix`` and ``datatype`` may stand among them.
+    entities
+        By their long names. They go before those among the metadata, and these before what the protocol's
+        name says (``ProtocolName``, else ``SeriesDescription``).
+    suffix
+        Empty: as the metadata or the protocol's name say, else ``bold``.
+    what
+        Whose they are, for messages.
+
+    Returns
+    -------
+    fields
+        ``metadata``, ``entities`` and ``suffix``.
+    changes
+        What was put right, a sentence each.
+
+    Raises
+    ------
+    UsageError
+        If something is missing that BIDS wants, or an entity cannot stand in a name.
+    VolumeError
+        If a time is no time, or may be meant in seconds or in milliseconds.
+    """
+    rest = dict(metadata)
+    hint = read_name(str(rest.get("ProtocolName") or rest.get("SeriesDescription") or ""))
+    named = {name: rest.pop(name) for name in ENTITIES if name in rest} | dict(entities)
+    labels = {name: str(label) for name, label in named.items() if label not in (None, "")}
+    labels = {**hint.entities, **labels}
+    check_entities(labels)
+    said = str(rest.pop("suffix", "") or hint.suffix or "bold")
+    rest.pop("datatype", None)  # the suffix says it
+    right, changes = in_seconds(rest)
+    require_complete(labels, right, suffix or said, what)
+    return {"metadata": right, "entities": labels, "suffix": suffix or said}, changes
 
 
 def get(one: BidsIncremental, field: str, default: Any = ABSENT, *, strict: bool = False) -> Any:

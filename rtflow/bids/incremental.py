@@ -15,6 +15,7 @@ from rtflow.bids import clock, fields
 from rtflow.bids.entities import bids_name, file_name, relative_path
 from rtflow.bids.grid import Grid
 from rtflow.bids.names import SUFFIXES
+from rtflow.bids.seconds import warn_of
 from rtflow.errors import VolumeError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class BidsIncremental:
     """One volume as an image plus BIDS metadata; never changed, only succeeded by the next one.
 
-    This takes what it is given as it is, since it is called for every volume several times: see
-    `rtflow.bids.nifti.from_image` for a volume whose metadata are to be checked.
+    Metadata and entities are taken as they are given, since this is called several times for each volume;
+    `checked` looks at them.
 
     Parameters
     ----------
@@ -205,15 +206,34 @@ class BidsIncremental:
         of_run = {name: label for name, label in self.entities.items() if name not in fields.OF_ONE_IMAGE}
         return relative_path(of_run, "func", "events", ".tsv")
 
+    def checked(self) -> Self:
+        """The next one, with entities that the protocol's name says, and times in seconds.
+
+        Raises
+        ------
+        UsageError
+            If something is missing that BIDS wants, or an entity cannot stand in a name.
+        VolumeError
+            If a time is no time, or may be meant in seconds or in milliseconds.
+
+        Warns
+        -----
+        UnitsWarning
+            If a time was in milliseconds without a doubt; it is put right.
+        """
+        changes, told = fields.checked(self.metadata, self.entities, self.suffix, f"volume {self.volume}")
+        warn_of(told)
+        return self._next(self.data, self.affine, **changes)
+
     def get(self, field: str, default: Any = fields.ABSENT, *, strict: bool = False) -> Any:
-        """An entity, the suffix, the datatype, or a field of the metadata.
+        """The value of a field.
 
         Parameters
         ----------
         field
             An entity's long name, ``suffix``, ``datatype``, or the name of a sidecar field.
         default
-            What is returned if there is no such field; an error if nothing is given.
+            What is returned if there is no such field.
         strict
             Whether entities alone may be asked for.
 

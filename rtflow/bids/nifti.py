@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtflow.bids.entities import ENTITIES, check_entities
-from rtflow.bids.fields import require_complete
+from rtflow.bids.fields import checked
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.names import read_name
-from rtflow.bids.seconds import in_seconds, warn_of
+from rtflow.bids.seconds import warn_of
 from rtflow.errors import UsageError, VolumeError
 
 if TYPE_CHECKING:
@@ -123,21 +121,11 @@ def from_image(
         except (OSError, ImageFileError) as error:
             raise UsageError(f"{image} cannot be read as a NIfTI image: {error}") from None
     given = dict(metadata or {})
-    hint = read_name(str(given.get("ProtocolName") or given.get("SeriesDescription") or ""))
-    named = {name: given.pop(name) for name in ENTITIES if name in given} | dict(entities or {})
-    labels = {
-        **hint.entities,
-        **{name: str(label) for name, label in named.items() if label not in (None, "")},
-    }
-    check_entities(labels)
-    suffix = suffix or str(given.pop("suffix", "") or hint.suffix or "bold")
-    given.pop("datatype", None)  # the suffix says it
     if given.get("RepetitionTime") is None and (tr := _header_tr(nifti)):
         given["RepetitionTime"] = tr
-    right, changes = in_seconds(given)
+    fields, changes = checked(given, entities or {}, suffix, f"volume {volume}")
     warn_of(changes)
-    require_complete(labels, right, suffix, f"volume {volume}")
-    return _incremental(nifti, volume, right, labels, suffix)
+    return _incremental(nifti, volume, **fields)
 
 
 def _header_tr(image: Any) -> float:

@@ -234,3 +234,17 @@ def test_an_image_of_several_volumes_is_none() -> None:
         from_image(image((3, 4, 1, 5)), METADATA, entities=ENTITIES)
     with pytest.raises(VolumeError, match=r"expected 3 dimensions, got shape \(3, 4\)"):
         BidsIncremental(DATA[..., 0], AFFINE, volume=1)
+
+
+def test_metadata_that_came_with_a_volume_are_checked_when_asked() -> None:
+    metadata = {"RepetitionTime": 2000, "ProtocolName": "func_task-rest_run-02"}
+    one = volume(metadata=metadata, entities={"subject": "01", "task": "faces"})
+    with pytest.warns(UnitsWarning, match="RepetitionTime 2000") as told:
+        other = one.checked()
+    assert told[0].filename == __file__
+    assert dict(other.entities) == {"subject": "01", "task": "faces", "run": "02"}
+    assert other.tr == 2.0
+    assert np.shares_memory(other.data, one.data)
+    assert other.checked() == other
+    with pytest.raises(UsageError, match="volume 7 has no task and no RepetitionTime"):
+        volume(metadata={}, entities={"subject": "01"}).checked()
