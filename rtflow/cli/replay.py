@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
     from rtflow.cli.datasets import Recorded
+    from rtflow.source_settings import Speed
 
 EXAMPLES = (
     "Examples: [cyan]rtflow replay ds002338 --list[/cyan], "
@@ -80,6 +81,7 @@ def command(
     A run of OpenNeuro begins when its first volumes have come, and is kept for the next time. A recorded run
     is run with its own workflow and settings, and its Results are compared bit for bit.
     """
+    pace = _pace(speed)
     entities = {
         **{"subject": subject, "session": session, "task": task, "run": run},
         **{"acquisition": acquisition, "direction": direction, "reconstruction": reconstruction},
@@ -97,7 +99,7 @@ def command(
             raise UsageError(
                 f"{what} is a recorded run: it is replayed as it ran; leave out {', '.join(wrong)}"
             )
-        _recorded(Path(what), speed, out, json=json, quiet=quiet)
+        _recorded(Path(what), pace, out, json=json, quiet=quiet)
     spec = source_of(what, {name: label for name, label in entities.items() if label}, endpoint)
     if list_:
         tell_runs(runs_of(spec, anew=True), json=json)
@@ -162,12 +164,11 @@ def _of_data_set(
     raise typer.Exit(watched.tell())
 
 
-def _recorded(run_dir: Path, speed: str | None, out: Path | None, *, json: bool, quiet: bool) -> None:
+def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet: bool) -> None:
     """A recorded run with its workflow and settings; the Results are compared bit for bit."""
     from rtflow.cli.output import NipypeLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
 
-    pace = _pace(speed)
     log = NipypeLog()
     try:
         with stdout_to_stderr(json):
@@ -212,7 +213,7 @@ def in_words(equal: int, differing: Sequence[int]) -> str:
     return f"{equal} Results equal the recorded ones bit for bit; {len(differing)} differ: volumes {shown}"
 
 
-def _pace(speed: str | None) -> Any:
+def _pace(speed: str | None) -> Speed:
     """How many times faster than the recorded run; at full speed unless said otherwise."""
     from msgspec import inspect
 
@@ -220,6 +221,7 @@ def _pace(speed: str | None) -> Any:
     from rtflow.source_settings import Speed
 
     try:
-        return from_text(speed or "max", inspect.type_info(Speed))
+        pace: Speed = from_text(speed or "max", inspect.type_info(Speed))
     except ValueError as error:
         raise UsageError(f"--speed: {error}") from None
+    return pace

@@ -9,7 +9,7 @@ from pathlib import Path
 from rtflow.bids.finding import RunImages, choose_run, runs_in
 from rtflow.bids.volumes import metadata_for, open_volumes
 from rtflow.documents import Event, Frame
-from rtflow.errors import SourceError
+from rtflow.errors import SourceError, VolumeError
 from rtflow.source_settings import BidsSource, format_source
 from rtflow.sources.images import ImageReplay
 
@@ -39,11 +39,15 @@ class BidsReplay:
         paths = [self._root / image for image in self.run.images]
         for path in paths:
             _require_content(path)
+        try:
+            metadata = [metadata_for(self._root, path) for path in paths]
+        except VolumeError as error:
+            raise SourceError(str(error)) from None
         self._replay = ImageReplay(
             str(paths[0]),
             format_source(spec),
             lambda: [open_volumes(path) for path in paths],
-            [metadata_for(self._root, path) for path in paths],
+            metadata,
             spec.speed,
             limit=spec.volumes,
         )

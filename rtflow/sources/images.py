@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.documents import Event, Frame, Part, now
-from rtflow.errors import SourceError
+from rtflow.errors import SourceError, VolumeError
 from rtflow.source_settings import Speed
 from rtflow.sources.base import Pacer
 
@@ -103,7 +103,10 @@ class ImageReplay:
     ) -> None:
         self.uri = uri
         self._open, self._metadata, self._speed, self._was_late = open_images, metadata, speed, was_late
-        images = open_images()
+        try:
+            images = open_images()
+        except VolumeError as error:
+            raise SourceError(str(error)) from None
         try:
             lengths = [image.volumes for image in images]
             tr = metadata[0].get("RepetitionTime", images[0].tr)
@@ -135,11 +138,18 @@ class ImageReplay:
         The clock starts with the first one asked for. Volume n is acquired from its time in the run on, (n -
         1) * TR, and there one TR later, both divided by the speed and counted from the start: waiting makes
         no error that grows.
+
+        Raises
+        ------
+        SourceError
+            If the images turn out to be damaged.
         """
         images = self._open()
         try:
             headers = [_header(image, self.tr) for image in images]
             yield from self._paced(images, headers, stopping)
+        except VolumeError as error:
+            raise SourceError(str(error)) from None
         finally:
             for image in images:
                 image.close()
