@@ -29,7 +29,7 @@ def entity_differences(found: Mapping[str, str], expected: Mapping[str, str]) ->
     """Where entities differ, each with both labels; which echo or part an image is makes no difference.
 
     >>> entity_differences({"subject": "01", "run": "2"}, {"subject": "01", "run": "1"})
-    ['run 2 (the run has 1)']
+    ['run 2, the run has 1']
     """
     return [
         _said(name, found.get(name), expected.get(name))
@@ -43,8 +43,7 @@ def header_differences(found: BidsIncremental, expected: BidsIncremental) -> lis
     pairs = [
         ("shape", found.data.shape, expected.data.shape),
         ("type", found.data.dtype.name, expected.data.dtype.name),
-        ("slope", found.slope, expected.slope),
-        ("intercept", found.intercept, expected.intercept),
+        ("scaling", (found.slope, found.intercept), (expected.slope, expected.intercept)),
         ("reference", found.reference, expected.reference),
         ("suffix", found.suffix, expected.suffix),
     ]
@@ -58,7 +57,7 @@ def metadata_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) 
     """Where the metadata of the run (`OF_THE_RUN`) differ, each with both values.
 
     >>> metadata_differences({"RepetitionTime": 2.0}, {"RepetitionTime": 1.5, "InstanceNumber": 1})
-    ['RepetitionTime 2.0 (the run has 1.5)']
+    ['RepetitionTime 2.0, the run has 1.5']
     """
     return [
         _said(name, found.get(name), expected.get(name))
@@ -85,4 +84,4 @@ def _said(name: str, found: Any, expected: Any) -> str:
     def value(one: Any) -> str:
         return "none" if one in (None, "") else str(one)
 
-    return f"{name} {value(found)} (the run has {value(expected)})"
+    return f"{name} {value(found)}, the run has {value(expected)}"

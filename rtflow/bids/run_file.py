@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.agreement import header_differences
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import OutputError, VolumeError
 
@@ -56,8 +57,8 @@ class RunFile:
         Raises
         ------
         VolumeError
-            If shape, affine, type or scaling differ from the first volume's, or the number is not above
-            those written already.
+            If shape, affine, type, scaling or reference differ from the first volume's, or the number is
+            not above those written already.
         OutputError
             If the file cannot be written.
         """
@@ -110,27 +111,13 @@ class RunFile:
         return file
 
     def _check(self, incremental: BidsIncremental) -> None:
-        first = self._first
         what = f"volume {incremental.volume}"
         if incremental.volume <= self.volumes:
             raise VolumeError(
                 f"{what} comes after volume {self.volumes} was written; volumes must come in order"
             )
-        pairs = [
-            ("shape", incremental.data.shape, first.data.shape),
-            ("type", stored_dtype(incremental.data).name, self._dtype.name),
-            ("scaling", (incremental.slope, incremental.intercept), (first.slope, first.intercept)),
-        ]
-        for name, found, expected in pairs:
-            if found != expected:
-                raise VolumeError(
-                    f"{what} has {name} {found}, the run has {expected}; record it as a run of its own"
-                )
-        if not np.allclose(incremental.affine, first.affine, atol=1e-3):
-            raise VolumeError(
-                f"{what} has affine {incremental.affine.tolist()}, the run has {first.affine.tolist()}; "
-                "record it as a run of its own"
-            )
+        if differences := header_differences(incremental, self._first):
+            raise VolumeError(f"{what} has {'; '.join(differences)}; record it as a run of its own")
 
 
 _HEADER = 352

@@ -64,30 +64,30 @@ def test_memory_is_shared_on_the_way_in_and_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "differences"),
     [
-        ({"entities": {**ENTITIES, "run": "2"}}, ["run 2 (the run has 1)"]),
+        ({"entities": {**ENTITIES, "run": "2"}}, ["run 2, the run has 1"]),
         (
             {"entities": {"subject": "02", "task": "faces", "run": "1", "direction": "AP"}},
             [
-                "subject 02 (the run has 01)",
-                "session none (the run has 02)",
-                "direction AP (the run has none)",
+                "subject 02, the run has 01",
+                "session none, the run has 02",
+                "direction AP, the run has none",
             ],
         ),
-        ({"data": DATA[:2]}, ["shape (2, 4, 5) (the run has (3, 4, 5))"]),
-        ({"data": DATA.astype(np.float32)}, ["type float32 (the run has int16)"]),
+        ({"data": DATA[:2]}, ["shape (2, 4, 5), the run has (3, 4, 5)"]),
+        ({"data": DATA.astype(np.float32)}, ["type float32, the run has int16"]),
         (
             {"slope": 1.0, "intercept": 0.0},
-            ["slope 1.0 (the run has 2.0)", "intercept 0.0 (the run has -3.0)"],
+            ["scaling (1.0, 0.0), the run has (2.0, -3.0)"],
         ),
-        ({"affine": np.eye(4)}, [f"affine {np.eye(4).tolist()} (the run has {AFFINE.tolist()})"]),
-        ({"suffix": "sbref"}, ["suffix sbref (the run has bold)"]),
-        ({"reference": "aaaa"}, ["reference aaaa (the run has none)"]),
+        ({"affine": np.eye(4)}, [f"affine {np.eye(4).tolist()}, the run has {AFFINE.tolist()}"]),
+        ({"suffix": "sbref"}, ["suffix sbref, the run has bold"]),
+        ({"reference": "aaaa"}, ["reference aaaa, the run has none"]),
         (
             {"metadata": {"RepetitionTime": 2.0, "FlipAngle": 80}},
             [
-                "RepetitionTime 2.0 (the run has 1.5)",
-                "EchoTime none (the run has 0.028)",
-                "FlipAngle 80 (the run has none)",
+                "RepetitionTime 2.0, the run has 1.5",
+                "EchoTime none, the run has 0.028",
+                "FlipAngle 80, the run has none",
             ],
         ),
     ],
@@ -134,7 +134,7 @@ def test_echoes_of_a_run() -> None:
     assert second.as_incremental().data.shape == (3, 4, 5, 3)
     with pytest.raises(VolumeError, match="echo 3, of which the run has no first volume"):
         run.append(incremental(4).set("echo", 3))
-    with pytest.raises(VolumeError, match=r"EchoTime 0.02 \(the run has 0.01\)"):
+    with pytest.raises(VolumeError, match=r"EchoTime 0.02, the run has 0.01"):
         run.append(incremental(4).set("echo", 1).set("EchoTime", 0.02))
 
 
