@@ -78,7 +78,6 @@ class Download:
         self._closing = threading.Event()
         self._error: RtflowError | None = None
         self._done: Path | None = None
-        self._threads: list[threading.Thread] = []
         try:
             self._done = cache.whole(item)  # by whoever was waited for
             with cache.writing():
@@ -98,9 +97,7 @@ class Download:
             if not waiting:
                 self._finish()
             for _ in range(min(CONNECTIONS, waiting)):
-                thread = threading.Thread(target=self._work, name="download", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                threading.Thread(target=self._work, name="download", daemon=True).start()
         return self
 
     @property
@@ -129,15 +126,18 @@ class Download:
             return self._done
 
     def close(self) -> None:
-        """End fetching; what has come is kept, to be taken up. May be called twice."""
-        self._closing.set()
-        for thread in self._threads:
-            thread.join()
-        if not self._file.closed:
-            if self._done is None and self._error is None:
-                self._note()
-            self._file.close()
-            self._lock_file.close()
+        """End fetching; what has come is kept, to be taken up. May be called twice.
+
+        Nobody is waited for: a thread that hears from a slow line later finds that it may write no more.
+        """
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
+            if not self._file.closed:
+                if self._done is None and self._error is None:
+                    self._note()
+                self._file.close()
+                self._lock_file.close()
 
     def read_at(self, offset: int, size: int, stopping: threading.Event) -> tuple[bytes, bool]:
         """Bytes at ``offset``, as many as there are up to ``size``, and whether they were waited for."""
@@ -186,9 +186,9 @@ class Download:
         try:
             while (part := self._next()) is not None:
                 self._fetch(part)
-                if part.left > 0:
-                    return
                 with self._changed:
+                    if part.left > 0 or self._closing.is_set():
+                        return
                     self._note()
         except RtflowError as error:
             self._fail(error)
@@ -230,16 +230,15 @@ class Download:
         ) as pieces:
             for piece in pieces:
                 rest = memoryview(piece)[: part.left]
-                at = part.start + part.got
-                while rest:
-                    written = _write_at(self._file.fileno(), rest, at)
-                    rest, at = rest[written:], at + written
                 with self._changed:
+                    if self._closing.is_set() or self._error is not None:
+                        return
                     self.fetched += len(piece)
-                    part.got = at - part.start
+                    while rest:
+                        written = os.pwrite(self._file.fileno(), rest, part.start + part.got)
+                        rest = rest[written:]
+                        part.got += written
                     self._changed.notify_all()
-                if self._closing.is_set() or self._error is not None:
-                    return
 
     def _finishing(self) -> bool:
         """Whether this thread is the one that finishes."""
@@ -312,7 +311,3 @@ class DownloadStream(io.RawIOBase):
         self._at += len(data)
         self.waited = self.waited or waited
         return len(data)
-
-
-def _write_at(descriptor: int, data: memoryview, at: int) -> int:
-    return os.pwrite(descriptor, data, at)
