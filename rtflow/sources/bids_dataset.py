@@ -68,7 +68,8 @@ class BidsReplay:
         return self._replay.volumes
 
     def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
-        """Nothing comes from here but volumes."""
+        """Which times of the sidecars were in milliseconds is told as events."""
+        self._replay.begin(run_dir, emit)
 
     def end(self) -> None:
         """Nothing is open but while frames are asked for."""

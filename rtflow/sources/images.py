@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.seconds import in_seconds
 from rtflow.documents import Event, Frame, Part, now
 from rtflow.errors import SourceError, VolumeError
 from rtflow.source_settings import Speed
@@ -75,7 +76,7 @@ class ImageReplay:
     open_images
         Opens the images, echo by echo.
     metadata
-        Metadata of each echo, as its sidecars have it.
+        Metadata of each echo, as its sidecars have it. Times in milliseconds are put right, and that is told.
     speed
         How many times faster than the scanner, or ``max``.
     limit
@@ -86,8 +87,8 @@ class ImageReplay:
     Raises
     ------
     SourceError
-        If the images cannot be read or are not of one length, or a pace is asked for and nothing says the
-        repetition time.
+        If the images cannot be read or are not of one length, if a time may be meant in seconds or in
+        milliseconds, or a pace is asked for and nothing says the repetition time.
     """
 
     def __init__(
@@ -102,11 +103,14 @@ class ImageReplay:
         was_late: Callable[[], bool] = lambda: False,
     ) -> None:
         self.uri = uri
-        self._open, self._metadata, self._speed, self._was_late = open_images, metadata, speed, was_late
+        self._open, self._speed, self._was_late = open_images, speed, was_late
         try:
+            right = [in_seconds(of_echo) for of_echo in metadata]
             images = open_images()
         except VolumeError as error:
-            raise SourceError(str(error)) from None
+            raise SourceError(f"{what}: {error}") from None
+        self._metadata = metadata = [of_echo for of_echo, _ in right]
+        self._changes = dict.fromkeys(change for _, changes in right for change in changes)
         try:
             lengths = [image.volumes for image in images]
             tr = metadata[0].get("RepetitionTime", images[0].tr)
@@ -127,7 +131,10 @@ class ImageReplay:
         self._missing = frozenset(missing if isinstance(missing, list) else ())
 
     def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
-        """Nothing comes from here but volumes."""
+        """Tell which times of the sidecars were in milliseconds."""
+        del run_dir
+        for change in self._changes:
+            emit(Event(name="units", data={"says": f"the sidecar's {change}"}))
 
     def end(self) -> None:
         """Nothing is open but while frames are asked for."""

@@ -71,9 +71,9 @@ class OpenNeuroReplay:
         return self._replay.volumes
 
     def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
-        """How far the files have come is told as events."""
-        del run_dir
+        """How far the files have come is told as events, and which times were in milliseconds."""
         self._emit = emit
+        self._replay.begin(run_dir, emit)
 
     def end(self) -> None:
         """Fetch no more; what has come is kept."""

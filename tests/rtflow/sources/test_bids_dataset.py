@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from rtflow.documents import Frame
+from rtflow.documents import Event, Frame
 from rtflow.errors import SourceError
 from rtflow.nodes.convert import frame_to_incrementals
 from rtflow.source_settings import BidsSource
@@ -217,3 +217,23 @@ def test_a_run_may_be_cut_short_and_stopped(tmp_path) -> None:
     frames = open_source(BidsSource(path=str(tmp_path), speed=1e-6)).frames(stopping)
     threading.Timer(0.05, stopping.set).start()
     assert list(frames) == []  # the first one would have been due in weeks
+
+
+def test_milliseconds_in_a_sidecar_are_put_right_and_told_or_refused(tmp_path) -> None:
+    path = put(described(tmp_path), "sub-1_task-a_bold.nii", voxels())
+    sidecar = path.with_suffix(".json")
+    sidecar.write_text(json.dumps({"RepetitionTime": 1500, "EchoTime": 28, "TaskName": "a"}))
+    source = open_source(BidsSource(path=str(tmp_path)))
+    assert source.tr == 1.5
+    told: list[Event] = []
+    source.begin(tmp_path, told.append)
+    assert [event.data["says"] for event in told] == [
+        "the sidecar's RepetitionTime 1500 was in milliseconds, and is 1.5 s",
+        "the sidecar's EchoTime 28 was in milliseconds, and is 0.028 s",
+    ]
+    metadata = frame_to_incrementals(replayed(tmp_path)[0], {})[0].metadata
+    assert (metadata["RepetitionTime"], metadata["EchoTime"]) == (1.5, 0.028)
+
+    sidecar.write_text(json.dumps({"RepetitionTime": 60}))
+    with pytest.raises(SourceError, match=r"_bold\.nii: RepetitionTime is 60: in seconds it is at most 30"):
+        open_source(BidsSource(path=str(tmp_path)))
