@@ -52,7 +52,7 @@ APART = ("make ", ". .venv/", "pip install", "rtflow bench ")
 SMALLER = ("--speed", "max", "--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8")
 COMMAND = """#!/bin/sh
 case "$*" in
-*folder:* | *journal:* | *dicom:* | *--resume*) ;;
+*folder:* | *journal:* | *bids:* | *dicom:* | *--resume*) ;;
 "run "*) set -- "$@" {smaller} ;;
 esac
 exec {rtflow} "$@"
