@@ -132,5 +132,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _divided(milliseconds: float) -> float:
-    # 2435.37 ms is 2.43537 s, not 2.4353700000000003.
+    # 1500.19 ms is 1.50019 s, not 1.5001900000000001.
     return float(f"{milliseconds / 1000:.12g}")

@@ -13,7 +13,7 @@ from rtflow.errors import VolumeError
     ("field", "milliseconds", "seconds"),
     [
         ("RepetitionTime", 1500, 1.5),
-        ("RepetitionTime", 2435.37, 2.43537),
+        ("RepetitionTime", 1500.19, 1.50019),
         ("EchoTime", 28, 0.028),
         ("EchoTime1", 4.92, 0.00492),
         ("InversionTime", 900, 0.9),
