@@ -103,8 +103,9 @@ def checked(
     hint = read_name(str(rest.get("ProtocolName") or rest.get("SeriesDescription") or ""))
     named = {name: rest.pop(name) for name in ENTITIES if name in rest} | dict(entities)
     labels = {name: str(label) for name, label in named.items() if label not in (None, "")}
-    labels = {**hint.entities, **labels}
     check_entities(labels)
+    labels = {**hint.entities, **labels}
+    labels = {name: labels[name] for name in ENTITIES if name in labels}
     said = str(rest.pop("suffix", "") or hint.suffix or "bold")
     rest.pop("datatype", None)  # the suffix says it
     right, changes = in_seconds(rest)
