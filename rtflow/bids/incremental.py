@@ -175,13 +175,7 @@ class BidsIncremental:
         return SUFFIXES.get(self.suffix, "func")
 
     def file_name(self, extension: str = ".nii") -> str:
-        """The name of its file, by its entities.
-
-        Raises
-        ------
-        UsageError
-            If an entity cannot stand in a name.
-        """
+        """The name of its file, by its entities; a UsageError if one cannot stand in a name."""
         return file_name(self.entities, self.suffix, extension)
 
     def path(self, extension: str = ".nii") -> PurePosixPath:
@@ -252,7 +246,7 @@ class BidsIncremental:
         field
             As for `get`, without ``datatype``: that is the suffix's.
         value
-            The new value; times in seconds. Indices may be numbers.
+            The new value; times in seconds, and treated as `checked` does. Indices may be numbers.
         strict
             Whether entities alone may be set.
 
@@ -262,11 +256,6 @@ class BidsIncremental:
             If the value cannot stand in a BIDS name, or with ``strict`` if the field is no entity.
         VolumeError
             If a time is no time, or may be meant in seconds or in milliseconds.
-
-        Warns
-        -----
-        UnitsWarning
-            If a time was in milliseconds without a doubt; it is put right.
         """
         return self._next(self.data, self.affine, **fields.with_field(self, field, value, strict=strict))
 
