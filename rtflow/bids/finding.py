@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rtflow.bids.entities import matches, parse_name
+from rtflow.bids.fields import OF_ONE_IMAGE
 from rtflow.errors import SourceError
 
-#: What tells the images of one run apart, and no run from another.
-_WITHIN = ("echo", "part")
 _EXTENSIONS = (".nii", ".nii.gz")
 
 
@@ -31,7 +30,7 @@ class RunImages:
 
     def __str__(self) -> str:
         return "_".join(
-            word for word in self.images[0].name.split("_")[:-1] if word.partition("-")[0] not in _WITHIN
+            word for word in self.images[0].name.split("_")[:-1] if word.partition("-")[0] not in OF_ONE_IMAGE
         )
 
 
@@ -60,7 +59,7 @@ def find_runs(paths: Iterable[PurePosixPath]) -> list[RunImages]:
         entities, suffix, extension = parse_name(path.name)
         if suffix != "bold" or extension not in _EXTENSIONS or entities.get("part", "mag") != "mag":
             continue
-        run = tuple((name, label) for name, label in entities.items() if name not in _WITHIN)
+        run = tuple((name, label) for name, label in entities.items() if name not in OF_ONE_IMAGE)
         echo = entities.get("echo", "")
         found.setdefault(run, {}).setdefault(int(echo) if echo.isdigit() else 0, path)
     return [
