@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -91,12 +92,17 @@ class RunFiles:
         subject = wanted.get("subject", "")
         known = cache.listing(dataset, subject)
         try:
-            self._fetch(self._listed(subject) if known is None else known, wanted)
-        except ChangedError:
+            try:
+                self._fetch(self._listed(subject) if known is None else known, wanted)
+                self._await_first()
+            except ChangedError:
+                if known is None:
+                    raise
+                self.close()
+                self._fetch(self._listed(subject), wanted)
+        except BaseException:
             self.close()
-            if known is None:
-                raise
-            self._fetch(self._listed(subject), wanted)
+            raise
 
     @property
     def bytes(self) -> int:
@@ -144,6 +150,11 @@ class RunFiles:
             if self._cache.whole(by_path[name]) is None:
                 self._cache.keep(by_path[name], self._server.read(by_path[name]))
                 self._small += by_path[name].size
+
+    def _await_first(self) -> None:
+        """Wait for the first byte of each download: by then it is known whether what was listed is there."""
+        for download in self.downloads:
+            download.read_at(0, 1, threading.Event())
 
     def _listed(self, subject: str) -> list[StoredObject]:
         return listed(self.dataset, subject, self._cache, self._server, anew=True)

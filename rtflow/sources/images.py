@@ -106,9 +106,12 @@ class ImageReplay:
         self._open, self._speed, self._was_late = open_images, speed, was_late
         try:
             right = [in_seconds(of_echo) for of_echo in metadata]
-            images = open_images()
         except VolumeError as error:
             raise SourceError(f"{what}: {error}") from None
+        try:
+            images = open_images()
+        except VolumeError as error:
+            raise SourceError(str(error)) from None
         self._metadata = metadata = [of_echo for of_echo, _ in right]
         self._changes = dict.fromkeys(change for _, changes in right for change in changes)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from rtflow.bids.volumes import metadata_for, open_volumes
@@ -102,8 +101,7 @@ class OpenNeuroReplay:
         except StoppedError:
             return
         except RtflowError as error:
-            self._blame_the_checksum(stopping)
-            raise SourceError(f"{self.run}: {error}") from None
+            raise SourceError(f"{self.run}: {self._cause(stopping) or error}") from None
 
     def _open(self) -> list[Images]:
         self._streams = []
@@ -137,8 +135,13 @@ class OpenNeuroReplay:
         self._emit(Event(name="fetched", data=data))
         return step
 
-    def _blame_the_checksum(self, stopping: threading.Event) -> None:
-        """Where bytes make no sense, see whether they came wrong; raises as `Download.wait`."""
-        with suppress(StoppedError):
+    def _cause(self, stopping: threading.Event) -> RtflowError | None:
+        """Where bytes make no sense, what is wrong with the download, if anything is."""
+        try:
             for download in self._files.downloads:
                 download.wait(stopping)
+        except StoppedError:
+            return None
+        except RtflowError as error:
+            return error
+        return None

@@ -171,6 +171,8 @@ class Line:
         Whether a byte of each image is changed on its way.
     held
         While set to an offset, no byte of an image from there on is passed on.
+    cut
+        Whether answers that are held break off with a reset.
     """
 
     rate: float | None = None
@@ -180,6 +182,7 @@ class Line:
     refusals: int = 0
     altered: bool = False
     held: int | None = None
+    cut: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -239,6 +242,9 @@ def over(endpoint: str, line: Line) -> Iterator[str]:
             step = 8192 if image else max(len(body), 1)
             for at in range(0, len(body), step):
                 while image and line.held is not None and start + at >= line.held and not over_.is_set():
+                    if line.cut:
+                        breaking, at = True, max(at, line.reset_after)
+                        break
                     time.sleep(0.01)
                 if breaking and at >= line.reset_after:
                     # A linger of no time: closing sends a reset.
