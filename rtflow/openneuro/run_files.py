@@ -6,13 +6,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from rtflow.bids.entities import check_entities
 from rtflow.bids.finding import RunImages, beside, choose_run, find_runs
 from rtflow.openneuro.bucket import Bucket, ChangedError, StoredObject
 from rtflow.openneuro.cache import Cache
 from rtflow.openneuro.download import Download
 from rtflow.openneuro.listing import objects
 
-_OF_DATASET = ("dataset_description.json", "README", "README.md", "README.txt", "README.rst", "CHANGES")
+_OF_DATASET = ("dataset_description.json", "README", "README.md", "README.txt", "README.rst")
 
 
 def listed(
@@ -84,6 +85,7 @@ class RunFiles:
     """
 
     def __init__(self, dataset: str, wanted: Mapping[str, str], endpoint: str, cache: Cache) -> None:
+        check_entities(wanted)
         self.dataset = dataset
         self.root = cache.folder(dataset)
         self.downloads: list[Download] = []
