@@ -26,8 +26,8 @@ and `RequestedRun` is the run that was asked for where a run of that name was he
 Say here what the experiment was, who took part, and how the data may be used.
 """
 
-# What differs from volume to volume says nothing of a run.
-_OF_ONE_VOLUME = frozenset(
+#: Fields that differ from volume to volume: they say nothing of a run.
+OF_ONE_VOLUME = frozenset(
     {
         *("AcquisitionTime", "AcquisitionDateTime", "AcquisitionNumber", "ContentTime", "InstanceNumber"),
         *("ImageNumber", "TriggerTime", "SOPInstanceUID", "VolumeNumber"),
@@ -179,7 +179,7 @@ def sidecar(
     missing: list[int],
 ) -> dict[str, Any]:
     """The content of a run's JSON file: metadata of its first volume, and what only the whole run can say."""
-    about = {key: value for key, value in metadata.items() if key not in _OF_ONE_VOLUME}
+    about = {key: value for key, value in metadata.items() if key not in OF_ONE_VOLUME}
     about["TaskName"] = metadata.get("TaskName", entities["task"])
     about["RunUID"] = run_uid
     if missing:

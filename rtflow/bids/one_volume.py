@@ -1,4 +1,4 @@
-"""A data set of one volume: what a program that reads BIDS can be given while the run goes on."""
+"""A data set of one volume, or of one run: what a program that reads BIDS can be given meanwhile."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from rtflow.bids.dataset import add_participant, prepare_dataset, write_json
+from rtflow.bids.dataset import OF_ONE_VOLUME, add_participant, prepare_dataset, write_json
 from rtflow.bids.fields import require_complete
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import run_header, stored_dtype
 from rtflow.errors import OutputError
 
-README = """# One volume
+README = """# A part of a run
 
-rtflow wrote this volume of a run as a data set of its own, with the voxels as the scanner stored them, so
-that programs that read BIDS can be given it while the run goes on. `VolumeNumber` in its sidecar says which
-volume of the run it is, from 1.
+rtflow wrote this part of a run as a data set of its own, with the voxels as the scanner stored them, so that
+programs that read BIDS can be given it. Of a single volume, `VolumeNumber` in the sidecar says which one of
+the run it is, from 1. Volumes that are missing among several are zeros, and `MissingVolumes` lists them.
 
 The run as a whole is recorded elsewhere.
 """
@@ -30,7 +30,8 @@ def write_dataset(echoes: Sequence[BidsIncremental], root: Path, *, only_data: b
     Parameters
     ----------
     echoes
-        The volume, echo by echo; they differ in their entity ``echo``. One alone is one echo.
+        The volume, echo by echo; they differ in their entity ``echo``. One alone is one echo. What
+        `rtflow.bids.run.BidsRun.as_incremental` gave is written as the run it is.
     root
         The folder; made if it is not there.
     only_data
@@ -60,7 +61,7 @@ def write_dataset(echoes: Sequence[BidsIncremental], root: Path, *, only_data: b
             if there.exists():
                 raise OutputError(f"{there} is there already; choose another folder")
     if not only_data:
-        prepare_dataset(root, "One volume of a run", README)
+        prepare_dataset(root, "A part of a run", README)
         for subject in dict.fromkeys(one.entities["subject"] for one in echoes):
             add_participant(root, subject)
     for one, path in zip(echoes, paths, strict=True):
@@ -85,6 +86,9 @@ def _write(one: BidsIncremental, path: Path) -> None:
 
 
 def sidecar(one: BidsIncremental) -> dict[str, Any]:
-    """The content of the JSON file beside a single volume."""
-    task = {"TaskName": one.entities["task"]} if one.entities.get("task") else {}
-    return {**task, **one.metadata, "VolumeNumber": one.volume}
+    """The content of the JSON file beside an image."""
+    about: dict[str, Any] = {"TaskName": one.entities["task"]} if one.entities.get("task") else {}
+    about |= one.metadata
+    if one.data.ndim > 3:
+        return {name: value for name, value in about.items() if name not in OF_ONE_VOLUME}
+    return about | {"VolumeNumber": one.volume}

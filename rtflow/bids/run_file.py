@@ -124,7 +124,7 @@ _HEADER = 352
 
 
 def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
-    """The 352 bytes before the voxels of a run that holds one volume, little-endian.
+    """The 352 bytes before the voxels of a run that holds one volume (or all of a run), little-endian.
 
     qform and sform are the volume's affine in float32, both of code 1 (scanner); pixdim[4] is the
     repetition time in seconds, 0 where it is unknown.
@@ -133,7 +133,7 @@ def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
 
     header = nib.Nifti1Header(endianness="<")
     header.set_data_dtype(dtype)
-    header.set_data_shape((*first.data.shape, 1))
+    header.set_data_shape((*first.data.shape, 1)[:4])
     affine = first.affine.astype(np.float32)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner", strip_shears=True)

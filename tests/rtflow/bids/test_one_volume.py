@@ -9,6 +9,7 @@ from validator import bids_errors
 
 from rtflow.bids.nifti import from_image
 from rtflow.bids.one_volume import write_dataset
+from rtflow.bids.run import BidsRun
 from rtflow.errors import OutputError, UsageError
 
 STEM = "sub-01/ses-02/func/sub-01_ses-02_task-faces_run-1"
@@ -38,6 +39,18 @@ def test_several_echoes_and_a_reference_lie_in_one(tmp_path) -> None:
     assert [path.name for path in paths] == [f"{STEM[19:]}_echo-{number}_bold.nii" for number in (1, 2, 3)]
     volume(suffix="sbref").write(tmp_path, only_data=True)
     assert (tmp_path / f"{STEM}_sbref.json").exists()
+    assert bids_errors(tmp_path) == []
+
+
+def test_a_run_is_written_as_the_run_it_is(tmp_path) -> None:
+    whole = BidsRun(volume(number) for number in (3, 4, 6)).as_incremental()
+    path = whole.write(tmp_path)
+    image = nib.load(path)
+    assert image.shape == (3, 4, 5, 4)
+    assert np.array_equal(image.dataobj.get_unscaled(), whole.data)
+    assert image.header.get_zooms()[3] == 1.5
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar == {"TaskName": "faces", "RepetitionTime": 1.5, "EchoTime": 0.028, "MissingVolumes": [5]}
     assert bids_errors(tmp_path) == []
 
 
