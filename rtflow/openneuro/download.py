@@ -260,8 +260,9 @@ class Download:
     def _fail(self, error: RtflowError) -> None:
         with self._changed:
             self._error = self._error or error
-            with contextlib.suppress(OSError):
-                self._note()
+            if not self._closing.is_set():  # else another may have begun it anew
+                with contextlib.suppress(OutputError):
+                    self._note()
             self._changed.notify_all()
 
     def _note(self) -> None:

@@ -132,7 +132,9 @@ import sys, threading
 from rtflow.openneuro import Bucket, Cache, StoredObject
 from rtflow.openneuro.download import Download
 url, folder, key, size, etag = sys.argv[1:]
-Download(Bucket(url), StoredObject(key, int(size), etag), Cache(folder)).start().wait(threading.Event())
+bucket = Bucket(url)
+print("here", flush=True)
+Download(bucket, StoredObject(key, int(size), etag), Cache(folder)).start().wait(threading.Event())
 """
 
 
@@ -160,8 +162,16 @@ def all_but_one(state: Path) -> bool:
 def test_two_processes_fetch_a_file_once(near, line, image, cache, tmp_path) -> None:
     arguments = [near, str(tmp_path / "cache"), image.key, str(image.size), image.etag]
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    both = [subprocess.Popen([sys.executable, "-c", FETCH, *arguments], env=environment) for _ in range(2)]
+    line.held = 100_000
+    command = [sys.executable, "-c", FETCH, *arguments]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    # Both are at it while nothing can be whole.
+    assert [process.stdout.readline() for process in both if process.stdout] == [b"here\n"] * 2
+    s3.until(lambda: len([key for key, _ in line.requests if key.endswith(IMAGE)]) >= 4)
+    line.held = None
     assert [process.wait(s3.LIMIT) for process in both] == [0, 0]
+    for process in both:
+        process.communicate()
     assert len([key for key, _ in line.requests if key.endswith(IMAGE)]) == 4
     assert cache.whole(image) is not None
 

@@ -48,6 +48,10 @@ def replayed(table: OpenNeuroSource | BidsSource, events: list[Event] | None = N
         source.end()
 
 
+def sums(frames: list[Frame]) -> list[list[str]]:
+    return [[part.sha256 for part in frame.parts] for frame in frames]
+
+
 def test_frames_are_those_of_the_data_set_in_a_folder(near, line, dataset, tmp_path) -> None:
     """By way of the network, of the cache, and of the folder that the cache is."""
     table = spec(near, tmp_path)
@@ -58,7 +62,7 @@ def test_frames_are_those_of_the_data_set_in_a_folder(near, line, dataset, tmp_p
         replayed(table),
         replayed(BidsSource(path=str(Cache(tmp_path / "cache").folder(s3.DATASET)))),
     ):
-        assert [frame.parts for frame in frames] == [frame.parts for frame in here]
+        assert sums(frames) == sums(here)
     (one,) = frame_to_incrementals(here[1], {})
     assert (one.tr, one.metadata["FlipAngle"], one.metadata["TaskName"]) == (1.0, 77, "1dNF")
     assert one.metadata["AcquisitionTime"] == "14:35:47.597500"
@@ -67,9 +71,9 @@ def test_frames_are_those_of_the_data_set_in_a_folder(near, line, dataset, tmp_p
 
 def test_without_a_network_what_is_kept_is_replayed_and_the_rest_is_told(near, tmp_path) -> None:
     table = spec(near, tmp_path)
-    expected = [frame.parts for frame in replayed(table)]
+    expected = sums(replayed(table))
     gone = spec("http://127.0.0.1:9", tmp_path)
-    assert [frame.parts for frame in replayed(gone)] == expected
+    assert sums(replayed(gone)) == expected
     with pytest.raises(NoNetworkError, match="cannot be reached"):
         open_source(spec("http://127.0.0.1:9", tmp_path, run="2"))
 
@@ -96,6 +100,24 @@ def test_a_network_that_goes_away_for_good_ends_the_run(near, line, tmp_path, mo
     source.end()
 
 
+def test_bytes_that_came_wrong_end_the_run_where_nothing_else_would_tell(
+    near, line, server, tmp_path
+) -> None:
+    root = tmp_path / "plain"
+    s3.write_image(root / "sub-1" / "func" / "sub-1_task-a_bold.nii", shape=(24, 24, 10), volumes=4)
+    s3.upload(server, root, "ds000002")
+    line.altered = True
+    table = OpenNeuroSource(dataset="ds000002", endpoint=near, cache=str(tmp_path / "cache"))
+    source = open_source(table)
+    frames = source.frames(threading.Event())
+    assert [next(frames).volume for _ in range(4)] == [1, 2, 3, 4]
+    with pytest.raises(SourceError, match=r"sub-1_task-a: .* does not have the server's checksum"):
+        next(frames)
+    source.end()
+    line.altered = False
+    assert len(replayed(table)) == 4
+
+
 def test_what_was_replaced_on_the_server_is_listed_anew(server, near, dataset, tmp_path) -> None:
     key = f"{s3.DATASET}/{IMAGE}"
     other = (dataset / IMAGE.replace("run-01", "run-02")).read_bytes()
@@ -105,7 +127,7 @@ def test_what_was_replaced_on_the_server_is_listed_anew(server, near, dataset, t
         client.put_object(Bucket=s3.NAME, Key=key, Body=other, ACL="public-read")
         found = replayed(spec(near, tmp_path))
         twin = replayed(spec(near, tmp_path, run="2"))
-        assert [frame.parts[0] for frame in found] == [frame.parts[0] for frame in twin]
+        assert [images for images, _ in sums(found)] == [images for images, _ in sums(twin)]
     finally:
         client.put_object(Bucket=s3.NAME, Key=key, Body=(dataset / IMAGE).read_bytes(), ACL="public-read")
 
