@@ -68,8 +68,8 @@ class Bucket:
             region_name="us-east-1",
             # The bucket's name has a dot, which no certificate for *.s3.amazonaws.com covers.
             s3={"addressing_style": "path"},
-            retries={"mode": "standard", "total_max_attempts": 4},
-            connect_timeout=patience,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            connect_timeout=min(patience, 8.0),
             read_timeout=patience,
             max_pool_connections=CONNECTIONS + 1,
         )

@@ -249,7 +249,9 @@ def _times(metadata: Mapping[str, Any], tr: float | None, volumes: int) -> list[
     """Seconds from the start of the run to start and end of each volume."""
     timing = metadata.get("VolumeTiming")
     if isinstance(timing, list) and len(timing) == volumes > 1:
-        starts = [float(time) for time in timing]
+        starts = [float(time) for time in timing if isinstance(time, int | float)]
+        if starts != sorted(starts) or len(starts) != volumes:
+            raise SourceError("VolumeTiming should be seconds in ascending order; correct the sidecar")
         return list(zip(starts, [*starts[1:], 2 * starts[-1] - starts[-2]], strict=True))
     return None if tr is None else [(number * tr, (number + 1) * tr) for number in range(volumes)]
 
