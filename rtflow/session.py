@@ -178,6 +178,23 @@ class Session:
         return f"the session in {self._folder} has no {name!r}, {there}; do the run that saves it first"
 
 
+def read_item(path: Path) -> Item:
+    """The item in a file.
+
+    Raises
+    ------
+    SessionError
+        If it cannot be read, or was changed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SessionError(
+            f"session item {path}: {error.strerror or error}; do the run that saves it again"
+        ) from None
+    return _decode(data, path)
+
+
 def list_run(folder: Path, row: Mapping[str, object]) -> None:
     """Add a row to the session's table of runs, ``runs.tsv``.
 

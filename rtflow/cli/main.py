@@ -13,7 +13,19 @@ import typer
 from typer.core import TyperGroup
 
 import rtflow
-from rtflow.cli import bench, cache, convert, deidentify, graph, new, openneuro, replay, run, simulate
+from rtflow.cli import (
+    bench,
+    cache,
+    convert,
+    deidentify,
+    derivatives,
+    graph,
+    new,
+    openneuro,
+    replay,
+    run,
+    simulate,
+)
 from rtflow.errors import RtflowError, UsageError
 
 # Nipype asks its home server for news when it is imported: nothing that runs beside a scanner should.
@@ -105,6 +117,7 @@ for name, module in (
     ("simulate", simulate),
     ("convert", convert),
     ("deidentify", deidentify),
+    ("derivatives", derivatives),
     ("new", new),
     ("graph", graph),
     ("openneuro", openneuro),
