@@ -181,7 +181,8 @@ def sidecar(
     """The content of a run's JSON file: metadata of its first volume, and what only the whole run can say."""
     about = {key: value for key, value in metadata.items() if key not in OF_ONE_VOLUME}
     about["TaskName"] = metadata.get("TaskName", entities["task"])
-    about["RunUID"] = run_uid
+    if run_uid:
+        about["RunUID"] = run_uid
     if missing:
         about["MissingVolumes"] = missing
     if entry.requested is not None:

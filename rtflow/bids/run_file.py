@@ -7,8 +7,11 @@ the same at the beginning and at the end of a run, and a reader, or a crash, nev
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -72,6 +75,38 @@ class RunFile:
         while self.volumes < volume:
             self.missing.append(self.volumes + 1)
             self._write(self._zeros)
+
+    @classmethod
+    def reopen(cls, path: Path, first: BidsIncremental, missing: Iterable[int] = ()) -> RunFile:
+        """A run that was closed, to append to it.
+
+        Parameters
+        ----------
+        path
+            The ``.nii`` file.
+        first
+            A volume of it, which the next ones must be like.
+        missing
+            Numbers of the volumes that are zeros.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written, or is laid out otherwise than a `RunFile` is.
+        """
+        file = cls(path, first)
+        volumes = volumes_in(path)
+        try:
+            head = path.read_bytes()[:_HEADER] if volumes else b""
+            if head[:4] != struct.pack("<i", 348) or head[108:112] != struct.pack("<f", _HEADER):
+                raise OutputError(
+                    f"{path} is laid out otherwise than runs that grow; give the volume another run index"
+                )
+            file._file = path.open("rb+", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror or error}") from None
+        file.volumes, file.missing = volumes, list(missing)
+        return file
 
     def close(self) -> None:
         """Close the file; it is whole already."""
@@ -168,6 +203,33 @@ def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
     file.seek(offset)
     while view:
         view = view[file.write(view) :]
+
+
+def compress(path: Path) -> Path:
+    """Make ``.nii.gz`` of a closed run; the ``.nii`` goes when that is whole. Same run, same bytes.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the ``.nii`` stays.
+    """
+    packed = path.with_suffix(".nii.gz")
+    partial = packed.with_name(f".{packed.name}.partial")
+    try:
+        # No time and no name in the gzip header.
+        with (
+            path.open("rb") as source,
+            partial.open("wb") as raw,
+            gzip.GzipFile("", "wb", 6, raw, 0) as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
+        partial.replace(packed)
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"{packed}: {error.strerror or error}; make room; {path.name} is whole") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return packed
 
 
 def volumes_in(path: Path) -> int:
