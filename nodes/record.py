@@ -6,7 +6,15 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.bids.dataset import RunEntry, add_participant, claim_run, prepare_dataset, sidecar, write_json
+from rtflow.bids.dataset import (
+    RunEntry,
+    add_participant,
+    claim_run,
+    ignore,
+    prepare_dataset,
+    sidecar,
+    write_json,
+)
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, volumes_in
 from rtflow.design import write_events
@@ -95,6 +103,8 @@ class RecordRun(StreamInterface):
         assert self._entry is not None
         self._file.append(incremental)
         self._settle()
+        if self._file.present == 1:
+            ignore(self._root, self._entry.bold, unfinished=False)
         bold = self._entry.bold
         self._results = {"bold_file": str(bold.with_suffix(".nii.gz") if self.inputs.compress else bold)}
         return runtime

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rtflow.bids.dataset import RunEntry, add_participant, prepare_dataset, sidecar, write_json
+from rtflow.bids.dataset import RunEntry, add_participant, ignore, prepare_dataset, sidecar, write_json
 from rtflow.bids.entities import ENTITIES, bids_name, matches, parse_name, unknown_entity
 from rtflow.bids.fields import OF_ONE_IMAGE, require_complete
 from rtflow.bids.incremental import BidsIncremental
@@ -214,6 +214,8 @@ class BidsArchive:
         path = self.root / incremental.path()
         file = self._open.get(path) or self._begin(path, incremental)
         file.append(incremental)
+        if file.present == 1:
+            ignore(self.root, path, unfinished=False)
         if len(file.missing) != self._listed[path]:
             about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             write_json(path.with_suffix(".json"), about | {"MissingVolumes": file.missing})
@@ -284,6 +286,7 @@ class BidsArchive:
                     f"{path.parent}: {error.strerror or error}; choose another folder"
                 ) from None
             file = RunFile(path, incremental)
+            ignore(self.root, path)
             entry = RunEntry(path)
             write_json(entry.sidecar, sidecar(incremental.metadata, incremental.entities, entry, "", []))
             add_participant(self.root, incremental.entities["subject"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -161,6 +163,7 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
             continue
         try:
             entry.bold.parent.mkdir(parents=True, exist_ok=True)
+            ignore(root, entry.bold)
             with entry.sidecar.open("x") as file:
                 json.dump({"RunUID": run_uid}, file)
         except FileExistsError:
@@ -169,6 +172,39 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
             raise OutputError(f"{entry.sidecar}: {error.strerror or error}; choose another folder") from None
         return entry
     raise AssertionError("there is always another run")
+
+
+def ignore(root: Path, bold: Path, *, unfinished: bool = True) -> None:
+    """Say in ``.bidsignore`` that the files of a run are not whole yet, or that they are now.
+
+    An image and its sidecar cannot appear at once; whoever validates the data set between the two passes over
+    both. If the run is cut off just then, they stay passed over.
+
+    Parameters
+    ----------
+    root
+        The data set.
+    bold
+        Image of the run.
+    unfinished
+        False once both are there.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    path, line = root / ".bidsignore", f"{bold.name.removesuffix('_bold.nii')}_*"
+    try:
+        with _alone(root):
+            before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            after = [one for one in before if one != line] + [line] * unfinished
+            if after:
+                _write(path, "\n".join(after) + "\n")
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; choose another folder") from None
 
 
 def sidecar(
@@ -226,6 +262,18 @@ def _require_raw(description: Path) -> None:
         raise OutputError(
             f"{description.parent} is a data set of type {kind!r}, expected 'raw'; choose another folder"
         )
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Nobody else changes the list meanwhile, as far as the file system has locks."""
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _plain(value: Any) -> Any:

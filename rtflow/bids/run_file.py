@@ -54,6 +54,11 @@ class RunFile:
         self._zeros = bytes(first.data.size * self._dtype.itemsize)
         self._file: BinaryIO | None = None
 
+    @property
+    def present(self) -> int:
+        """How many volumes are there that are not missing."""
+        return self.volumes - len(self.missing)
+
     def append(self, incremental: BidsIncremental) -> None:
         """Write a volume at the place that its number gives it; what is missing before it becomes zeros.
 

@@ -15,6 +15,7 @@ import pytest
 from validator import bids_errors
 
 from rtflow.bids.archive import BidsArchive
+from rtflow.bids.dataset import claim_run, ignore
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run import BidsRun
 from rtflow.bids.run_file import run_header
@@ -305,3 +306,27 @@ def test_the_header_is_the_one_that_a_run_begins_with(tmp_path: Path) -> None:
     with BidsArchive.create(tmp_path) as archive:
         path = archive.append(volume(1))
     assert path.read_bytes()[:352] == run_header(volume(1), np.dtype("<i2"))
+
+
+def test_between_image_and_sidecar_the_run_is_passed_over(tmp_path: Path) -> None:
+    root = BidsArchive.create(tmp_path).root
+    entities = {"subject": "01", "task": "faces", "run": "1"}
+    entry = claim_run(root, entities, "20261128-000000-abcdef")
+    assert not entry.bold.exists()
+    assert bids_errors(root) == []  # as it is left by a crash just then
+    other = claim_run(root, entities, "20261128-000001-abcdef")
+    assert (root / ".bidsignore").read_text() == "sub-01_task-faces_run-1_*\nsub-01_task-faces_run-2_*\n"
+    ignore(root, entry.bold, unfinished=False)
+    assert (root / ".bidsignore").read_text() == "sub-01_task-faces_run-2_*\n"
+    assert bids_errors(root) != []
+    ignore(root, other.bold, unfinished=False)
+    assert not (root / ".bidsignore").exists()
+
+
+def test_a_whole_run_is_not_passed_over(tmp_path: Path) -> None:
+    archive = BidsArchive.create(tmp_path)
+    (tmp_path / ".bidsignore").write_text("notes/\n")
+    archive.append(volume(3))
+    archive.append(volume(4))
+    archive.close()
+    assert (tmp_path / ".bidsignore").read_text() == "notes/\n"
