@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import re
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.dataset import write_json
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.entities import parse_name, relative_path
 from rtflow.bids.grid import Grid
-from rtflow.errors import SessionError
+from rtflow.bids.physio import PhysioError, cmrr_content, label_of, physio_files, read_cmrr, read_pmu
+from rtflow.bids.physio import Recording as Signal
+from rtflow.dicom.offline import convert_folder
+from rtflow.documents import VolumeReceived
+from rtflow.errors import RtflowError, SessionError
 from rtflow.journal import Recording
 from rtflow.session import read_item
 
@@ -136,3 +144,119 @@ def _run_uid(path: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8")).get("RunUID", ""))
     except (OSError, ValueError, AttributeError):
         return ""
+
+
+def add_companions(run_dir: Path, logs: Sequence[Path] = ()) -> list[Path]:
+    """Put what was recorded along with a run beside it: ``_sbref``, and ``_physio`` of Siemens' logs.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run. Single-band references, and physiological logs in DICOM, that came among its
+        images are in its folder ``aside``.
+    logs
+        Further logs: text logs (``.puls``, ``.resp``, ``.ecg``, ``.ext``), or CMRR's DICOM object.
+
+    Returns
+    -------
+    list of Path
+        What was written; what is there already is left as it is. None where the run was not recorded.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    PhysioError
+        If a log of ``logs`` cannot be read, or nothing says when volume 1 began.
+    """
+    recording = Recording(run_dir)
+    raw = Path(recording.start.places["bids"])
+    recorded = find_recorded(raw, recording.start.run_uid)
+    if recorded is None or not recorded.bold:
+        return []
+    first = _midnight(recording)
+    written: list[Path] = []
+    # What came by itself may be damaged: that is no reason to fail a run that is over.
+    with contextlib.suppress(RtflowError):
+        written += _add_sbref(run_dir, raw, recorded)
+    for path in sorted((run_dir / "aside").rglob("*.dcm")):
+        if cmrr_content(path) is not None:
+            with contextlib.suppress(RtflowError):
+                written += _add_log(raw, recorded, path, first)
+    for path in logs:
+        written += _add_log(raw, recorded, path, first)
+    return written
+
+
+def _add_log(raw: Path, recorded: Recorded, path: Path, first: float | None) -> list[Path]:
+    return [
+        file
+        for signal, began in _signals(path, first)
+        for file in _add_physio(raw, recorded.entities, signal, began)
+    ]
+
+
+def _add_sbref(run_dir: Path, raw: Path, recorded: Recorded) -> list[Path]:
+    """The single-band reference that was scanned last before the run."""
+    bold = raw / recorded.bold
+    about = json.loads((raw / relative_path(recorded.entities, extension=".json")).read_text("utf-8"))
+    target = raw / relative_path(recorded.entities, "func", "sbref", ".nii.gz")
+    last = about.get("SeriesNumber")
+    kept = {
+        int(found[1]): path
+        for path in (run_dir / "aside").glob("series-*_sbref_mag")
+        if (found := re.match(r"series-(\d+)_", path.name))
+    }
+    before = [number for number in kept if last is None or number < last]
+    if not before or target.exists() or not bold.exists():
+        return []
+    with tempfile.TemporaryDirectory(dir=run_dir, prefix=".sbref-") as folder:
+        convert_folder(kept[max(before)], Path(folder))
+        images = sorted(Path(folder).glob("*.nii.gz"))
+        if len(images) != 1:  # none that is whole, or one for each echo
+            return []
+        beside = images[0].with_name(images[0].name.replace(".nii.gz", ".json"))
+        sidecar = json.loads(beside.read_text("utf-8"))
+        json_file = target.with_name(target.name.replace(".nii.gz", ".json"))
+        write_json(json_file, sidecar | {"TaskName": about.get("TaskName", recorded.entities["task"])})
+        images[0].replace(target)
+    return [target, json_file]
+
+
+def _signals(path: Path, first: float | None) -> Iterator[tuple[Signal, float]]:
+    """The signals in a log, and when volume 1 began on its clock."""
+    content = cmrr_content(path)
+    if content is not None:
+        log = read_cmrr(content)
+        signals, first = log.recordings, log.first_volume if log.first_volume is not None else first
+    else:
+        try:
+            text = path.read_text("latin-1")
+        except OSError as error:
+            raise PhysioError(f"{path}: {error.strerror or error}; give the path of a log") from None
+        signals = (read_pmu(text, path.suffix.lstrip(".").upper()),)
+    if first is None:
+        raise PhysioError(f"{path}: nothing says when volume 1 was acquired; the log cannot be aligned")
+    for signal in signals:
+        yield signal, first
+
+
+def _add_physio(raw: Path, entities: Mapping[str, str], signal: Signal, first: float) -> list[Path]:
+    names = {**entities, "recording": label_of(signal.channel)}
+    target = raw / relative_path(names, "func", "physio", ".tsv.gz")
+    if target.exists():
+        return []
+    data, about = physio_files(signal, first)
+    json_file = target.with_name(target.name.replace(".tsv.gz", ".json"))
+    write_json(json_file, about)
+    target.write_bytes(data)
+    return [target, json_file]
+
+
+def _midnight(recording: Recording) -> float | None:
+    """When volume 1 was acquired: seconds after midnight, on the scanner's clock; None if it is not known."""
+    for document in recording.volumes:
+        if isinstance(document, VolumeReceived) and document.volume == 1 and document.acquired is not None:
+            at = datetime.datetime.fromtimestamp(document.acquired)
+            return at.hour * 3600 + at.minute * 60 + at.second + at.microsecond / 1e6
+    return None

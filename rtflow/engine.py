@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rtflow.derivatives import derive
+from rtflow.derivatives import add_companions, derive
 from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import RtflowError, WorkflowError
 from rtflow.journal import Journal
@@ -252,6 +252,7 @@ def execute(
             list_run(context.session_dir, _row(workflow, settings, plugin.stop))
     assert plugin.stop is not None
     derive(context.run_dir)
+    add_companions(context.run_dir)
     return plugin.stop
 
 
