@@ -89,6 +89,7 @@ class Download:
             raise
         self._state = self._taken_up()
         self._taken: set[int] = set()
+        self._finishing = False
 
     def start(self) -> Download:
         """Begin to fetch what is not here yet."""
@@ -196,7 +197,8 @@ class Download:
             self._fail(OutputError(f"{self._path}: {error.strerror or error}; make room, and try again"))
         else:
             with self._changed:
-                last = all(part.left == 0 for part in self._state.parts) and self._finishing()
+                last = not self._finishing and all(part.left == 0 for part in self._state.parts)
+                self._finishing = self._finishing or last
             if last:
                 self._finish()
 
@@ -240,12 +242,6 @@ class Download:
                         part.got += written
                     self._changed.notify_all()
 
-    def _finishing(self) -> bool:
-        """Whether this thread is the one that finishes."""
-        first = -1 not in self._taken
-        self._taken.add(-1)
-        return first
-
     def _finish(self) -> None:
         try:
             done = self._cache.finish(self.item, self._path, self._cache.path(self.item))
@@ -266,7 +262,9 @@ class Download:
             self._changed.notify_all()
 
     def _note(self) -> None:
-        """Write down how far it has come."""
+        """Write down how far it has come; not any more once it is being given its place."""
+        if self._finishing:
+            return
         with self._cache.writing():
             mine = self._state_path.with_name(f"{self._state_path.name}.new")
             mine.write_bytes(msgspec.json.encode(self._state))
