@@ -148,6 +148,8 @@ def test_reference_and_logs_stand_beside_their_run(tmp_path):
         *("simulate", scans, "--speed", "max", "--sbref", "--began", "2025-01-02T10:10:30"),
         *("--volumes", "8", "--shape", "24,24,12", "--voxel", "8"),
     )
+    content = packed(Info=INFO, RESP=RESP.replace(" 0\n", " 5\n"))
+    written(scans / "005_func_task-feedback/000_log.dcm", content)
     command("run", "roi_feedback", "--source", f"folder:{scans}", "--out", out, "--quiet")
     (run_dir,) = (out / "runs").iterdir()
     first = Recording(run_dir).volumes[0]
@@ -168,4 +170,8 @@ def test_reference_and_logs_stand_beside_their_run(tmp_path):
     assert about["StartTime"] == pytest.approx(36632.877 - since.total_seconds())
     table = pd.read_csv(stem.with_suffix(".tsv.gz"), sep="\t", names=about["Columns"])
     assert table.cardiac.tolist() == [367, 508, 520, 532, 638]
+    # CMRR's log came among the images.
+    log = json.loads((func / "sub-01_task-feedback_run-1_recording-respiratory_physio.json").read_text())
+    assert log["StartTime"] == 0.0
+    assert log["SamplingFrequency"] == 50.0
     assert bids_errors(out / "bids") == []
