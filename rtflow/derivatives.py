@@ -40,10 +40,26 @@ class Recorded:
         By their long names.
     bold
         Its image, relative to the data set; empty if it was not recorded there.
+    series
+        Number of its series on the scanner, if that is known.
     """
 
     entities: Mapping[str, str]
     bold: str = ""
+    series: str = ""
+
+
+def planned_run(raw: Path, settings: Mapping[str, Any]) -> str:
+    """The run that a run which begins now will be in the data set: the one asked for, or the next free one.
+
+    Parameters
+    ----------
+    raw
+        The data set.
+    settings
+        Of the run, as RunStart has them.
+    """
+    return _unrecorded(raw, settings, "").entities.get("run", "")
 
 
 def derive(run_dir: Path) -> list[Path]:
@@ -87,7 +103,8 @@ def find_recorded(raw: Path, run_uid: str) -> Recorded | None:
             entities, _, _ = parse_name(sidecar.name)
             images = (sidecar.with_suffix(ending) for ending in (".nii", ".nii.gz"))
             bold = next((image.relative_to(raw).as_posix() for image in images if image.exists()), "")
-            return Recorded(entities, bold)
+            series = json.loads(sidecar.read_text(encoding="utf-8")).get("SeriesNumber", "")
+            return Recorded(entities, bold, str(series))
     return None
 
 

@@ -11,11 +11,12 @@ from validator import bids_errors
 from rtflow.bids.derivatives import tables, write_derivatives
 from rtflow.bids.grid import Grid
 from rtflow.cli.shipped import workflow_path
-from rtflow.derivatives import derive
+from rtflow.derivatives import derive, planned_run
 from rtflow.documents import Delivered, Result, RunStart, RunStop, VolumeMissing, VolumeReceived
 from rtflow.engine import load_workflow, run
 from rtflow.errors import OutputError
 from rtflow.journal import Recording
+from rtflow.session import list_run, listed_runs
 from rtflow.settings import load_settings
 
 ENTITIES = {"subject": "01", "task": "faces", "run": "1"}
@@ -189,3 +190,41 @@ def test_they_can_be_made_again_from_the_journal_alone(twice):
 
     assert derive(out / "runs" / uids[0]) == written
     assert {path: path.read_bytes() for path in written} == before
+
+
+def test_the_table_of_the_session_says_which_run_each_became(twice):
+    out, uids = twice
+    rows = listed_runs(out / "session")
+
+    assert [(row["run_uid"], row["run"], row["recorded_run"]) for row in rows] == [
+        (uids[0], "1", "1"),
+        (uids[1], "1", "2"),
+    ]
+    assert planned_run(out / "bids", {"bids": {"subject": "01", "task": "feedback", "run": 1}}) == "3"
+    assert planned_run(out / "bids", {"bids": {"subject": "01", "task": "other", "run": 1}}) == "1"
+
+
+def test_a_table_of_other_columns_is_kept(tmp_path):
+    (tmp_path / "runs.tsv").write_text("run_uid\told\na\t1\n")
+
+    list_run(tmp_path, {"run_uid": "b", "series": 5})
+
+    assert listed_runs(tmp_path) == [
+        {"run_uid": "a", "series": "n/a", "old": "1"},
+        {"run_uid": "b", "series": "5", "old": "n/a"},
+    ]
+
+
+def test_a_run_is_whole_where_its_derivatives_cannot_be_written(tmp_path, caplog):
+    workflow = load_workflow(workflow_path(Path("roi_feedback")))
+    given = ["speed=max", "shape=[24,24,12]", "voxel=8", "volumes=20"]
+    settings = load_settings(
+        workflow.settings_type, workflow.path.with_suffix(".toml"), [f"source.{one}" for one in given]
+    )
+    (tmp_path / "bids").mkdir()
+    (tmp_path / "bids/derivatives").write_text("in the way")
+
+    stop = run(workflow, settings, tmp_path)
+
+    assert stop.status == "completed"
+    assert "derivatives were not written" in caplog.text
