@@ -14,6 +14,7 @@ from rtflow.bids.fields import OF_ONE_IMAGE, require_complete
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run import BidsRun
 from rtflow.bids.run_file import RunFile, compress
+from rtflow.bids.seconds import in_seconds, warn_of
 from rtflow.bids.volumes import metadata_for, open_volumes
 from rtflow.errors import ArchiveError, NoMatchError, OutputError, SeveralMatchError
 
@@ -303,6 +304,8 @@ class BidsArchive:
         with open_volumes(image) as reader:
             if reader.tr is not None:
                 metadata.setdefault("RepetitionTime", reader.tr)
+            metadata, changes = in_seconds(metadata)
+            warn_of(changes, stacklevel=3)
             if numbers is None:
                 numbers = (n for n in range(1, reader.volumes + 1) if n not in missing)
             for number in numbers:

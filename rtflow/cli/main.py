@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import rtflow
 from rtflow.cli import (
+    batch,
     bench,
     cache,
     convert,
@@ -114,6 +115,7 @@ def _options(
 for name, module in (
     ("run", run),
     ("replay", replay),
+    ("batch", batch),
     ("simulate", simulate),
     ("convert", convert),
     ("deidentify", deidentify),
