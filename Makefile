@@ -12,7 +12,7 @@ help:
 	@echo "make format       put the code into the house's format"
 	@echo "make soak         sessions, replays and drawn examples on end, by other seeds, for SECONDS=600"
 	@echo "make constraints  pin anew what pip finds, on Python 3.11, 3.12 and 3.13"
-	@echo "make clean        remove .venv, caches and builds; recorded runs stay"
+	@echo "make clean        remove environments, caches and builds; recorded runs stay"
 
 run:
 	@.ci/environment run
@@ -42,5 +42,5 @@ constraints:
 	mv constraints.txt.part constraints.txt
 
 clean:
-	rm -rf .venv build dist rtflow.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-snakemake build dist rtflow.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

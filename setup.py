@@ -74,7 +74,10 @@ setup(
         "scipy>=1.14,<2",
         "nilearn>=0.11,<1",
         "scikit-learn>=1.6,<2",
+        "boto3>=1.35,<2",
         "msgspec>=0.19,<1",
+        "niworkflows>=1.14,<2",
+        "pybids>=0.18,<1",
         "typer>=0.15,<1",
         "rich>=13.9,<16",
         "tomli>=2.2,<3",
@@ -84,10 +87,12 @@ setup(
     ],
     extras_require={
         "test": [
+            "bids-validator-deno>=2",
             "build>=1.2",
             "dcm2niix>=1.0.20240202",
             "hypothesis>=6.112",
             "import-linter>=2.1",
+            "moto[server]>=5",
             "mypy>=1.13",
             "pytest>=8.3",
             "pytest-timeout>=2.3",

@@ -29,7 +29,15 @@ from rtflow.design import DesignSettings
 from rtflow.nodes.subject import Feedback
 from rtflow.setting_types import bare, in_words
 from rtflow.settings import BidsSettings, Limits, RunSettings
-from rtflow.source_settings import DicomSource, FolderSource, JournalSource, SimulateSource, SourceTable
+from rtflow.source_settings import (
+    BidsSource,
+    DicomSource,
+    FolderSource,
+    JournalSource,
+    OpenNeuroSource,
+    SimulateSource,
+    SourceTable,
+)
 from rtflow.stream import RunContext, StreamOptions, StreamPlugin
 from rtflow.workflows import roi_feedback, template
 
@@ -198,7 +206,7 @@ def sources() -> str:
     """The kinds of sources and their options."""
     made = [settings_table(SourceTable)]
     common = {field.name for field in types.type_info(SourceTable).fields}  # type: ignore[union-attr]
-    for source in (FolderSource, DicomSource, SimulateSource, JournalSource):
+    for source in (FolderSource, DicomSource, SimulateSource, BidsSource, OpenNeuroSource, JournalSource):
         kind = types.type_info(source).tag  # type: ignore[union-attr]
         made += [f"### {kind}:\n\n{prose(source)}\n", settings_table(source, skip=common)]
     return "\n".join(made)

@@ -8,7 +8,8 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.bids.incremental import BidsIncremental, check_labels
+from rtflow.bids.entities import check_entities
+from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.nifti import read_nifti
 from rtflow.dicom.convert import to_incrementals
 from rtflow.dicom.identify import read_object
@@ -120,7 +121,7 @@ class DicomToBids(StreamInterface):
     def start_run(self, context: RunContext) -> None:
         """Check the labels, before the first volume comes."""
         del context
-        check_labels(self._entities())
+        check_entities(self._entities())
 
     def _entities(self) -> dict[str, str]:
         names = {name: getattr(self.inputs, name) for name in ("subject", "session", "task", "run")}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.bids.dataset import RunEntry, add_participant, claim_run, prepare_dataset, sidecar, write_json
+from rtflow.bids.dataset import (
+    RunEntry,
+    add_participant,
+    claim_run,
+    ignore,
+    prepare_dataset,
+    sidecar,
+    write_json,
+)
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.run_file import RunFile, volumes_in
+from rtflow.bids.run_file import RunFile, compress, volumes_in
 from rtflow.design import write_events
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -87,7 +92,7 @@ class RecordRun(StreamInterface):
             # The run ended with fewer volumes than were there before the crash: those stay.
             file.path.unlink()
         elif self.inputs.compress:
-            _compress(entry.bold)
+            compress(entry.bold)
 
     def _run_interface(self, runtime: Any) -> Any:
         incremental: BidsIncremental = self.inputs.incremental
@@ -98,6 +103,8 @@ class RecordRun(StreamInterface):
         assert self._entry is not None
         self._file.append(incremental)
         self._settle()
+        if self._file.present == 1:
+            ignore(self._root, self._entry.bold, unfinished=False)
         bold = self._entry.bold
         self._results = {"bold_file": str(bold.with_suffix(".nii.gz") if self.inputs.compress else bold)}
         return runtime
@@ -131,12 +138,3 @@ class RecordRun(StreamInterface):
         content = sidecar(first.metadata, first.entities, entry, self._run_uid, file.missing)
         write_json(entry.sidecar, content)
         self._listed = len(file.missing)
-
-
-def _compress(path: Path) -> None:
-    partial = path.with_name(f".{path.name}.gz.partial")
-    # No time and no name in the gzip header: the same run gives the same file.
-    with path.open("rb") as source, partial.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, 0) as target:
-        shutil.copyfileobj(source, target, 1 << 20)
-    partial.replace(path.with_suffix(".nii.gz"))
-    path.unlink()

@@ -158,7 +158,9 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
 
 
 def read_events(path: Path) -> Design:
-    """The design in a BIDS events.tsv; trials of type ``rest`` or ``n/a`` are left out.
+    """The design in a BIDS events.tsv; trials of type ``rest`` (or ``Rest``) or ``n/a`` are left out.
+
+    What stands in a row behind its last column, such as a tab too many, is passed over.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def read_events(path: Path) -> Design:
             raise UsageError(
                 f"events file {path}, line {line}: onset and duration must be seconds, got {dict(row)}"
             ) from None
-        if trial.trial_type not in (REST, "n/a"):
+        if trial.trial_type.lower() not in (REST, "n/a"):
             trials.append(trial)
     return Design(tuple(sorted(trials, key=lambda trial: trial.onset)))
 

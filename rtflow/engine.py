@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import logging
 import platform
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rtflow.derivatives import add_companions, derive, find_recorded
 from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import RtflowError, WorkflowError
 from rtflow.journal import Journal
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Observe = Callable[[AnyDocument], None]
 
+_LOG = logging.getLogger("rtflow")
 _PACKAGES = ("rtflow", "nipype", "nibabel", "numpy", "scipy", "pydicom", "nilearn", "scikit-learn", "msgspec")
 
 
@@ -248,8 +251,15 @@ def execute(
     finally:
         journal.close()
         if plugin.stop is not None:
-            list_run(context.session_dir, _row(workflow, settings, plugin.stop))
+            list_run(context.session_dir, _row(workflow, settings, plugin.stop, context.bids_dir))
     assert plugin.stop is not None
+    try:
+        derive(context.run_dir)
+        add_companions(context.run_dir)
+    except (RtflowError, OSError) as error:  # the run itself is whole
+        _LOG.warning(
+            "rtflow: derivatives were not written: %s; then 'rtflow derivatives %s'", error, context.run_dir
+        )
     return plugin.stop
 
 
@@ -279,8 +289,9 @@ def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunCo
     )
 
 
-def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop) -> dict[str, object]:
+def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop, raw: Path) -> dict[str, object]:
     bids = settings.bids
+    recorded = find_recorded(raw, stop.run_uid)
     return {
         "run_uid": stop.run_uid,
         "workflow": workflow.name,
@@ -290,6 +301,8 @@ def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop) -> dict[s
         "run": bids.run,
         "status": stop.status,
         **stop.counts,
+        "series": (recorded and recorded.series) or "n/a",
+        "recorded_run": (recorded and recorded.entities.get("run")) or "n/a",
     }
 
 

@@ -8,7 +8,10 @@
     |   |-- WorkflowError       the workflow file is missing or does not build a workflow
     |   |-- CompileError        the graph cannot be run as a stream
     |   |-- SourceError         the source of volumes does not exist or holds none
-    |   `-- OutputError         the output folder cannot be written
+    |   |-- OutputError         the output folder cannot be written
+    |   `-- ArchiveError        a BIDS data set cannot be read
+    |       |-- NoMatchError        it holds nothing that fits
+    |       `-- SeveralMatchError   it holds several that fit, and one was asked for
     |-- RunError                the run ended before its time (exit status 1)
     |   `-- JournalError        the journal of a run cannot be read
     |-- VolumeError             one volume cannot be processed: it fails, the run goes on
@@ -72,6 +75,18 @@ class SourceError(UsageError):
 
 class OutputError(UsageError):
     """The output folder cannot be written."""
+
+
+class ArchiveError(UsageError):
+    """A BIDS data set cannot be read."""
+
+
+class NoMatchError(ArchiveError):
+    """A data set holds nothing that fits."""
+
+
+class SeveralMatchError(ArchiveError):
+    """A data set holds several things that fit, and one was asked for."""
 
 
 class RunError(RtflowError):

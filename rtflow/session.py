@@ -178,6 +178,23 @@ class Session:
         return f"the session in {self._folder} has no {name!r}, {there}; do the run that saves it first"
 
 
+def read_item(path: Path) -> Item:
+    """The item in a file.
+
+    Raises
+    ------
+    SessionError
+        If it cannot be read, or was changed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SessionError(
+            f"session item {path}: {error.strerror or error}; do the run that saves it again"
+        ) from None
+    return _decode(data, path)
+
+
 def list_run(folder: Path, row: Mapping[str, object]) -> None:
     """Add a row to the session's table of runs, ``runs.tsv``.
 
@@ -197,14 +214,32 @@ def list_run(folder: Path, row: Mapping[str, object]) -> None:
     line = "\t".join(str(value) for value in row.values()) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        earlier = listed_runs(folder)
+        if earlier and list(earlier[0]) != list(row):  # of a version that had other columns
+            columns = [*row, *(name for name in earlier[0] if name not in row)]
+            rows = [*earlier, {name: str(value) for name, value in row.items()}]
+            lines = [columns, *([one.get(name, "n/a") for name in columns] for one in rows)]
+            _write(path, "".join("\t".join(cells) + "\n" for cells in lines).encode())
+            return
+        if not earlier:
             line = "\t".join(row) + "\n" + line
+            path.unlink(missing_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line)
     except OSError as error:
         raise OutputError(
             f"table of runs {path}: {error.strerror or error}; choose a folder that can be written"
         ) from None
+
+
+def listed_runs(folder: Path) -> list[dict[str, str]]:
+    """The rows of the session's table of runs, by their columns; none if there is no table."""
+    try:
+        lines = (folder / "runs.tsv").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    columns = lines[0].split("\t") if lines else []
+    return [dict(zip(columns, line.split("\t"), strict=False)) for line in lines[1:]]
 
 
 def _file_name(name: str) -> str:

@@ -30,6 +30,9 @@ AeTitle = Annotated[str, msgspec.Meta(pattern=r"^[!-+\--\[\]-~]{1,16}$")]
 Network = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$")]
 """An address, or a network with the length of its prefix."""
 
+Accession = Annotated[str, msgspec.Meta(pattern=r"^ds[0-9]{6}$")]
+"""Accession number of a data set of OpenNeuro."""
+
 
 class SourceTable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """What every source can be told.
@@ -200,7 +203,69 @@ class JournalSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_field
     speed: Speed = "max"
 
 
-AnySource = SimulateSource | FolderSource | DicomSource | JournalSource
+class RecordedTable(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every source of runs in a BIDS data set can be told; what is empty may be anything, if it is one.
+
+    Parameters
+    ----------
+    subject, session, task
+        BIDS labels of the run.
+    run
+        BIDS index of the run; 1 is also 01.
+    acquisition, direction, reconstruction
+        Further BIDS labels, where they tell one run from another.
+    speed
+        How many times faster than the scanner, or ``max`` for no waiting at all.
+    """
+
+    subject: str = ""
+    session: str = ""
+    task: str = ""
+    run: str = ""
+    acquisition: str = ""
+    direction: str = ""
+    reconstruction: str = ""
+    speed: Speed = "max"
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """The BIDS entities that are asked for, by their long names."""
+        names = ("subject", "session", "task", "run", "acquisition", "direction", "reconstruction")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
+
+
+class BidsSource(RecordedTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="bids"):
+    """``bids:DIR?subject=01&task=faces``: a run of a BIDS data set, ``.nii`` or ``.nii.gz``.
+
+    Parameters
+    ----------
+    path
+        Folder of the data set.
+    """
+
+    path: LocalPath
+
+
+class OpenNeuroSource(RecordedTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="openneuro"):
+    """``openneuro:ds002338?subject=xp201&task=1dNF&run=1``: a run of a data set of OpenNeuro, while it comes.
+
+    Parameters
+    ----------
+    dataset
+        Accession number, such as ds002338.
+    endpoint
+        URL of another S3 server that holds OpenNeuro's bucket; empty for the environment's
+        AWS_ENDPOINT_URL_S3, else Amazon's.
+    cache
+        Folder that files are kept in; empty for the environment's RTFLOW_CACHE, else the user's cache folder.
+    """
+
+    dataset: Accession
+    endpoint: str = ""
+    cache: LocalPath = ""
+
+
+AnySource = SimulateSource | FolderSource | DicomSource | BidsSource | OpenNeuroSource | JournalSource
 
 _KINDS: dict[str, inspect.StructType] = {
     str(type_.tag): type_
@@ -244,6 +309,11 @@ def parse_source(text: str) -> AnySource:
             raise SettingsError(f"source '{text}' names no address; write {kind}://HOST:PORT")
         values["address"] = path[2:]
         del fields["address"]
+    elif "dataset" in fields:
+        if not path:
+            raise SettingsError(f"source '{text}' names no data set; write {kind}:ds002338")
+        values["dataset"] = _decoded(path, text)
+        del fields["dataset"]
     elif path:
         raise SettingsError(f"source '{text}' has no use for '{path}'; write {kind}:?option=value")
     for item in filter(None, query.split("&")):
@@ -272,7 +342,7 @@ def format_source(source: AnySource) -> str:
     """
     table = msgspec.to_builtins(source)
     kind = table.pop("kind")
-    path = quote(table.pop("path", ""), safe="/:\\~+,@=")
+    path = quote(table.pop("path", table.pop("dataset", "")), safe="/:\\~+,@=")
     if "address" in table:
         path = f"//{table.pop('address')}"
     options = [

@@ -98,7 +98,7 @@ class Seen:
     errors, doubts
         How many volumes each message stands in.
     notes
-        What the source had to say, and how many times.
+        What the source had to say, and how many times; of how far it has come, the latest.
     """
 
     start: RunStart | None = None
@@ -136,6 +136,7 @@ class Summary:
         self._errors: Counter[str] = Counter()
         self._doubts: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
+        self._standing: dict[str, str] = {}
 
     def add(self, document: AnyDocument) -> None:
         """Take in one document."""
@@ -147,6 +148,10 @@ class Summary:
                 case VolumeReceived() | VolumeMissing():
                     seen.began = seen.began or document.received
                     seen.newest = max(seen.newest, document.volume)
+                case Event(name=name, data={"says": str(says), "of": _}):  # how far something has come
+                    self._notes.pop(self._standing.get(name, ""), None)
+                    self._standing[name] = says
+                    _count(self._notes, says)
                 case Event(data={"says": str(says)}):
                     _count(self._notes, says)
                 case Result():

@@ -25,6 +25,8 @@ os.environ["NIPYPE_NO_ET"] = "1"
 os.environ["NO_ET"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
+# Snakemake is in an environment of its own.
+os.environ.setdefault("RTFLOW_SNAKEMAKE", str(ROOT / ".venv-snakemake" / "bin" / "snakemake"))
 UNPACK = ROOT.parent / "shared" / "data" / "unpack"
 
 #: Markers of tests that run after all others, in this order: a broken unit shows before its consequences.

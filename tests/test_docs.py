@@ -6,6 +6,7 @@ environment's commands. What is done to make them quick, and to give them what a
 - a simulated run gets a smaller head and does not wait (`SMALLER` is appended to the command);
 - ``/data/incoming`` is a folder of DICOM mosaics, RUN_UID the newest run;
 - the journal of a run that is to be resumed is cut off in the middle of a line;
+- OpenNeuro is an S3 server on this machine, with a small data set in the layout of ds002338;
 - lines that begin with one of `APART` are not run; what they name must exist.
 """
 
@@ -19,11 +20,13 @@ import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pytest
+import s3
 from pages import Block, Page, not_printed
 from scanning import mosaic_file
 
@@ -49,7 +52,7 @@ APART = ("make ", ". .venv/", "pip install", "rtflow bench ")
 SMALLER = ("--speed", "max", "--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8")
 COMMAND = """#!/bin/sh
 case "$*" in
-*folder:* | *journal:* | *dicom:* | *--resume*) ;;
+*folder:* | *journal:* | *bids:* | *dicom:* | *--resume*) ;;
 "run "*) set -- "$@" {smaller} ;;
 esac
 exec {rtflow} "$@"
@@ -86,6 +89,15 @@ def incoming(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"001_000005_{frame.volume:06d}.dcm"
         (folder / name).write_bytes(mosaic_file(series, volume.data.astype(np.uint16), frame.volume))
     return folder
+
+
+@pytest.fixture(scope="module")
+def openneuro(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of what stands for OpenNeuro."""
+    root = s3.write_dataset(tmp_path_factory.mktemp("openneuro") / s3.DATASET, runs=1)
+    with s3.serving() as endpoint:
+        s3.upload(endpoint, root)
+        yield endpoint
 
 
 class Reader:
@@ -163,8 +175,9 @@ class Reader:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TO_RUN, ids=named)
 def test_a_page_does_what_it_says(
-    path: Path, tmp_path: Path, incoming: Path, environment: dict[str, str]
+    path: Path, tmp_path: Path, incoming: Path, environment: dict[str, str], openneuro: str
 ) -> None:
+    environment = environment | {"AWS_ENDPOINT_URL_S3": openneuro}
     reader = Reader(tmp_path, incoming, environment)
     for block in Page(path).blocks():
         status, printed = reader.do(block)

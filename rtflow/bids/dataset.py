@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtflow import __version__
-from rtflow.bids.incremental import bids_name, check_labels
+from rtflow.bids.entities import check_entities, relative_path
 from rtflow.errors import OutputError
 
 BIDS_VERSION = "1.10.0"
@@ -26,8 +28,8 @@ and `RequestedRun` is the run that was asked for where a run of that name was he
 Say here what the experiment was, who took part, and how the data may be used.
 """
 
-# What differs from volume to volume says nothing of a run.
-_OF_ONE_VOLUME = frozenset(
+#: Fields that differ from volume to volume: they say nothing of a run.
+OF_ONE_VOLUME = frozenset(
     {
         *("AcquisitionTime", "AcquisitionDateTime", "AcquisitionNumber", "ContentTime", "InstanceNumber"),
         *("ImageNumber", "TriggerTime", "SOPInstanceUID", "VolumeNumber"),
@@ -146,20 +148,22 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
     UsageError
         If an entity cannot stand in a BIDS name.
     """
-    check_labels(entities)
+    check_entities(entities)
     if not entities.get("subject") or not entities.get("task"):
         raise OutputError(
             f"a run needs a subject and a task, got {dict(entities)}; set bids.subject and bids.task"
         )
     requested = entities.get("run", "")
     for number, run in enumerate(_runs(requested)):
-        entry = RunEntry(_bold(root, {**entities, "run": run}), (requested or "none") if number else None)
+        bold = root / relative_path({**entities, "run": run})
+        entry = RunEntry(bold, (requested or "none") if number else None)
         if resuming and _run_uid(entry.sidecar) == run_uid:
             return entry
         if _taken(entry):
             continue
         try:
             entry.bold.parent.mkdir(parents=True, exist_ok=True)
+            ignore(root, entry.bold)
             with entry.sidecar.open("x") as file:
                 json.dump({"RunUID": run_uid}, file)
         except FileExistsError:
@@ -170,6 +174,39 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
     raise AssertionError("there is always another run")
 
 
+def ignore(root: Path, bold: Path, *, unfinished: bool = True) -> None:
+    """Say in ``.bidsignore`` that the files of a run are not whole yet, or that they are now.
+
+    An image and its sidecar cannot appear at once; whoever validates the data set between the two passes over
+    both. If the run is cut off just then, they stay passed over.
+
+    Parameters
+    ----------
+    root
+        The data set.
+    bold
+        Image of the run.
+    unfinished
+        False once both are there.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    path, line = root / ".bidsignore", f"{bold.name.removesuffix('_bold.nii')}_*"
+    try:
+        with _alone(root):
+            before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            after = [one for one in before if one != line] + [line] * unfinished
+            if after:
+                _write(path, "\n".join(after) + "\n")
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; choose another folder") from None
+
+
 def sidecar(
     metadata: Mapping[str, Any],
     entities: Mapping[str, str],
@@ -178,9 +215,10 @@ def sidecar(
     missing: list[int],
 ) -> dict[str, Any]:
     """The content of a run's JSON file: metadata of its first volume, and what only the whole run can say."""
-    about = {key: value for key, value in metadata.items() if key not in _OF_ONE_VOLUME}
+    about = {key: value for key, value in metadata.items() if key not in OF_ONE_VOLUME}
     about["TaskName"] = metadata.get("TaskName", entities["task"])
-    about["RunUID"] = run_uid
+    if run_uid:
+        about["RunUID"] = run_uid
     if missing:
         about["MissingVolumes"] = missing
     if entry.requested is not None:
@@ -200,13 +238,6 @@ def _runs(requested: str) -> Iterator[str]:
     while True:
         number += 1
         yield str(number).zfill(len(requested))
-
-
-def _bold(root: Path, entities: Mapping[str, str]) -> Path:
-    folder = root / f"sub-{entities['subject']}"
-    if entities.get("session"):
-        folder /= f"ses-{entities['session']}"
-    return folder / "func" / f"{bids_name(entities)}_bold.nii"
 
 
 def _taken(entry: RunEntry) -> bool:
@@ -231,6 +262,18 @@ def _require_raw(description: Path) -> None:
         raise OutputError(
             f"{description.parent} is a data set of type {kind!r}, expected 'raw'; choose another folder"
         )
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Nobody else changes the list meanwhile, as far as the file system has locks."""
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _plain(value: Any) -> Any:

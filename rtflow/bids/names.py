@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_LONG = {
-    **{"sub": "subject", "ses": "session", "task": "task", "acq": "acquisition", "dir": "direction"},
-    **{"rec": "reconstruction", "run": "run"},
-}
+from rtflow.bids.entities import ENTITIES, is_sound
+
+# What a protocol's name can know of its images; which echo or part one is, its header says.
+_SAID = ("subject", "session", "task", "acquisition", "ceagent", "reconstruction", "direction", "run")
+_LONG = {ENTITIES[name]: name for name in _SAID}
 _FOLDERS = ("func", "anat", "fmap", "dwi", "perf")
 #: Names of images that can be placed, and the folder of each.
 SUFFIXES = {
@@ -65,8 +66,7 @@ def read_name(text: str) -> BidsHint:
             folder = key.lower()
             suffix = _BY_LOWER_CASE.get(label.lower(), label)
         elif hyphen and (name := _LONG.get(key.lower())):
-            sound = label.isascii() and (label.isdigit() if name == "run" else label.isalnum())
-            if sound:
+            if is_sound(name, label):
                 entities.setdefault(name, label)
             else:
                 unsound.append(word)

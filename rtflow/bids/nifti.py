@@ -1,4 +1,4 @@
-"""Volumes that are BIDS already: NIfTI bytes and a JSON sidecar, to and from nothing but memory."""
+"""Volumes that are NIfTI already: as bytes with a JSON sidecar, or as images with metadata."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtflow.bids.fields import checked
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.errors import VolumeError
+from rtflow.bids.seconds import warn_of
+from rtflow.errors import UsageError, VolumeError
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 
 def read_nifti(
@@ -54,13 +60,90 @@ def read_nifti(
         raw = gzip.decompress(image) if image[:2] == b"\x1f\x8b" else image
         kind = nib.Nifti2Image if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
         nifti = kind.from_bytes(raw)
-        proxy: Any = nifti.dataobj
-        stored = proxy.get_unscaled()
+        return _incremental(nifti, volume, _metadata(sidecar, volume), entities)
     except (
         *(ImageFileError, HeaderDataError, HeaderTypeError, WrapStructError),
         *(OSError, EOFError, ValueError, zlib.error),
     ) as error:
         raise VolumeError(f"volume {volume}: the NIfTI image cannot be read ({error})") from None
+
+
+def from_image(
+    image: SpatialImage | Path | str,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    volume: int = 1,
+    entities: Mapping[str, Any] | None = None,
+    suffix: str = "",
+) -> BidsIncremental:
+    """One volume of an image, with metadata that are checked.
+
+    Parameters
+    ----------
+    image
+        A NIfTI image of one volume, or its file.
+    metadata
+        Sidecar fields in BIDS terms. Entities by their long names, and ``suffix``, may stand among them.
+    volume
+        Number of the volume in the run, from 1.
+    entities
+        BIDS entities by their long names. They go before those among the metadata, and these before what
+        the protocol's name says (``ProtocolName``, else ``SeriesDescription``).
+    suffix
+        ``bold``, ``sbref``, ...; empty: as the metadata or the protocol's name say, else ``bold``.
+
+    Returns
+    -------
+    BidsIncremental
+        The stored values, as from `read_nifti`. A repetition time that is in the header alone becomes a
+        field.
+
+    Raises
+    ------
+    UsageError
+        If subject, task or RepetitionTime are missing, an entity cannot stand in a BIDS name, or there is no
+        such file.
+    VolumeError
+        If the image has more than one volume, or a time is no time, or may be meant in either unit.
+
+    Warns
+    -----
+    UnitsWarning
+        If a time was in milliseconds without a doubt; it is put right.
+    """
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    nifti: Any = image
+    if isinstance(image, (str, Path)):
+        try:
+            nifti = nib.load(image)
+        except (OSError, ImageFileError) as error:
+            raise UsageError(f"{image} cannot be read as a NIfTI image: {error}") from None
+    given = dict(metadata or {})
+    if given.get("RepetitionTime") is None and (tr := _header_tr(nifti)):
+        given["RepetitionTime"] = tr
+    fields, changes = checked(given, entities or {}, suffix, f"volume {volume}")
+    warn_of(changes)
+    return _incremental(nifti, volume, **fields)
+
+
+def _header_tr(image: Any) -> float:
+    """Seconds from volume to volume, where header and unit say it; else 0."""
+    zooms = image.header.get_zooms()
+    unit = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 0.0)
+    return float(f"{float(zooms[3]) * unit:.7g}") if len(zooms) > 3 else 0.0
+
+
+def _incremental(
+    nifti: Any,
+    volume: int,
+    metadata: Mapping[str, Any],
+    entities: Mapping[str, str] | None,
+    suffix: str = "bold",
+) -> BidsIncremental:
+    proxy = nifti.dataobj
+    stored = proxy.get_unscaled() if hasattr(proxy, "get_unscaled") else np.asarray(proxy)
     if stored.ndim > 3 and stored.size != np.prod(stored.shape[:3]):
         raise VolumeError(f"volume {volume}: expected an image of one volume, got shape {stored.shape}")
     data = np.asfortranarray(stored.reshape(stored.shape[:3], order="F"))
@@ -68,10 +151,11 @@ def read_nifti(
         data.astype(data.dtype.newbyteorder("="), copy=False),
         nifti.affine,
         volume=volume,
-        metadata=_metadata(sidecar, volume),
+        metadata=metadata,
         entities=entities,
-        slope=float(proxy.slope),
-        intercept=float(proxy.inter),
+        slope=float(getattr(proxy, "slope", 1.0)),
+        intercept=float(getattr(proxy, "inter", 0.0)),
+        suffix=suffix,
     )
 
 

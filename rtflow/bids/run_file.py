@@ -7,14 +7,18 @@ the same at the beginning and at the end of a run, and a reader, or a crash, nev
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.agreement import header_differences
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import OutputError, VolumeError
 
@@ -50,14 +54,19 @@ class RunFile:
         self._zeros = bytes(first.data.size * self._dtype.itemsize)
         self._file: BinaryIO | None = None
 
+    @property
+    def present(self) -> int:
+        """How many volumes are there that are not missing."""
+        return self.volumes - len(self.missing)
+
     def append(self, incremental: BidsIncremental) -> None:
         """Write a volume at the place that its number gives it; what is missing before it becomes zeros.
 
         Raises
         ------
         VolumeError
-            If shape, affine, type or scaling differ from the first volume's, or the number is not above
-            those written already.
+            If shape, affine, type, scaling or reference differ from the first volume's, or the number is
+            not above those written already.
         OutputError
             If the file cannot be written.
         """
@@ -71,6 +80,38 @@ class RunFile:
         while self.volumes < volume:
             self.missing.append(self.volumes + 1)
             self._write(self._zeros)
+
+    @classmethod
+    def reopen(cls, path: Path, first: BidsIncremental, missing: Iterable[int] = ()) -> RunFile:
+        """A run that was closed, to append to it.
+
+        Parameters
+        ----------
+        path
+            The ``.nii`` file.
+        first
+            A volume of it, which the next ones must be like.
+        missing
+            Numbers of the volumes that are zeros.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written, or is laid out otherwise than a `RunFile` is.
+        """
+        file = cls(path, first)
+        volumes = volumes_in(path)
+        try:
+            head = path.read_bytes()[:_HEADER] if volumes else b""
+            if head[:4] != struct.pack("<i", 348) or head[108:112] != struct.pack("<f", _HEADER):
+                raise OutputError(
+                    f"{path} is laid out otherwise than runs that grow; give the volume another run index"
+                )
+            file._file = path.open("rb+", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror or error}") from None
+        file.volumes, file.missing = volumes, list(missing)
+        return file
 
     def close(self) -> None:
         """Close the file; it is whole already."""
@@ -110,34 +151,20 @@ class RunFile:
         return file
 
     def _check(self, incremental: BidsIncremental) -> None:
-        first = self._first
         what = f"volume {incremental.volume}"
         if incremental.volume <= self.volumes:
             raise VolumeError(
                 f"{what} comes after volume {self.volumes} was written; volumes must come in order"
             )
-        pairs = [
-            ("shape", incremental.data.shape, first.data.shape),
-            ("type", stored_dtype(incremental.data).name, self._dtype.name),
-            ("scaling", (incremental.slope, incremental.intercept), (first.slope, first.intercept)),
-        ]
-        for name, found, expected in pairs:
-            if found != expected:
-                raise VolumeError(
-                    f"{what} has {name} {found}, the run has {expected}; record it as a run of its own"
-                )
-        if not np.allclose(incremental.affine, first.affine, atol=1e-3):
-            raise VolumeError(
-                f"{what} has affine {incremental.affine.tolist()}, the run has {first.affine.tolist()}; "
-                "record it as a run of its own"
-            )
+        if differences := header_differences(incremental, self._first):
+            raise VolumeError(f"{what} has {'; '.join(differences)}; record it as a run of its own")
 
 
 _HEADER = 352
 
 
 def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
-    """The 352 bytes before the voxels of a run that holds one volume, little-endian.
+    """The 352 bytes before the voxels of a run that holds one volume (or all of a run), little-endian.
 
     qform and sform are the volume's affine in float32, both of code 1 (scanner); pixdim[4] is the
     repetition time in seconds, 0 where it is unknown.
@@ -146,7 +173,7 @@ def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
 
     header = nib.Nifti1Header(endianness="<")
     header.set_data_dtype(dtype)
-    header.set_data_shape((*first.data.shape, 1))
+    header.set_data_shape((*first.data.shape, 1)[:4])
     affine = first.affine.astype(np.float32)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner", strip_shears=True)
@@ -181,6 +208,33 @@ def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
     file.seek(offset)
     while view:
         view = view[file.write(view) :]
+
+
+def compress(path: Path) -> Path:
+    """Make ``.nii.gz`` of a closed run; the ``.nii`` goes when that is whole. Same run, same bytes.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the ``.nii`` stays.
+    """
+    packed = path.with_suffix(".nii.gz")
+    partial = packed.with_name(f".{packed.name}.partial")
+    try:
+        # No time and no name in the gzip header.
+        with (
+            path.open("rb") as source,
+            partial.open("wb") as raw,
+            gzip.GzipFile("", "wb", 6, raw, 0) as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
+        partial.replace(packed)
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"{packed}: {error.strerror or error}; make room; {path.name} is whole") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return packed
 
 
 def volumes_in(path: Path) -> int:

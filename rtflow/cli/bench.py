@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = "Example: [cyan]rtflow bench engine --json[/cyan]"
 
 BELOW = 4
-NAMES = ("engine", "dicom", "receiving")
+NAMES = ("engine", "dicom", "receiving", "archive")
 
 
 def names() -> list[str]:
@@ -24,7 +24,7 @@ def names() -> list[str]:
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which benchmark: engine, dicom or receiving.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"Which benchmark: {', '.join(NAMES)}.")],
     json: options.Json = False,
 ) -> None:
     """Measure rtflow on this machine; exit status 4 if a bar does not hold."""

@@ -13,7 +13,20 @@ import typer
 from typer.core import TyperGroup
 
 import rtflow
-from rtflow.cli import bench, convert, deidentify, graph, new, replay, run, simulate
+from rtflow.cli import (
+    batch,
+    bench,
+    cache,
+    convert,
+    deidentify,
+    derivatives,
+    graph,
+    new,
+    openneuro,
+    replay,
+    run,
+    simulate,
+)
 from rtflow.errors import RtflowError, UsageError
 
 # Nipype asks its home server for news when it is imported: nothing that runs beside a scanner should.
@@ -102,11 +115,15 @@ def _options(
 for name, module in (
     ("run", run),
     ("replay", replay),
+    ("batch", batch),
     ("simulate", simulate),
     ("convert", convert),
     ("deidentify", deidentify),
+    ("derivatives", derivatives),
     ("new", new),
     ("graph", graph),
+    ("openneuro", openneuro),
+    ("cache", cache),
     ("bench", bench),
 ):
     app.command(name, epilog=module.EXAMPLES)(module.command)

@@ -1,39 +1,174 @@
-"""``rtflow replay``: a recorded run once more, compared with what it gave."""
+"""``rtflow replay``: what was scanned once, once more: a recorded run, or one of a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtflow.cli import options
+from rtflow.cli.datasets import called, events_file, names_of, runs_of, source_of, tell_runs
 from rtflow.errors import UsageError
 
+if TYPE_CHECKING:
+    from rtflow.cli.datasets import Recorded
+    from rtflow.source_settings import Speed
+
 EXAMPLES = (
-    "Examples: [cyan]rtflow replay rtflow-out/runs/RUN_UID[/cyan], "
-    "[cyan]rtflow replay rtflow-out/runs/RUN_UID --speed 1[/cyan]"
+    "Examples: [cyan]rtflow replay ds002338 --list[/cyan], "
+    "[cyan]rtflow replay ds002338 --subject xp201 --task 1dNF --run 1[/cyan], "
+    "[cyan]rtflow replay my_dataset --subject 01 -w template --speed 1[/cyan], "
+    "[cyan]rtflow replay rtflow-out/runs/RUN_UID[/cyan]"
 )
 
 DIFFERENT = 4
+_LABEL = {"metavar": "LABEL"}
 
 
 def command(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a recorded run.", metavar="RUN_DIR")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A data set of OpenNeuro (dsNNNNNN), the folder of a BIDS data set, or of a recorded run.",
+            metavar="dsNNNNNN|BIDS_DIR|RUN_DIR",
+        ),
+    ],
+    subject: Annotated[str, typer.Option(help="BIDS label of the participant.", **_LABEL)] = "",
+    session: Annotated[str, typer.Option(help="BIDS label of the session.", **_LABEL)] = "",
+    task: Annotated[str, typer.Option(help="BIDS label of the task.", **_LABEL)] = "",
+    run: Annotated[str, typer.Option(help="BIDS index of the run.", metavar="INDEX")] = "",
+    acquisition: Annotated[str, typer.Option(help="BIDS label acq-.", **_LABEL)] = "",
+    direction: Annotated[str, typer.Option(help="BIDS label dir-.", **_LABEL)] = "",
+    reconstruction: Annotated[str, typer.Option(help="BIDS label rec-.", **_LABEL)] = "",
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the runs that there are, and run none.")
+    ] = False,
+    workflow: Annotated[
+        Path | None,
+        typer.Option(
+            "-w",
+            "--workflow",
+            help="A Python file with build(settings), or the name of one that comes with rtflow; "
+            "default roi_feedback. A recorded run has its own.",
+        ),
+    ] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Take the data set's events of the run for the design.")
+    ] = False,
     speed: options.Speed = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where everything is written; default RUN_DIR/replays.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where everything is written; default rtflow-out, of a recorded run RUN_DIR/replays.",
+        ),
     ] = None,
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Another S3 server; default AWS_ENDPOINT_URL_S3, else OpenNeuro's own."
+        ),
+    ] = "",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run a recorded run again, with its workflow and settings, and compare the Results bit for bit."""
+    """Run what was scanned once through a workflow, at full speed or at the scanner's pace.
+
+    A run of OpenNeuro begins when its first volumes have come, and is kept for the next time. A recorded run
+    is run with its own workflow and settings, and its Results are compared bit for bit.
+    """
+    pace = _pace(speed)
+    entities = {
+        **{"subject": subject, "session": session, "task": task, "run": run},
+        **{"acquisition": acquisition, "direction": direction, "reconstruction": reconstruction},
+    }
+    if (Path(what) / "journal").is_dir():
+        given: dict[str, object] = {
+            "--list": list_,
+            "-w": workflow,
+            "-c": config,
+            "--set": set_,
+            "--events": events,
+        }
+        given |= {f"--{name}": label for name, label in entities.items()} | {"--endpoint": endpoint}
+        if wrong := [name for name, value in given.items() if value]:
+            raise UsageError(
+                f"{what} is a recorded run: it is replayed as it ran; leave out {', '.join(wrong)}"
+            )
+        _recorded(Path(what), pace, out, json=json, quiet=quiet)
+    spec = source_of(what, {name: label for name, label in entities.items() if label}, endpoint)
+    if list_:
+        tell_runs(runs_of(spec, anew=True), json=json)
+        raise typer.Exit
+    _of_data_set(
+        spec,
+        workflow or Path("roi_feedback"),
+        config,
+        set_ or [],
+        speed,
+        out or Path("rtflow-out"),
+        events=events,
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _of_data_set(
+    spec: Recorded,
+    workflow: Path,
+    config: Path | None,
+    set_: list[str],
+    speed: str | None,
+    out: Path,
+    *,
+    events: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """One run of a data set through a workflow."""
+    from rtflow.cli.output import NipypeLog, stdout_to_stderr
+    from rtflow.cli.watching import Watched
+    from rtflow.source_settings import format_source
+
+    log = NipypeLog()
+    try:
+        with stdout_to_stderr(json):
+            from rtflow.cli.shipped import workflow_path
+            from rtflow.engine import load_workflow
+            from rtflow.engine import run as run_workflow
+
+            runs = runs_of(spec)
+            if len(runs) > 1:
+                if not quiet:
+                    tell_runs(runs, json=False, err=True)
+                from rtflow.bids.finding import choose_run
+
+                choose_run(runs, spec.entities, called(spec))
+            names = names_of(runs[0])
+            if events:
+                names.append(f"design.events={events_file(spec, runs[0])}")
+            loaded = load_workflow(workflow_path(workflow))
+            settings = options.settings_for(loaded, config, format_source(spec), [*names, *set_], speed)
+            watched = Watched(json=json, quiet=quiet)
+            watched.run(
+                lambda observe, stopping: run_workflow(
+                    loaded, settings, out, observe=log.following(observe, out), stopping=stopping
+                )
+            )
+    finally:
+        log.close()
+    raise typer.Exit(watched.tell())
+
+
+def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet: bool) -> None:
+    """A recorded run with its workflow and settings; the Results are compared bit for bit."""
     from rtflow.cli.output import NipypeLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
 
-    pace = _pace(speed)
-    options.recorded_run(run_dir)
     log = NipypeLog()
     try:
         with stdout_to_stderr(json):
@@ -78,7 +213,7 @@ def in_words(equal: int, differing: Sequence[int]) -> str:
     return f"{equal} Results equal the recorded ones bit for bit; {len(differing)} differ: volumes {shown}"
 
 
-def _pace(speed: str | None) -> Any:
+def _pace(speed: str | None) -> Speed:
     """How many times faster than the recorded run; at full speed unless said otherwise."""
     from msgspec import inspect
 
@@ -86,6 +221,7 @@ def _pace(speed: str | None) -> Any:
     from rtflow.source_settings import Speed
 
     try:
-        return from_text(speed or "max", inspect.type_info(Speed))
+        pace: Speed = from_text(speed or "max", inspect.type_info(Speed))
     except ValueError as error:
         raise UsageError(f"--speed: {error}") from None
+    return pace

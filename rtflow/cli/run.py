@@ -13,6 +13,7 @@ from rtflow.errors import UsageError
 if TYPE_CHECKING:
     from rtflow.cli.output import NipypeLog
     from rtflow.cli.watching import Watched
+    from rtflow.settings import RunSettings
 
 EXAMPLES = (
     "Examples: [cyan]rtflow run template[/cyan], "
@@ -72,6 +73,8 @@ def command(
 
                 loaded = load_workflow(workflow_path(workflow))
                 settings = options.settings_for(loaded, config, source, set_, speed)
+                if not quiet:
+                    _tell_runs(out.absolute(), session or out / "session", settings)
                 watched.run(
                     lambda observe, stopping: run(
                         loaded,
@@ -85,6 +88,26 @@ def command(
     finally:
         log.close()
     raise typer.Exit(watched.tell())
+
+
+def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
+    """Which series became which run, and which run this one will be; nothing for the first of a session."""
+    from rtflow.derivatives import planned_run
+    from rtflow.session import listed_runs
+    from rtflow.settings import settings_to_builtins
+
+    rows = listed_runs(session)
+    planned = planned_run(out / "bids", settings_to_builtins(settings))
+    for row in rows:
+        typer.echo(
+            f"series {row.get('series', 'n/a')} became run {row.get('recorded_run', 'n/a')} "
+            f"of task {row.get('task', 'n/a')}, {row.get('status', 'n/a')}",
+            err=True,
+        )
+    asked = str(settings.bids.run)
+    if rows or planned != asked:
+        there = f": run {asked} is there already" if planned != asked else ""
+        typer.echo(f"this becomes run {planned} of task {settings.bids.task}{there}", err=True)
 
 
 def _resume(run_dir: Path, watched: Watched, log: NipypeLog) -> None:

@@ -1,10 +1,19 @@
-"""Sources of volumes: a folder or a port that a scanner writes to, a simulated scanner, a recorded run."""
+"""Sources of volumes: a folder or a port that a scanner writes to, a simulated scanner, a recorded run,
+one of a BIDS data set."""
 
 from __future__ import annotations
 
 from rtflow.design import Design
 from rtflow.errors import SourceError
-from rtflow.source_settings import AnySource, DicomSource, FolderSource, JournalSource, SimulateSource
+from rtflow.source_settings import (
+    AnySource,
+    BidsSource,
+    DicomSource,
+    FolderSource,
+    JournalSource,
+    OpenNeuroSource,
+    SimulateSource,
+)
 from rtflow.sources.base import Source
 
 __all__ = ["Source", "open_source"]
@@ -43,6 +52,15 @@ def open_source(spec: AnySource, design: Design | None = None) -> Source:
             from rtflow.sources.journal import JournalReplay
 
             return JournalReplay(spec)
+        case BidsSource():
+            from rtflow.sources.bids_dataset import BidsReplay
+
+            return BidsReplay(spec)
+        case OpenNeuroSource():
+            from rtflow.sources.openneuro import OpenNeuroReplay
+
+            return OpenNeuroReplay(spec)
     raise SourceError(
-        f"cannot open a source of kind {type(spec).__name__}; use folder:, dicom:, simulate: or journal:"
+        f"cannot open a source of kind {type(spec).__name__}; "
+        "use folder:, dicom:, simulate:, bids:, openneuro: or journal:"
     )

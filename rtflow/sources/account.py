@@ -11,9 +11,14 @@ from pathlib import Path
 
 from rtflow.dicom.instance import Series
 from rtflow.documents import Event
+from rtflow.sources.feed import Arrival
 from rtflow.sources.reading import StoredObject
 
 Emit = Callable[[Event], None]
+
+# ImageType of a physiological log, which stands at the head of its header.
+_PHYSIO = b"PHYSIO"
+_HEADER = 4096
 
 
 class Account:
@@ -28,6 +33,7 @@ class Account:
         self._folder: Path | None = None
         self._waiting: list[Event] = []
         self._asides: list[StoredObject] = []
+        self._logs: list[Arrival] = []
         self._series: Counter[Series] = Counter()
         self._repeats: Counter[tuple[str, int]] = Counter()
         self._unkept = ""
@@ -41,6 +47,9 @@ class Account:
         asides, self._asides = self._asides, []
         for stored in asides:
             self._archive(stored)
+        logs, self._logs = self._logs, []
+        for arrival in logs:
+            self.log(arrival)
 
     def tell(self, name: str, says: str, volume: int | None = None, **data: object) -> None:
         """Tell of something.
@@ -79,6 +88,16 @@ class Account:
             self.tell("set_aside", f"{series} is not streamed: {why}", series=series.number)
         return self._archive(stored) if _kept(series) else True
 
+    def log(self, arrival: Arrival) -> None:
+        """What is no image: a physiological log is kept in ``aside/physio``, all else is left."""
+        if _PHYSIO not in arrival.data[:_HEADER]:
+            return
+        if self._folder is None:
+            self._logs.append(arrival)
+            return
+        name = re.sub(r"[^0-9A-Za-z._-]", "", Path(arrival.name).stem)[:100] or "log"
+        self._write(self._folder / "physio" / f"{name}.dcm", arrival.data, Path(arrival.path))
+
     def close(self, others: str) -> None:
         """The run is over: the sum of it."""
         repeats: Counter[str] = Counter()
@@ -99,14 +118,17 @@ class Account:
         folder = self._folder / f"series-{series.number}_{series.kind}_{series.part}"
         # A name out of a stranger's header: nothing that leads elsewhere.
         name = re.sub(r"[^0-9A-Za-z._-]", "", stored.instance.uid or stored.arrival.name)[:100]
-        target = folder / f"{name}.dcm"
-        part = folder / f"{name}.part"
+        return self._write(folder / f"{name}.dcm", stored.arrival.data, Path(stored.path))
+
+    def _write(self, target: Path, data: bytes, path: Path) -> bool:
+        """Keep the bytes, or the file if they are held no more; whether it is kept."""
+        part = target.with_suffix(".part")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if stored.arrival.data:
-                part.write_bytes(stored.arrival.data)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if data:
+                part.write_bytes(data)
             else:
-                shutil.copyfile(stored.path, part)
+                shutil.copyfile(path, part)
             part.replace(target)
         except OSError as error:
             with contextlib.suppress(OSError):

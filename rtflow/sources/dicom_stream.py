@@ -224,6 +224,7 @@ class DicomStream:
             self._feed.refuse(arrival)
             return None
         if stored is None:
+            self.account.log(arrival)
             self._feed.done(arrival)
         return stored
 

@@ -11,6 +11,7 @@ from rtflow.documents import Event, Frame, now
 from rtflow.errors import JournalError, SourceError
 from rtflow.journal import Recording
 from rtflow.source_settings import JournalSource
+from rtflow.sources.base import Pacer
 
 
 class JournalReplay:
@@ -44,16 +45,12 @@ class JournalReplay:
         """Nothing is open but while frames are asked for."""
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
-        """Frames in the order in which they came; ends soon after ``stopping`` is set."""
-        first: float | None = None
-        began = now()
+        """Frames in the order in which they came; ends soon after ``stopping`` is set.
+
+        By the clock of the recorded run, not from frame to frame: the error does not add up.
+        """
+        pacer = Pacer(self._speed)
         for frame in self._recording.frames():
-            if first is None:
-                first = frame.received
-            if self._speed != "max":
-                # By the clock of the recorded run, not from frame to frame: the error does not add up.
-                due = began + (frame.received - first) / float(self._speed)
-                stopping.wait(max(0.0, due - now()))
-            if stopping.is_set():
+            if not pacer.wait(frame.received, stopping):
                 return
             yield replace(frame, received=now())

@@ -114,7 +114,7 @@ def test_a_session_lists_its_runs(tmp_path):
     rows = [line.split("\t") for line in (tmp_path / "session" / "runs.tsv").read_text().splitlines()]
     assert rows[0] == [
         *("run_uid", "workflow", "subject", "session", "task", "run", "status"),
-        *("ok", "late", "missing", "failed"),
+        *("ok", "late", "missing", "failed", "series", "recorded_run"),
     ]
     assert [row[1:8] for row in rows[1:]] == [
         ["counting_workflow", "01", "n/a", "feedback", "2", "completed", str(count)] for count in (2, 3)

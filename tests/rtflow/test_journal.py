@@ -180,6 +180,26 @@ def test_a_recorded_run_is_a_source(tmp_path):
     assert list(source.frames(stopping)) == []
 
 
+def test_a_replay_keeps_the_clock_of_the_recorded_run(tmp_path, monkeypatch):
+    import threading
+
+    class Clock(threading.Event):
+        at = 500.0
+
+        def wait(self, timeout=None):
+            self.at += timeout or 0.0
+            return self.is_set()
+
+    clock = Clock()
+    monkeypatch.setattr("rtflow.sources.base.now", lambda: clock.at)
+    recorded = [frame.received for frame in written(tmp_path / "run", [[b"a"], [b"b"], [b"c"], [b"d"]])]
+    seen = []
+    for _ in JournalReplay(JournalSource(path=str(tmp_path / "run"), speed=0.5)).frames(clock):
+        seen.append(clock.at)
+        clock.at += 0.4 * (recorded[1] - recorded[0])  # each volume keeps whoever takes them for a while
+    assert seen == pytest.approx([500.0 + 2 * (at - recorded[0]) for at in recorded], abs=1e-6)
+
+
 def test_a_source_without_a_journal(tmp_path):
     with pytest.raises(SourceError, match="holds no journal"):
         JournalReplay(JournalSource(path=str(tmp_path)))

@@ -13,8 +13,10 @@ from msgspec import inspect
 from rtflow.errors import SettingsError
 from rtflow.source_settings import (
     AnySource,
+    BidsSource,
     FolderSource,
     JournalSource,
+    OpenNeuroSource,
     SimulateSource,
     format_source,
     parse_source,
@@ -114,6 +116,8 @@ class Case:
         Case(r"folder:C:\data", FolderSource(path=r"C:\data")),
         Case("journal:out/runs/x", JournalSource(path="out/runs/x")),
         Case("journal:x?speed=2", JournalSource(path="x", speed=2.0)),
+        Case("bids:/data?subject=01&run=01", BidsSource(path="/data", subject="01", run="01")),
+        Case("openneuro:ds002338?task=1dNF", OpenNeuroSource(dataset="ds002338", task="1dNF")),
     ],
     ids=lambda case: case.uri,
 )
@@ -126,7 +130,7 @@ def test_what_a_uri_means(case: Case) -> None:
     [
         ("fodler:/data", "did you mean 'folder:'?"),
         ("/data/in", "did you mean 'folder:/data/in'?"),
-        ("nonsense", "known are simulate:, folder:, dicom:, journal:"),
+        ("nonsense", "known are simulate:, folder:, dicom:, bids:, openneuro:, journal:"),
         ("folder:", "write folder:DIR"),
         ("folder:?pattern=x", "write folder:DIR"),
         ("simulate:/data", "has no use for '/data'"),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from rtflow.bids.incremental import bids_name, check_labels
+from rtflow.bids.entities import check_entities, subject_folder
 from rtflow.bids.names import SUFFIXES, BidsHint, read_name
 from rtflow.dicom.offline.name import plain_names
 from rtflow.dicom.offline.place import Place
@@ -53,7 +53,7 @@ def bids_places(stacks: Sequence[Stack], choice: BidsChoice) -> list[Place]:
         If an entity cannot stand in a name, or nothing says who the subject is.
     """
     chosen = {"subject": choice.subject, "session": choice.session, "task": choice.task}
-    check_labels(chosen)
+    check_entities(chosen)
     hints = [_hint(stack) for stack in stacks]
     common = {name: chosen[name] or _only(hints, name) for name in ("subject", "session")}
     if any(not (common["subject"] or hint.entities.get("subject")) for hint in hints):
@@ -81,7 +81,7 @@ def _only(hints: Sequence[BidsHint], entity: str) -> str:
 
 
 def _place(stack: Stack, hint: BidsHint, who: dict[str, str], task: str, name: str) -> Place:
-    below = PurePosixPath(*bids_name(who).split("_"))
+    below = subject_folder(who)
     suffix, reason = _suffix(stack, hint, task)
     if not suffix:
         return Place(ASIDE / below, name=name, note=f"put aside: {reason}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from rtflow.bids.incremental import bids_name
+from rtflow.bids.entities import bids_name
 from rtflow.dicom.offline.name import echo_name
 from rtflow.dicom.offline.sort import Stack
 

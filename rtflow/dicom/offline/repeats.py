@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rtflow.bids.incremental import bids_name
+from rtflow.bids.entities import bids_name
 from rtflow.dicom.offline.place import Place
 from rtflow.dicom.offline.sort import Stack
 

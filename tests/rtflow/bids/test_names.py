@@ -1,6 +1,19 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rtflow.bids.names import read_name
+from rtflow.bids.entities import bids_name
+from rtflow.bids.names import SUFFIXES, read_name
+
+LABELS = st.from_regex(r"[0-9A-Za-z+]{1,8}", fullmatch=True)
+SAID = st.fixed_dictionaries(
+    {"task": LABELS},
+    optional={
+        **dict.fromkeys(("subject", "session", "acquisition", "ceagent"), LABELS),
+        **dict.fromkeys(("reconstruction", "direction"), LABELS),
+        "run": st.from_regex(r"[0-9]{1,3}", fullmatch=True),
+    },
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +48,23 @@ def test_labels_that_cannot_stand_in_a_name(word: str) -> None:
     hint = read_name(f"func-bold_{word}")
     assert dict(hint.entities) == {}
     assert hint.unsound == (word,)
+
+
+@given(SAID, st.sampled_from(sorted(SUFFIXES)), st.sampled_from(["", "__again", "__run-9"]))
+def test_a_protocol_named_as_bids_names_files_says_it_all(
+    entities: dict[str, str], suffix: str, remark: str
+) -> None:
+    hint = read_name(f"{SUFFIXES[suffix]}-{suffix}_{bids_name(entities)}{remark}")
+    assert (hint.folder, hint.suffix) == (SUFFIXES[suffix], suffix)
+    assert (dict(hint.entities), hint.unsound) == (entities, ())
+
+
+@given(st.text(max_size=40))
+def test_any_name_can_be_read(text: str) -> None:
+    hint = read_name(text)
+    assert all(f"-{label}" in text for label in hint.entities.values())
+    assert all(word in text for word in hint.unsound)
+
+
+def test_which_echo_it_is_the_header_says() -> None:
+    assert dict(read_name("func-bold_task-a_echo-2_part-mag").entities) == {"task": "a"}

@@ -140,7 +140,7 @@ def test_the_settings_beside_a_workflow_are_its_own(call, tmp_path: Path) -> Non
         (["run", "--resume", "nowhere"], "nowhere does not exist"),
         (["run", "--resume", "."], "holds no run"),
         (["replay", "nowhere"], "nowhere does not exist"),
-        (["replay", "."], "holds no run"),
+        (["replay", "."], "neither a BIDS data set nor a recorded run"),
         (["replay", ".", "--speed", "slow"], "--speed: expected a number above 0 or 'max', got 'slow'"),
         (["new", "mine", "--workflow", "tmplate"], "did you mean 'template'?"),
         (["bench", "engin"], "did you mean 'engine'?"),

@@ -1,0 +1,149 @@
+"""Snakemake as a program of its own: found, started, followed, and ended whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rtflow.errors import RunError, UsageError
+
+VARIABLE = "RTFLOW_SNAKEMAKE"
+"""Environment variable with the path of the program, for one that is not found by itself."""
+
+LOG = "snakemake.log"
+_TICK = 0.2
+
+
+def find_snakemake() -> str:
+    """Path of the program: what `VARIABLE` names, one beside this Python, or the first on the path.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message says how to get it.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        if not os.access(chosen, os.X_OK):
+            raise UsageError(f"{VARIABLE} names {chosen}, which is no program; correct or unset it")
+        return chosen
+    beside = Path(sys.executable).with_name("snakemake")
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("snakemake")
+    if found is None:
+        raise UsageError(
+            "snakemake is not installed; it wants an environment of its own: python3 -m venv ~/snakemake && "
+            f"~/snakemake/bin/pip install 'snakemake>=9,<10' && export {VARIABLE}=~/snakemake/bin/snakemake"
+        )
+    return found
+
+
+def ask(folder: Path, *arguments: str) -> str:
+    """What Snakemake says of the batch in a folder.
+
+    Raises
+    ------
+    RunError
+        If it ends with an error.
+    """
+    done = subprocess.run(
+        [find_snakemake(), *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise RunError(f"snakemake {' '.join(arguments)} failed: {_last(done.stdout + done.stderr)}")
+    return done.stdout
+
+
+def pending(folder: Path) -> list[str]:
+    """Names of the runs that are to be done: never done, cut off, or done by another command."""
+    rows = [line.split("\t") for line in ask(folder, "--summary").splitlines() if "\t" in line]
+    column = rows[0].index("plan") if rows else 0
+    return [Path(row[0]).parent.name for row in rows[1:] if row[column].strip() != "no update"]
+
+
+def work(
+    folder: Path,
+    arguments: Sequence[str],
+    follow: Callable[[], None],
+    stopping: threading.Event,
+) -> bool:
+    """Do what is to be done, and wait for its end.
+
+    Parameters
+    ----------
+    folder
+        Of the batch; what Snakemake prints goes into its ``snakemake.log``.
+    arguments
+        ``--cores 2``, ``--executor slurm``, ...
+    follow
+        Called several times a second meanwhile.
+    stopping
+        Once set, Snakemake is interrupted: it ends its jobs, removes what they left half done, and unlocks.
+
+    Returns
+    -------
+    bool
+        Whether all jobs went well.
+    """
+    command = [find_snakemake(), "--keep-going", "--rerun-incomplete", *arguments]
+    ask(folder, "--unlock")  # of one that was killed
+    with (folder / LOG).open("a", encoding="utf-8") as log:
+        # In a session of its own: Ctrl-C is for this process, which passes it on once.
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        asked = False
+        while True:
+            try:
+                process.wait(_TICK)
+                break
+            except subprocess.TimeoutExpired:
+                follow()
+            if stopping.is_set() and not asked:
+                asked = True
+                os.killpg(process.pid, signal.SIGINT)
+    follow()
+    return process.returncode == 0
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder while its batch is at work.
+
+    Raises
+    ------
+    UsageError
+        If another batch is at work there.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"a batch is at work in {folder}; wait for it, or choose another --out"
+            ) from None
+        yield
+
+
+def said(folder: Path) -> str:
+    """The end of what Snakemake printed."""
+    try:
+        return _last((folder / LOG).read_text(encoding="utf-8"))
+    except OSError:
+        return ""
+
+
+def _last(text: str) -> str:
+    return " ".join(" ".join(text.split())[-300:].split()) or "it said nothing"

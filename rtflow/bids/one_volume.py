@@ -1,0 +1,94 @@
+"""A data set of one volume, or of one run: what a program that reads BIDS can be given meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtflow.bids.dataset import OF_ONE_VOLUME, add_participant, prepare_dataset, write_json
+from rtflow.bids.fields import require_complete
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.bids.run_file import run_header, stored_dtype
+from rtflow.errors import OutputError
+
+README = """# A part of a run
+
+rtflow wrote this part of a run as a data set of its own, with the voxels as the scanner stored them, so that
+programs that read BIDS can be given it. Of a single volume, `VolumeNumber` in the sidecar says which one of
+the run it is, from 1. Volumes that are missing among several are zeros, and `MissingVolumes` lists them.
+
+The run as a whole is recorded elsewhere.
+"""
+
+
+def write_dataset(echoes: Sequence[BidsIncremental], root: Path, *, only_data: bool = False) -> list[Path]:
+    """Write one volume as a BIDS data set: a run that has one volume, each echo an image.
+
+    Parameters
+    ----------
+    echoes
+        The volume, echo by echo; they differ in their entity ``echo``. One alone is one echo. What
+        `rtflow.bids.run.BidsRun.as_incremental` gave is written as the run it is.
+    root
+        The folder; made if it is not there.
+    only_data
+        Whether images and sidecars alone are written, into a data set that is there.
+
+    Returns
+    -------
+    list
+        The images.
+
+    Raises
+    ------
+    UsageError
+        If a field is missing that BIDS wants, or an entity cannot stand in a name.
+    OutputError
+        If one of the files is there already, two echoes have the same name, or the folder cannot be written.
+    """
+    paths: list[Path] = []
+    for one in echoes:
+        require_complete(one.entities, one.metadata, one.suffix, f"volume {one.volume}")
+        path = root / one.path()
+        if path in paths:
+            raise OutputError(f"two images would be {path.name}; give each echo an entity echo of its own")
+        paths.append(path)
+    for path in paths:
+        for there in (path, path.with_suffix(".nii.gz"), path.with_suffix(".json")):
+            if there.exists():
+                raise OutputError(f"{there} is there already; choose another folder")
+    if not only_data:
+        prepare_dataset(root, "A part of a run", README)
+        for subject in dict.fromkeys(one.entities["subject"] for one in echoes):
+            add_participant(root, subject)
+    for one, path in zip(echoes, paths, strict=True):
+        try:
+            _write(one, path)
+        except OSError as error:
+            raise OutputError(f"{path.parent}: {error.strerror or error}; choose another folder") from None
+    return paths
+
+
+def _write(one: BidsIncremental, path: Path) -> None:
+    dtype = stored_dtype(one.data)
+    image = run_header(one, dtype) + np.asarray(one.data, dtype=dtype).tobytes(order="F")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(image)
+        write_json(path.with_suffix(".json"), sidecar(one))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sidecar(one: BidsIncremental) -> dict[str, Any]:
+    """The content of the JSON file beside an image."""
+    about: dict[str, Any] = {"TaskName": one.entities["task"]} if one.entities.get("task") else {}
+    about |= one.metadata
+    if one.data.ndim > 3:
+        return {name: value for name, value in about.items() if name not in OF_ONE_VOLUME}
+    return about | {"VolumeNumber": one.volume}

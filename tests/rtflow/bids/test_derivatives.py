@@ -1,0 +1,230 @@
+import json
+import math
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from validator import bids_errors
+
+from rtflow.bids.derivatives import tables, write_derivatives
+from rtflow.bids.grid import Grid
+from rtflow.cli.shipped import workflow_path
+from rtflow.derivatives import derive, planned_run
+from rtflow.documents import Delivered, Result, RunStart, RunStop, VolumeMissing, VolumeReceived
+from rtflow.engine import load_workflow, run
+from rtflow.errors import OutputError
+from rtflow.journal import Recording
+from rtflow.session import list_run, listed_runs
+from rtflow.settings import load_settings
+
+ENTITIES = {"subject": "01", "task": "faces", "run": "1"}
+
+
+def documents() -> list:
+    """Four volumes: good, never came, stale value, value that reached nobody."""
+
+    def came(volume: int) -> VolumeReceived:
+        return VolumeReceived(volume=volume, received=100.0 + volume, acquired=50.0 + 2 * volume)
+
+    def moved(volume: int, value: float) -> dict:
+        return {"realign.trans_x": 0.1 * volume, "realign.rot_z": 0.01, "decode.value": value}
+
+    return [
+        RunStart(workflow="w", time=100.0),
+        came(1),
+        Result(volume=1, status="ok", values=moved(1, 0.1 + 0.2), timings={"decode": 1.5}, latency=9.0),
+        Delivered(volume=1, channel="file", time=101.5),
+        VolumeMissing(volume=2, received=103.0, reason="gap"),
+        Result(volume=2, status="missing"),
+        came(3),
+        Result(volume=3, status="ok", values=moved(3, 0.3), stale=("decode.value",), quality="suspect"),
+        Delivered(volume=3, channel="file", time=103.5),
+        came(4),
+        Result(volume=4, status="ok", values=moved(4, math.nan) | {"decode.kind": "a\tb"}),
+    ]
+
+
+def table(text: str, tmp_path: Path) -> pd.DataFrame:
+    (tmp_path / "table.tsv").write_text(text)
+    return pd.read_csv(tmp_path / "table.tsv", sep="\t", na_values="n/a")
+
+
+def test_row_n_is_volume_n_and_what_a_volume_lacks_is_not_there(tmp_path):
+    confounds = table(tables(documents())["confounds"].text(), tmp_path)
+
+    assert list(confounds.columns) == ["trans_x", "rot_z"]
+    np.testing.assert_array_equal(confounds.trans_x, [0.1, np.nan, 0.1 * 3, 0.1 * 4])
+
+
+def test_delivered_and_true_values_are_apart(tmp_path):
+    feedback = table(tables(documents())["feedback"].text(), tmp_path)
+
+    # Bit for bit; of volume 3 the subject got a value that was an earlier volume's.
+    np.testing.assert_array_equal(feedback.true_value, [0.1 + 0.2, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(feedback.delivered_value, [0.1 + 0.2, np.nan, 0.3, np.nan])
+    np.testing.assert_array_equal(feedback.stale, [0, np.nan, 1, 0])
+    assert feedback.kind[3] == "a b"
+
+
+def test_timing_counts_from_the_start_of_the_run(tmp_path):
+    timing = table(tables(documents())["timing"].text(), tmp_path)
+
+    np.testing.assert_array_equal(timing.volume, [1, 2, 3, 4])
+    np.testing.assert_array_equal(timing.received, [1, np.nan, 3, 4])
+    np.testing.assert_array_equal(timing.acquired, [0, np.nan, 4, 6])
+    np.testing.assert_array_equal(timing["received.file"], [1.5, np.nan, 3.5, np.nan])
+    np.testing.assert_array_equal(timing["duration.decode"], [1.5, np.nan, np.nan, np.nan])
+
+
+def test_values_of_several_nodes_have_columns_of_their_own():
+    two = [Result(volume=1, status="ok", values={"a.value": 1.0, "b.value": 2.0})]
+
+    feedback = tables(two)["feedback"]
+
+    assert feedback.columns["a.true_value"] == [1.0]
+    assert feedback.columns["b.true_value"] == [2.0]
+
+
+def test_a_run_without_volumes_has_no_tables():
+    assert tables([RunStart(workflow="w"), RunStop(status="aborted")]) == {}
+
+
+def test_another_run_s_derivatives_are_never_replaced(tmp_path):
+    written = write_derivatives(tmp_path, ENTITIES, "first", documents())
+    before = {path: path.read_bytes() for path in written}
+
+    with pytest.raises(OutputError, match="is of run first, expected second"):
+        write_derivatives(tmp_path, ENTITIES, "second", documents())
+
+    assert {path: path.read_bytes() for path in written} == before
+    assert write_derivatives(tmp_path, ENTITIES, "first", documents()) == written
+
+
+def test_a_raw_data_set_is_not_taken_for_derivatives(tmp_path):
+    (tmp_path / "dataset_description.json").write_text('{"DatasetType": "raw"}')
+
+    with pytest.raises(OutputError, match="expected 'derivative'"):
+        write_derivatives(tmp_path, ENTITIES, "first", documents())
+
+
+def test_a_mask_lies_where_its_grid_says(tmp_path):
+    affine = np.array([[-2, 0, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    mask = np.arange(24).reshape(2, 3, 4) % 3 == 0
+
+    written = write_derivatives(
+        tmp_path, ENTITIES, "first", [], masks={"brain": (mask, Grid.of(mask.shape, affine))}
+    )
+
+    image = nibabel.load(written[0])
+    assert written[0].name == "sub-01_task-faces_run-1_desc-brain_mask.nii.gz"
+    np.testing.assert_array_equal(image.get_fdata(), mask)
+    np.testing.assert_array_equal(image.affine, affine)
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory) -> tuple[Path, list[str]]:
+    """The shipped workflow, the same run of it twice; output folder and the identities of the two."""
+    out = tmp_path_factory.mktemp("out")
+    workflow = load_workflow(workflow_path(Path("template")))
+    given = ["speed=max", "shape=[24,24,12]", "voxel=8", "volumes=40"]
+    told = [f"source.{one}" for one in given]
+    stops = []
+    for _ in range(2):
+        settings = load_settings(workflow.settings_type, workflow.path.with_suffix(".toml"), told)
+        stops.append(run(workflow, settings, out))
+    return out, [stop.run_uid for stop in stops]
+
+
+def test_a_run_leaves_derivatives_that_the_validator_takes(twice):
+    out, _ = twice
+
+    assert bids_errors(out / "bids") == []
+    assert bids_errors(out / "bids/derivatives/rtflow") == []
+
+
+def test_a_repeated_run_has_derivatives_of_its_own(twice):
+    out, uids = twice
+    func = out / "bids/derivatives/rtflow/sub-01/func"
+
+    for number, uid in enumerate(uids, start=1):
+        stem = func / f"sub-01_task-feedback_run-{number}_desc-confounds_timeseries"
+        about = json.loads(stem.with_suffix(".json").read_text())
+        assert about["RunUID"] == uid
+        assert about["Sources"] == [f"bids:raw:sub-01/func/sub-01_task-feedback_run-{number}_bold.nii"]
+        frame = pd.read_csv(stem.with_suffix(".tsv"), sep="\t", na_values="n/a")
+        bold = nibabel.load(out / f"bids/sub-01/func/sub-01_task-feedback_run-{number}_bold.nii")
+        assert len(frame) == bold.shape[3] == 40
+        for result in Recording(out / "runs" / uid).results:
+            expected = result.values.get("realign.trans_x", np.nan)
+            np.testing.assert_array_equal(frame.trans_x[result.volume - 1], expected)
+
+
+def test_every_column_is_described(twice):
+    out, _ = twice
+    found = sorted((out / "bids/derivatives/rtflow").rglob("*_timeseries.tsv"))
+
+    assert len(found) == 8
+    for path in found:
+        about = json.loads(path.with_suffix(".json").read_text())
+        columns = path.read_text().splitlines()[0].split("\t")
+        assert [name for name in columns if not about.get(name, {}).get("Description")] == []
+
+
+def test_the_mask_of_the_session_is_that_of_the_run(twice):
+    out, _ = twice
+    image = nibabel.load(
+        out / "bids/derivatives/rtflow/sub-01/func/sub-01_task-feedback_run-1_desc-brain_mask.nii.gz"
+    )
+    with np.load(out / "session/mask.npz") as saved:
+        np.testing.assert_array_equal(image.get_fdata() > 0, saved["data"])
+
+
+def test_they_can_be_made_again_from_the_journal_alone(twice):
+    out, uids = twice
+    written = derive(out / "runs" / uids[0])
+    before = {path: path.read_bytes() for path in written}
+    for path in written:
+        path.unlink()
+
+    assert derive(out / "runs" / uids[0]) == written
+    assert {path: path.read_bytes() for path in written} == before
+
+
+def test_the_table_of_the_session_says_which_run_each_became(twice):
+    out, uids = twice
+    rows = listed_runs(out / "session")
+
+    assert [(row["run_uid"], row["run"], row["recorded_run"]) for row in rows] == [
+        (uids[0], "1", "1"),
+        (uids[1], "1", "2"),
+    ]
+    assert planned_run(out / "bids", {"bids": {"subject": "01", "task": "feedback", "run": 1}}) == "3"
+    assert planned_run(out / "bids", {"bids": {"subject": "01", "task": "other", "run": 1}}) == "1"
+
+
+def test_a_table_of_other_columns_is_kept(tmp_path):
+    (tmp_path / "runs.tsv").write_text("run_uid\told\na\t1\n")
+
+    list_run(tmp_path, {"run_uid": "b", "series": 5})
+
+    assert listed_runs(tmp_path) == [
+        {"run_uid": "a", "series": "n/a", "old": "1"},
+        {"run_uid": "b", "series": "5", "old": "n/a"},
+    ]
+
+
+def test_a_run_is_whole_where_its_derivatives_cannot_be_written(tmp_path, caplog):
+    workflow = load_workflow(workflow_path(Path("roi_feedback")))
+    given = ["speed=max", "shape=[24,24,12]", "voxel=8", "volumes=20"]
+    settings = load_settings(
+        workflow.settings_type, workflow.path.with_suffix(".toml"), [f"source.{one}" for one in given]
+    )
+    (tmp_path / "bids").mkdir()
+    (tmp_path / "bids/derivatives").write_text("in the way")
+
+    stop = run(workflow, settings, tmp_path)
+
+    assert stop.status == "completed"
+    assert "derivatives were not written" in caplog.text
