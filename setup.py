@@ -76,7 +76,6 @@ setup(
         "scikit-learn>=1.6,<2",
         "boto3>=1.35,<2",
         "msgspec>=0.19,<1",
-        "niworkflows>=1.14,<2",
         "pybids>=0.18,<1",
         "typer>=0.15,<1",
         "rich>=13.9,<16",
