@@ -236,7 +236,7 @@ def listed_runs(folder: Path) -> list[dict[str, str]]:
     """The rows of the session's table of runs, by their columns; none if there is no table."""
     try:
         lines = (folder / "runs.tsv").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     columns = lines[0].split("\t") if lines else []
     return [dict(zip(columns, line.split("\t"), strict=False)) for line in lines[1:]]

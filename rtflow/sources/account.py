@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
 from collections import Counter
@@ -95,7 +96,7 @@ class Account:
         if self._folder is None:
             self._logs.append(arrival)
             return
-        name = re.sub(r"[^0-9A-Za-z._-]", "", Path(arrival.name).stem)[:100] or "log"
+        name = hashlib.sha256(arrival.data).hexdigest()[:16]  # the same log twice is one file
         self._write(self._folder / "physio" / f"{name}.dcm", arrival.data, Path(arrival.path))
 
     def close(self, others: str) -> None:

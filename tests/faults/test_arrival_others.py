@@ -63,7 +63,8 @@ def test_other_things_among_the_images(layout: str, way: str, tmp_path: Path) ->
     (aside,) = came.told("set_aside")
     assert "anatomy" in aside.data["says"]
     kept = [path for path in (came.run_dir / "aside").rglob("*") if path.is_file()]
-    assert len(kept) == 3
+    assert len(kept) == 4
+    assert len([path for path in kept if path.parent.name == "physio"]) == 1
     (summed,) = came.told("not_streamed")
     assert "without an image" in summed.data["other"]
 

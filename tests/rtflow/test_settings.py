@@ -167,7 +167,10 @@ def test_relative_paths_count_from_where_they_are_written(
         ("activation = 0", "unknown setting 'activation'; did you mean 'source.activation'?"),
         ("[bids]\nzzz = 1", "unknown setting 'bids.zzz'; known are bids.subject, bids.session,"),
         ("[source]\nkind = 'foldr'", "unknown source.kind 'foldr'; did you mean 'folder'?"),
-        ("[source]\nkind = 3", "unknown source.kind '3'; known are simulate, folder, dicom, journal"),
+        (
+            "[source]\nkind = 3",
+            "unknown source.kind '3'; known are simulate, folder, dicom, bids,",
+        ),
         ("source = 'foldr:in'", "did you mean 'folder:'?"),
         ("[source]\nkind = 'folder'", "setting 'source.path' has no value"),
         ("lag = '4'", 'lag: expected a number, got "4"'),
