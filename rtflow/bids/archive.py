@@ -279,6 +279,7 @@ class BidsArchive:
             first = next(self._volumes(path, (1,)))
             missing = self.metadata(path).get("MissingVolumes", ())
             file = RunFile.reopen(path, first, missing)
+            ignore(self.root, path, unfinished=False)  # a crash may have left it so
         else:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -330,3 +330,13 @@ def test_a_whole_run_is_not_passed_over(tmp_path: Path) -> None:
     archive.append(volume(4))
     archive.close()
     assert (tmp_path / ".bidsignore").read_text() == "notes/\n"
+
+
+def test_a_run_that_goes_on_is_no_longer_passed_over(tmp_path: Path) -> None:
+    with BidsArchive.create(tmp_path) as archive:
+        path = archive.append(volume(1))
+    ignore(tmp_path, path)  # as it is left by a crash between the first volume and this list
+    with BidsArchive.open(tmp_path) as archive:
+        archive.append(volume(2))
+    assert not (tmp_path / ".bidsignore").exists()
+    assert bids_errors(tmp_path) == []
