@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rtflow.errors import RunError, UsageError
+from rtflow.errors import OutputError, RunError, UsageError
 
 VARIABLE = "RTFLOW_SNAKEMAKE"
 """Environment variable with the path of the program, for one that is not found by itself."""
@@ -73,6 +73,7 @@ def work(
     arguments: Sequence[str],
     follow: Callable[[], None],
     stopping: threading.Event,
+    lock: int,
 ) -> bool:
     """Do what is to be done, and wait for its end.
 
@@ -86,6 +87,8 @@ def work(
         Called several times a second meanwhile.
     stopping
         Once set, Snakemake is interrupted: it ends its jobs, removes what they left half done, and unlocks.
+    lock
+        What `alone` gave.
 
     Returns
     -------
@@ -103,6 +106,8 @@ def work(
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Should this process be killed, Snakemake works on, and the folder stays held until it ends.
+            pass_fds=(lock,),
         )
         asked = False
         while True:
@@ -119,22 +124,34 @@ def work(
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder while its batch is at work.
+def alone(folder: Path) -> Iterator[int]:
+    """Hold a folder while its batch is at work; it is made if it is not there.
+
+    Yields
+    ------
+    int
+        Descriptor of the file that is locked: the folder is held by every process that has it open.
 
     Raises
     ------
+    OutputError
+        If nothing can be written there.
     UsageError
         If another batch is at work there.
     """
-    with (folder / ".lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror or error}; choose another folder by --out") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(
                 f"a batch is at work in {folder}; wait for it, or choose another --out"
             ) from None
-        yield
+        yield file.fileno()
 
 
 def said(folder: Path) -> str:

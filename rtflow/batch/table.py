@@ -31,24 +31,32 @@ def rows_of(folder: Path) -> list[Row]:
     Returns
     -------
     list
-        Of each run its entities, ``status`` (``completed``, ``failed``, ``to do``), how many volumes ended
-        how, milliseconds from a volume's last byte to its Result (median and 95th percentile), of each scalar
-        that the workflow publishes the mean over the volumes that have it, and why it failed.
+        Of each run its entities, ``status`` (``completed``, ``failed``, ``aborted``, ``to do``), how many
+        volumes ended how, milliseconds from a volume's last byte to its Result (median and 95th percentile),
+        of each scalar that the workflow publishes mean and median over the volumes that have it, and why it
+        failed. A run that failed has what it came to.
     """
     batch = read_batch(folder)
     rows = []
     for name in sorted(batch.runs):
         row: Row = {"name": name, **batch.entities[name]}
         place = folder / "runs" / name
-        told = _json(place / "result.json")
-        if told is None:
-            row |= {"status": "failed" if (place / "log.txt").exists() else "to do", "why": _why(place)}
+        told = _told(place)
+        if (place / "result.json").exists():
+            row["status"] = told["status"]
+        elif (place / "log.txt").exists():
+            # A run can come to its end and still break a limit that the settings give it.
+            ended = told.get("status", "aborted")
+            row |= {"status": "failed" if ended == "completed" else ended, "why": _why(place, told)}
         else:
-            row |= {"status": told["status"], "run_uid": told["run_uid"]}
+            row |= {"status": "to do", "why": ""}
+        if told:
+            row["run_uid"] = told["run_uid"]
             row |= {count: told["volumes"].get(count, 0) for count in COUNTS}
             latency = told.get("latency_ms") or {}
             row |= {f"latency_{name}_ms": latency.get(name) for name in ("p50", "p95")}
-            row |= {f"mean_{key}": float(np.mean(values)) for key, (_, values) in series_of(place).items()}
+            for key, (_, values) in series_of(place).items():
+                row |= {f"mean_{key}": float(np.mean(values)), f"median_{key}": float(np.median(values))}
         rows.append(row)
     return rows
 
@@ -96,7 +104,7 @@ def write_table(folder: Path) -> list[Row]:
 def _described(columns: Sequence[str]) -> dict[str, str]:
     known = {
         "name": "What the run is called",
-        "status": "completed, failed (what ended it stands under why), or to do",
+        "status": "completed, failed or aborted (what ended it stands under why), or to do",
         "run_uid": "Identity of the run in its journal",
         "latency_p50_ms": "Median milliseconds from the last byte of a volume to its Result",
         "latency_p95_ms": "95th percentile of the same",
@@ -105,8 +113,9 @@ def _described(columns: Sequence[str]) -> dict[str, str]:
     known |= {count: f"Volumes whose Result is {count}" for count in COUNTS}
     return {
         name: known.get(name)
-        or (f"Mean of {name[5:]} over its volumes" if name.startswith("mean_") else f"BIDS entity {name}")
+        or (f"{kind.capitalize()} of {scalar} over its volumes" if scalar else f"BIDS entity {name}")
         for name in columns
+        for kind, _, scalar in [name.partition("_")]
     }
 
 
@@ -120,9 +129,9 @@ def _page(folder: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
         for row in rows
     )
     pictures = "".join(
-        f"<h2>{html.escape(row['name'])}</h2>\n{_picture(series_of(folder / 'runs' / row['name']))}\n"
-        if row["status"] != "failed"
-        else f"<h2>{html.escape(row['name'])}</h2>\n<p class='bad'>{html.escape(row['why'])}</p>\n"
+        f"<h2>{html.escape(row['name'])}</h2>\n"
+        + (f"<p class='bad'>{html.escape(row['why'])}</p>\n" if row.get("why") else "")
+        + f"{_picture(series_of(folder / 'runs' / row['name']))}\n"
         for row in rows
     )
     return f"""<!doctype html>
@@ -164,12 +173,16 @@ def _line(name: str, volumes: Sequence[int], values: Sequence[float], colour: st
 
 
 def _results(place: Path) -> list[Result]:
-    told = _json(place / "result.json") or {}
-    run = place / "out" / "runs" / str(told.get("run_uid", "none"))
+    run = place / "out" / "runs" / str(_told(place).get("run_uid", "none"))
     try:
         return list(Recording(run).results)
     except JournalError:
         return []
+
+
+def _told(place: Path) -> dict[str, Any]:
+    """What the command printed; of a run that failed, too."""
+    return _json(place / "result.json") or _json(place / "result.json.part") or {}
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -180,12 +193,13 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _why(place: Path) -> str:
+def _why(place: Path, told: Mapping[str, Any]) -> str:
     try:
         lines = (place / "log.txt").read_text(encoding="utf-8").strip().splitlines()
     except OSError:
         return ""
-    told = _json(place / "result.json.part") or {}
+    if not told:
+        return (lines[-1] if lines else "") or "it was cut off"
     return (lines[-1] if lines else "") or f"the run ended with status {told.get('exit_status', 'unknown')}"
 
 

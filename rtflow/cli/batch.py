@@ -63,7 +63,7 @@ def command(
     if workflow is None or data is None:
         raise UsageError("give a workflow and a data set: rtflow batch roi_feedback BIDS_DIR")
     from rtflow.batch.jobs import Job, write_batch
-    from rtflow.batch.snakemake import find_snakemake, pending
+    from rtflow.batch.snakemake import alone, find_snakemake, pending
     from rtflow.cli.datasets import runs_of, source_of
     from rtflow.cli.shipped import workflow_path
 
@@ -76,12 +76,15 @@ def command(
     words += [word for one in set_ or [] for word in ("--set", one)]
     words += ["--events"] if events else []
     where = str(Path(data).resolve()) if Path(data).exists() else data
-    write_batch(out, found, where, str(path.resolve()), words)
-    left = pending(out)
-    if dry_run:
-        _tell_jobs([job.name for job in found], left, json=json)
-        return
-    raise typer.Exit(_work(out, len(found), left, jobs, executor, json=json, quiet=quiet))
+    with alone(out) as lock:
+        write_batch(out, found, where, str(path.resolve()), words)
+        left = pending(out)
+        if dry_run:
+            _tell_jobs([job.name for job in found], left, json=json)
+            return
+        arguments = ["--executor", executor, "--cores" if executor == "local" else "--jobs", str(jobs)]
+        status = _work(out, len(found), left, arguments, lock, json=json, quiet=quiet)
+    raise typer.Exit(status)
 
 
 def _tell_jobs(names: list[str], left: list[str], *, json: bool) -> None:
@@ -97,21 +100,20 @@ def _tell_jobs(names: list[str], left: list[str], *, json: bool) -> None:
 
 
 def _work(
-    folder: Path, count: int, left: list[str], jobs: int, executor: str, *, json: bool, quiet: bool
+    folder: Path, count: int, left: list[str], arguments: list[str], lock: int, *, json: bool, quiet: bool
 ) -> int:
     import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from rtflow.batch.snakemake import alone, said, work
+    from rtflow.batch.snakemake import said, work
     from rtflow.batch.table import write_table
     from rtflow.cli.interrupt import ending_on_interrupt
 
-    arguments = ["--executor", executor, "--jobs" if executor != "local" else "--cores", str(jobs)]
     stopping = threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     went_well = True
-    with alone(folder), Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
         task = progress.add_task("runs", total=count, completed=count - len(left))
 
         def follow() -> None:
@@ -120,7 +122,7 @@ def _work(
 
         if left:
             with ending_on_interrupt(stopping, say=not quiet):
-                went_well = work(folder, arguments, follow, stopping)
+                went_well = work(folder, arguments, follow, stopping, lock)
     rows = write_table(folder)
     bad = [row for row in rows if row["status"] != "completed"]
     if json:
@@ -128,9 +130,9 @@ def _work(
     elif not quiet:
         typer.echo(f"{len(rows) - len(bad)} of {len(rows)} runs completed")
         for row in bad:
-            typer.echo(f"{row['status']:6} {row['name']}: {row['why'] or 'not begun'}")
+            typer.echo(f"{row['status']:7} {row['name']}: {row['why'] or 'not begun'}")
         typer.echo(f"table  {folder / 'group.tsv'}\npage   {folder / 'group.html'}")
-    if not went_well and not any(row["status"] == "failed" for row in bad):
+    if not went_well and all(row["status"] == "to do" for row in bad):
         typer.echo(f"rtflow: snakemake did not end well: {said(folder)}", err=True)
         return 1
     return FAILED if bad else 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from xml.etree import ElementTree
 
 import pytest
@@ -66,7 +67,7 @@ def test_six_runs_one_of_which_fails(data: Path, tmp_path: Path) -> None:
     done = rtflow("batch", "roi_feedback", data, "--out", folder, "--jobs", 2)
     assert done.returncode == 3, done.stderr
     assert "5 of 6 runs completed" in done.stdout
-    assert f"failed {BROKEN}: " in done.stdout
+    assert f"failed  {BROKEN}: " in done.stdout
     assert "cannot be read" in done.stdout
     assert sorted(states(folder).values()) == ["completed"] * 5 + ["failed"]
 
@@ -76,13 +77,17 @@ def test_six_runs_one_of_which_fails(data: Path, tmp_path: Path) -> None:
     assert [row["name"] for row in table] == [f"sub-01_task-feedback_run-{run}" for run in range(1, 7)]
     described = json.loads((folder / "group.json").read_text())
     assert list(described["columns"]) == list(table[0])
-    assert table[3]["ok"] == "n/a"
+    # The image was cut off in its third volume: what the run came to before that is told.
+    assert table[3]["ok"] == "2"
+    assert table[3]["run_uid"] != "n/a"
+    assert "cannot be read" in table[3]["why"]
     for row in table:
         if row["status"] == "completed":
             recording = Recording(folder / "runs" / row["name"] / "out" / "runs" / row["run_uid"])
             values = [result.values.get("region.value") for result in recording.results]
             given = [value for value in values if value is not None]
             assert float(row["mean_region.value"]) == pytest.approx(sum(given) / len(given), rel=1e-5)
+            assert float(row["median_region.value"]) == pytest.approx(median(given), rel=1e-5)
             assert row["ok"] == "24"
     page = (folder / "group.html").read_text()
     body = ElementTree.fromstring(page[page.index("<body>") : page.index("</html>")])
@@ -140,6 +145,28 @@ def test_ctrl_c_leaves_whole_results_and_no_lock(data: Path, tmp_path: Path) -> 
     # One that ended just as it was interrupted is done once more: Snakemake had not noted its end yet.
     after = begun(folder)
     assert sum(after[name] != at for name, at in done.items()) <= 1
+
+
+def test_a_batch_that_was_killed_leaves_its_folder_held_until_its_jobs_end(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "batch"
+    words = ["batch", "roi_feedback", data, "--out", folder, "--jobs", "1", "--quiet"]
+    process = subprocess.Popen([*RTFLOW, *map(str, words)])
+    while not begun(folder) and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    # Snakemake works on; a second one would do the same jobs, each clearing away what the other wrote.
+    again = rtflow(*words)
+    assert again.returncode == 2, again.stderr
+    assert "a batch is at work" in again.stderr
+    while again.returncode == 2:
+        done = begun(folder)
+        again = rtflow(*words)
+    assert again.returncode == 3, again.stderr
+    assert sorted(states(folder).values()) == ["completed"] * 5 + ["failed"]
+    assert {name: begun(folder)[name] for name in done} == done
 
 
 def test_what_is_wrong_is_said(data: Path, tmp_path: Path) -> None:
