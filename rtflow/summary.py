@@ -6,6 +6,7 @@ out percentiles is left to whoever looks.
 
 from __future__ import annotations
 
+import re
 import threading
 from array import array
 from collections import Counter, deque
@@ -230,5 +231,10 @@ class Summary:
         return told
 
 
+# What differs between messages that say the same of each volume: its number, and how far a fit is off.
+_OF_ONE_VOLUME = re.compile(r"\bvolume \d+ (?=has \d)| \(residual [0-9.]+\)")
+
+
 def _count(counter: Counter[str], message: str) -> None:
+    message = _OF_ONE_VOLUME.sub(lambda found: "the volume " if found[0][0] == "v" else "", message)
     counter[message if message in counter or len(counter) < KEPT_MESSAGES else "others"] += 1

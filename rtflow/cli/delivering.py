@@ -96,4 +96,6 @@ def tell(scanner: Scanner, done: Delivered, where: str, truth: Path | None) -> N
         left = done.of - done.actions
         typer.echo(f"interrupted: {left} {files} were yet to come; those there are whole")
     elif what == "wrote":
-        typer.echo(f"\n  rtflow run template --source folder:{where}    takes it as a scan")
+        # The template's own design is another one.
+        events = f" --set design.events={truth / 'events.tsv'}" if truth is not None else ""
+        typer.echo(f"\n  rtflow run template --source folder:{where}{events}    takes it as a scan")

@@ -22,6 +22,10 @@ EXAMPLES = (
 )
 
 
+# Earlier runs that are told before the start.
+_TOLD = 3
+
+
 def command(
     workflow: Annotated[
         Path | None,
@@ -91,23 +95,26 @@ def command(
 
 
 def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
-    """Which series became which run, and which run this one will be; nothing for the first of a session."""
+    """Which series became which run lately, and which run this one will be; nothing for a session's first."""
     from rtflow.derivatives import planned_run
     from rtflow.session import listed_runs
     from rtflow.settings import settings_to_builtins
 
-    rows = listed_runs(session)
+    rows = [row for row in listed_runs(session) if row.get("recorded_run", "n/a") != "n/a"]
     planned = planned_run(out / "bids", settings_to_builtins(settings))
-    for row in rows:
-        typer.echo(
-            f"series {row.get('series', 'n/a')} became run {row.get('recorded_run', 'n/a')} "
-            f"of task {row.get('task', 'n/a')}, {row.get('status', 'n/a')}",
-            err=True,
-        )
+    if len(rows) > _TOLD:
+        typer.echo(f"{len(rows) - _TOLD} earlier runs: {session / 'runs.tsv'}", err=True)
+    for row in rows[-_TOLD:]:
+        series = row.get("series", "n/a")
+        what = f"series {series}" if series != "n/a" else f"run {row.get('run', '')} as asked for"
+        task, status = row.get("task", "n/a"), row.get("status", "n/a")
+        typer.echo(f"{what} is recorded as run {row['recorded_run']} of task {task}, {status}", err=True)
     asked = str(settings.bids.run)
     if rows or planned != asked:
         there = f": run {asked} is there already" if planned != asked else ""
-        typer.echo(f"this becomes run {planned} of task {settings.bids.task}{there}", err=True)
+        typer.echo(
+            f"this one will be recorded as run {planned} of task {settings.bids.task}{there}", err=True
+        )
 
 
 def _resume(run_dir: Path, watched: Watched, log: NipypeLog) -> None:
