@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.bids.dataset import write_json
+from rtflow.bids.dataset import run_indices, run_uid_in, write_json
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.entities import parse_name, relative_path
 from rtflow.bids.grid import Grid
@@ -99,7 +99,7 @@ def derive(run_dir: Path) -> list[Path]:
 def find_recorded(raw: Path, run_uid: str) -> Recorded | None:
     """Where a data set holds a run, by the identity in the run's sidecar; None if it does not."""
     for sidecar in sorted(raw.glob("sub-*/**/func/*_bold.json")):
-        if _run_uid(sidecar) == run_uid:
+        if run_uid_in(sidecar) == run_uid:
             entities, _, _ = parse_name(sidecar.name)
             images = (sidecar.with_suffix(ending) for ending in (".nii", ".nii.gz"))
             bold = next((image.relative_to(raw).as_posix() for image in images if image.exists()), "")
@@ -113,15 +113,13 @@ def _unrecorded(raw: Path, settings: Mapping[str, Any], run_uid: str) -> Recorde
     bids = settings.get("bids", {})
     entities = {name: str(bids.get(name) or "") for name in ("subject", "session", "task", "run")}
     entities = {name: value for name, value in entities.items() if value}
-    requested = entities.get("run", "")
-    number = int(requested or 1)
-    while True:
-        ours = _written(raw / BELOW, entities)
-        taken = (raw / relative_path(entities, extension=".json")).exists()
-        if not taken and all(_run_uid(path) == run_uid for path in ours):
-            return Recorded(entities)
-        number += 1
-        entities["run"] = str(number).zfill(len(requested))
+    for run in run_indices(entities.get("run", "")):
+        named = {**entities, "run": run} if run else entities
+        ours = _written(raw / BELOW, named)
+        taken = (raw / relative_path(named, extension=".json")).exists()
+        if not taken and all(run_uid_in(path) == run_uid for path in ours):
+            return Recorded(named)
+    raise AssertionError("there is always another run")
 
 
 def _written(root: Path, entities: Mapping[str, str]) -> list[Path]:
@@ -154,13 +152,6 @@ def _mask_of(arrays: Mapping[str, NDArray[Any]], grid: Grid | None) -> NDArray[A
     if packed is not None and packed.dtype == np.uint8 and packed.shape == ((size + 7) // 8,):
         return np.unpackbits(packed, count=size).reshape(grid.shape)
     return None
-
-
-def _run_uid(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8")).get("RunUID", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
 
 
 def add_companions(run_dir: Path, logs: Sequence[Path] = ()) -> list[Path]:

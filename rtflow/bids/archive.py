@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rtflow.bids.dataset import RunEntry, add_participant, ignore, prepare_dataset, sidecar, write_json
+from rtflow.bids.dataset import add_participant, ignore, of_run, prepare_dataset, write_json
 from rtflow.bids.entities import ENTITIES, bids_name, matches, parse_name, unknown_entity
 from rtflow.bids.fields import OF_ONE_IMAGE, require_complete
 from rtflow.bids.incremental import BidsIncremental
@@ -126,10 +126,7 @@ class BidsArchive:
         SeveralMatchError
             If there are several; the message says by what they differ.
         """
-        found = self._fitting(_IMAGES, suffix, entities, exact)
-        if len(found) != 1:
-            raise self._refusal(found, suffix or "image", entities)
-        return found[0]
+        return self._only(suffix, entities, suffix or "image", exact)
 
     def events(self, *, exact: bool = False, **entities: object) -> list[Path]:
         """The events files that have these entities, sorted by name; there may be none."""
@@ -164,10 +161,7 @@ class BidsArchive:
         VolumeError
             If there is no such volume, or the image is damaged.
         """
-        found = self._fitting(_IMAGES, "bold", entities)
-        if len(found) != 1:
-            raise self._refusal(found, "run", entities)
-        return next(self._volumes(found[0], (number,)))
+        return next(self._volumes(self._only("bold", entities, "run"), (number,)))
 
     def get_run(self, **entities: object) -> BidsRun:
         """The one functional run that has these entities, with all its echoes.
@@ -289,8 +283,8 @@ class BidsArchive:
                 ) from None
             file = RunFile(path, incremental)
             ignore(self.root, path)
-            entry = RunEntry(path)
-            write_json(entry.sidecar, sidecar(incremental.metadata, incremental.entities, entry, "", []))
+            about = of_run(incremental.metadata, incremental.entities)
+            write_json(path.with_suffix(".json"), about)
             add_participant(self.root, incremental.entities["subject"])
             self._layout = None
         self._open[path] = file
@@ -336,6 +330,12 @@ class BidsArchive:
             for path, its, its_suffix in named
             if suffix in ("", its_suffix) and matches(its, entities, exact)
         )
+
+    def _only(self, suffix: str, entities: Mapping[str, object], what: str, exact: bool = False) -> Path:
+        found = self._fitting(_IMAGES, suffix, entities, exact)
+        if len(found) != 1:
+            raise self._refusal(found, what, entities)
+        return found[0]
 
     def _labels(self, entity: str, entities: Mapping[str, object]) -> list[str]:
         images = self._fitting(_IMAGES, "", entities)

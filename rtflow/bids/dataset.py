@@ -154,10 +154,10 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
             f"a run needs a subject and a task, got {dict(entities)}; set bids.subject and bids.task"
         )
     requested = entities.get("run", "")
-    for number, run in enumerate(_runs(requested)):
+    for number, run in enumerate(run_indices(requested)):
         bold = root / relative_path({**entities, "run": run})
         entry = RunEntry(bold, (requested or "none") if number else None)
-        if resuming and _run_uid(entry.sidecar) == run_uid:
+        if resuming and run_uid_in(entry.sidecar) == run_uid:
             return entry
         if _taken(entry):
             continue
@@ -207,6 +207,14 @@ def ignore(root: Path, bold: Path, *, unfinished: bool = True) -> None:
         raise OutputError(f"{path}: {error.strerror or error}; choose another folder") from None
 
 
+def of_run(metadata: Mapping[str, Any], entities: Mapping[str, str]) -> dict[str, Any]:
+    """What the metadata of a volume say of its whole run, and the task."""
+    about = {key: value for key, value in metadata.items() if key not in OF_ONE_VOLUME}
+    return (
+        about if "TaskName" in about or not entities.get("task") else about | {"TaskName": entities["task"]}
+    )
+
+
 def sidecar(
     metadata: Mapping[str, Any],
     entities: Mapping[str, str],
@@ -215,10 +223,7 @@ def sidecar(
     missing: list[int],
 ) -> dict[str, Any]:
     """The content of a run's JSON file: metadata of its first volume, and what only the whole run can say."""
-    about = {key: value for key, value in metadata.items() if key not in OF_ONE_VOLUME}
-    about["TaskName"] = metadata.get("TaskName", entities["task"])
-    if run_uid:
-        about["RunUID"] = run_uid
+    about = of_run(metadata, entities) | {"RunUID": run_uid}
     if missing:
         about["MissingVolumes"] = missing
     if entry.requested is not None:
@@ -231,7 +236,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     _write(path, json.dumps(dict(content), indent=2, default=_plain) + "\n")
 
 
-def _runs(requested: str) -> Iterator[str]:
+def run_indices(requested: str) -> Iterator[str]:
     """The run asked for, then those above it, with as many digits."""
     yield requested
     number = int(requested) if requested.isdigit() else 1
@@ -244,7 +249,8 @@ def _taken(entry: RunEntry) -> bool:
     return any(path.exists() for path in (entry.bold, entry.bold.with_suffix(".nii.gz"), entry.sidecar))
 
 
-def _run_uid(path: Path) -> str:
+def run_uid_in(path: Path) -> str:
+    """The identity of the run that a JSON file speaks of; empty if it tells none, or cannot be read."""
     try:
         return str(json.loads(path.read_text(encoding="utf-8")).get("RunUID", ""))
     except (OSError, ValueError, AttributeError):

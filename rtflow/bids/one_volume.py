@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtflow.bids.dataset import OF_ONE_VOLUME, add_participant, prepare_dataset, write_json
+from rtflow.bids.dataset import add_participant, of_run, prepare_dataset, write_json
 from rtflow.bids.fields import require_complete
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import run_header, stored_dtype
@@ -87,8 +87,6 @@ def _write(one: BidsIncremental, path: Path) -> None:
 
 def sidecar(one: BidsIncremental) -> dict[str, Any]:
     """The content of the JSON file beside an image."""
-    about: dict[str, Any] = {"TaskName": one.entities["task"]} if one.entities.get("task") else {}
-    about |= one.metadata
     if one.data.ndim > 3:
-        return {name: value for name, value in about.items() if name not in OF_ONE_VOLUME}
-    return about | {"VolumeNumber": one.volume}
+        return of_run(one.metadata, one.entities)
+    return {**one.metadata, **of_run(one.metadata, one.entities), "VolumeNumber": one.volume}

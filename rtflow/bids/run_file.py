@@ -164,22 +164,37 @@ _HEADER = 352
 
 
 def run_header(first: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
-    """The 352 bytes before the voxels of a run that holds one volume (or all of a run), little-endian.
+    """What stands before the voxels of a run that holds one volume (or all of a run)."""
+    shape = (*first.data.shape, 1)[:4]
+    tr = first.metadata.get("RepetitionTime", 0.0)
+    return header_of(shape, dtype, first.affine, tr, first.slope, first.intercept)
 
-    qform and sform are the volume's affine in float32, both of code 1 (scanner); pixdim[4] is the
-    repetition time in seconds, 0 where it is unknown.
+
+def header_of(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    affine: NDArray[Any],
+    tr: float,
+    slope: float,
+    intercept: float,
+) -> bytes:
+    """The 352 bytes before the voxels of a NIfTI-1 file, little-endian.
+
+    qform and sform are the affine (4x4) in float32, as the format stores it, both of code 1 (scanner): of
+    float64, a part in 10^7 is lost. pixdim[4] is the repetition time ``tr`` in seconds, 0 where it is
+    unknown.
     """
     import nibabel as nib
 
     header = nib.Nifti1Header(endianness="<")
     header.set_data_dtype(dtype)
-    header.set_data_shape((*first.data.shape, 1)[:4])
-    affine = first.affine.astype(np.float32)
+    header.set_data_shape(shape)
+    affine = np.asarray(affine, dtype=np.float32)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner", strip_shears=True)
-    header["pixdim"][4] = first.metadata.get("RepetitionTime", 0.0)
+    header["pixdim"][4] = tr
     header.set_xyzt_units("mm", "sec")
-    header["scl_slope"], header["scl_inter"] = first.slope, first.intercept
+    header["scl_slope"], header["scl_inter"] = slope, intercept
     header["vox_offset"] = _HEADER
     # Four zero bytes after the header: no extensions.
     return bytes(header.binaryblock) + bytes(_HEADER - 348)

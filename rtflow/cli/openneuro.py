@@ -19,12 +19,7 @@ def command(
         str, typer.Argument(help="A data set, such as ds002338; default the list of all.")
     ] = "",
     readme: Annotated[bool, typer.Option("--readme", help="Show its README.")] = False,
-    endpoint: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", help="Another S3 server; default AWS_ENDPOINT_URL_S3, else OpenNeuro's own."
-        ),
-    ] = "",
+    endpoint: options.Endpoint = "",
     json: options.Json = False,
 ) -> None:
     """List the data sets of OpenNeuro, or describe one of them."""

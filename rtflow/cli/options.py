@@ -40,6 +40,10 @@ Speed = Annotated[
         help="How many times faster than the scanner; [bold]max[/bold] does not wait at all.",
     ),
 ]
+Endpoint = Annotated[
+    str,
+    typer.Option(metavar="URL", help="Another S3 server; default AWS_ENDPOINT_URL_S3, else OpenNeuro's own."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and what --json asks for).")

@@ -67,12 +67,7 @@ def command(
             help="Where everything is written; default rtflow-out, of a recorded run RUN_DIR/replays.",
         ),
     ] = None,
-    endpoint: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", help="Another S3 server; default AWS_ENDPOINT_URL_S3, else OpenNeuro's own."
-        ),
-    ] = "",
+    endpoint: options.Endpoint = "",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rtflow.bids.finding import RunImages, choose_run, runs_in
 from rtflow.bids.volumes import metadata_for, open_volumes
-from rtflow.documents import Event, Frame
 from rtflow.errors import SourceError, VolumeError
 from rtflow.source_settings import BidsSource, format_source
 from rtflow.sources.images import ImageReplay
 
 
-class BidsReplay:
+class BidsReplay(ImageReplay):
     """A run of a BIDS data set, as it was stored.
 
     Parameters
@@ -29,21 +26,21 @@ class BidsReplay:
     """
 
     def __init__(self, spec: BidsSource) -> None:
-        self._root = Path(spec.path).expanduser()
-        if not self._root.is_dir():
+        root = Path(spec.path).expanduser()
+        if not root.is_dir():
             raise SourceError(
-                f"BIDS data set {self._root} {'is a file' if self._root.exists() else 'does not exist'}; "
+                f"BIDS data set {root} {'is a file' if root.exists() else 'does not exist'}; "
                 "give the root of a data set"
             )
-        self.run: RunImages = choose_run(runs_in(self._root), spec.entities, f"data set {self._root}")
-        paths = [self._root / image for image in self.run.images]
+        self.run: RunImages = choose_run(runs_in(root), spec.entities, f"data set {root}")
+        paths = [root / image for image in self.run.images]
         for path in paths:
             _require_content(path)
         try:
-            metadata = [metadata_for(self._root, path) for path in paths]
+            metadata = [metadata_for(root, path) for path in paths]
         except VolumeError as error:
             raise SourceError(str(error)) from None
-        self._replay = ImageReplay(
+        super().__init__(
             str(paths[0]),
             format_source(spec),
             lambda: [open_volumes(path) for path in paths],
@@ -51,32 +48,6 @@ class BidsReplay:
             spec.speed,
             limit=spec.volumes,
         )
-
-    @property
-    def uri(self) -> str:
-        """What the source was opened from."""
-        return self._replay.uri
-
-    @property
-    def tr(self) -> float | None:
-        """Repetition time in seconds, by the sidecars, else the image."""
-        return self._replay.tr
-
-    @property
-    def volumes(self) -> int:
-        """Number of volumes in the image."""
-        return self._replay.volumes
-
-    def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
-        """Which times of the sidecars were in milliseconds is told as events."""
-        self._replay.begin(run_dir, emit)
-
-    def end(self) -> None:
-        """Nothing is open but while frames are asked for."""
-
-    def frames(self, stopping: threading.Event) -> Iterator[Frame]:
-        """Frames in the order of their volumes, as `rtflow.sources.images.ImageReplay.frames`."""
-        return self._replay.frames(stopping)
 
 
 def _require_content(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.run_file import header_of
 from rtflow.bids.seconds import in_seconds
 from rtflow.documents import Event, Frame, Part, now
 from rtflow.errors import SourceError, VolumeError
@@ -257,22 +258,6 @@ def _times(metadata: Mapping[str, Any], tr: float | None, volumes: int) -> list[
 
 
 def _header(image: Images, tr: float | None) -> bytes:
-    """All that comes before the voxels of one volume in a NIfTI-1 file, little-endian: 352 bytes.
-
-    The affine is rounded to float32, as NIfTI-1 stores it: of NIfTI-2, which has float64, a part in 10^7 is
-    lost.
-    """
-    import nibabel as nib
-
-    header = nib.Nifti1Header(endianness="<")
-    header.set_data_dtype(image.dtype.newbyteorder("<"))
-    header.set_data_shape(image.shape[:3])
-    affine = np.asarray(image.affine, dtype=np.float32)
-    header.set_qform(affine, code="scanner", strip_shears=True)
-    header.set_sform(affine, code="scanner")
-    header.set_xyzt_units("mm", "sec")
-    header["pixdim"][4] = tr or 0.0
-    header["scl_slope"], header["scl_inter"] = image.slope, image.intercept
-    header["vox_offset"] = 352
-    header["magic"] = b"n+1"
-    return bytes(header.binaryblock) + bytes(4)
+    """What stands before the voxels of one volume in a NIfTI-1 file."""
+    dtype = image.dtype.newbyteorder("<")
+    return header_of(image.shape[:3], dtype, image.affine, tr or 0.0, image.slope, image.intercept)
