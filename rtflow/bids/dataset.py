@@ -210,9 +210,9 @@ def ignore(root: Path, bold: Path, *, unfinished: bool = True) -> None:
 def of_run(metadata: Mapping[str, Any], entities: Mapping[str, str]) -> dict[str, Any]:
     """What the metadata of a volume say of its whole run, and the task."""
     about = {key: value for key, value in metadata.items() if key not in OF_ONE_VOLUME}
-    return (
-        about if "TaskName" in about or not entities.get("task") else about | {"TaskName": entities["task"]}
-    )
+    if task := entities.get("task"):
+        about.setdefault("TaskName", task)
+    return about
 
 
 def sidecar(

@@ -172,10 +172,11 @@ class Reader:
             if live and len(item.instance.pieces) == 1:
                 item.planes  # noqa: B018 - decoded now, and kept
         except IncompleteError as error:
-            # A preamble is zeros: a file that begins otherwise, and ends within it, will be no DICOM file.
             if len(arrival.data) < 132 and any(arrival.data):
-                self._others["no DICOM"] += 1
-                return None
+                # No run waits for it, for most preambles are zeros; but it may have been cut off in the word
+                # behind that, or have another preamble, or none.
+                self._not_yet[path] = "no DICOM"
+                raise
             self.waiting = True
             self._not_yet[path] = "cut off" if arrival.data else "empty"
             self._incomplete(arrival, error)

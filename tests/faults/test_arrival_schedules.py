@@ -168,6 +168,33 @@ def test_nothing_that_can_be_read_is_said_and_not_waited_for(layout: str) -> Non
         streamed(ScheduledFeed(coming(scan(layout), actions)))
 
 
+@pytest.mark.parametrize("size", [1, 100, 129, 131, 132, 200])
+@pytest.mark.parametrize("preamble", [b"\0", b"II*"])
+def test_a_file_cut_off_in_its_first_bytes_is_read_when_it_is_whole(size: int, preamble: bytes) -> None:
+    tiny = scan("mosaic")
+    whole = coming(tiny, [Action(due.at, number) for number, due in enumerate(tiny.due)])
+    whole = [(at, name, preamble.ljust(128, b"\0") + data[128:]) for at, name, data in whole]
+    at, name, data = whole[-1]
+    frames, _ = streamed(ScheduledFeed([*whole[:-1], (at, name, data[:size]), (at, name, data)]))
+    assert missing(frames) == []
+    check_values(frames, truth("mosaic"))
+
+
+@pytest.mark.parametrize(("tr", "seconds"), [(0.5, 2.0), (2.0, 4.0)])
+@pytest.mark.parametrize("late", [0.95, 1.05])
+def test_patience_is_two_volumes_and_two_seconds_at_least(tr: float, seconds: float, late: float) -> None:
+    """Volume 2 comes so much later than volume 3 that it is waited for, or not."""
+    tiny = scan("mosaic", 10, tr=tr)
+    third = next(due.at for due in tiny.due if due.volume == 3)
+    actions = [
+        Action(third + late * seconds if due.volume == 2 else due.at, number)
+        for number, due in enumerate(tiny.due)
+    ]
+    frames, _ = streamed(ScheduledFeed(coming(tiny, actions)))
+    assert [frame.volume for frame in frames] == list(range(1, 11))
+    assert missing(frames) == ([2] if late > 1 else [])
+
+
 def without(layout: str, keep) -> ScheduledFeed:
     """A feed of the objects whose number and volume ``keep`` says yes to."""
     due = scan(layout).due

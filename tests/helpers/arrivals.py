@@ -59,9 +59,9 @@ class TinyScan:
 
 
 @cache
-def scan(layout: str, volumes: int = VOLUMES, seed: int = 1, number: int = 5) -> TinyScan:
+def scan(layout: str, volumes: int = VOLUMES, seed: int = 1, number: int = 5, tr: float = TR) -> TinyScan:
     vendor, echoes = (LAYOUTS | WHOLE_RUN)[layout]
-    spec = SimulateSource(tr=TR, volumes=volumes, shape=(8, 8, 4), voxel=24.0, seed=seed)
+    spec = SimulateSource(tr=tr, volumes=volumes, shape=(8, 8, 4), voxel=24.0, seed=seed)
     scanner = Scanner(spec, ScanProtocol(vendor=vendor, echo_times=echo_times(echoes), number=number))
     return TinyScan(scanner, tuple(scanner.objects()))
 
