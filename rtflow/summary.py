@@ -174,9 +174,9 @@ class Summary:
                 self._feedback.append(float(value))
                 seen.kind = str(result.values.get(f"{node}.kind") or node)
         for node, message in result.errors.items():
-            _count(self._errors, f"{node}: {message}")
+            _count(self._errors, f"{node}: {_of_any(message, result.volume)}")
         for reason in result.reasons:
-            _count(self._doubts, reason)
+            _count(self._doubts, _of_any(reason, result.volume))
 
     def seen(self) -> Seen:
         """How things stand; a copy of its own."""
@@ -231,10 +231,17 @@ class Summary:
         return told
 
 
-# What differs between messages that say the same of each volume: its number, and how far a fit is off.
-_OF_ONE_VOLUME = re.compile(r"\bvolume \d+ (?=has \d)| \(residual [0-9.]+\)")
+_RESIDUAL = re.compile(r" \(residual [0-9.]+\)")
+
+
+def _of_any(message: str, volume: int) -> str:
+    """What is said of a volume, without what differs when the same is said of others: number and residual.
+
+    >>> _of_any("volume 19 has 74x74x36 voxels", 19), _of_any("it is not alike (residual 0.57)", 20)
+    ('the volume has 74x74x36 voxels', 'it is not alike')
+    """
+    return _RESIDUAL.sub("", re.sub(rf"\bvolume {volume}\b", "the volume", message))
 
 
 def _count(counter: Counter[str], message: str) -> None:
-    message = _OF_ONE_VOLUME.sub(lambda found: "the volume " if found[0][0] == "v" else "", message)
     counter[message if message in counter or len(counter) < KEPT_MESSAGES else "others"] += 1

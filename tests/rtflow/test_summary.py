@@ -171,3 +171,18 @@ def test_names_are_taken_apart_at_the_last_dot() -> None:
         "inner.decode": 1.0,
         "": 2.0,
     }
+
+
+def test_what_is_the_same_for_many_volumes_is_counted_once() -> None:
+    failed = [
+        Result(
+            volume=n, status="failed", errors={"realign": f"volume {n} has 74x74 voxels, volume 1 had 64x64"}
+        )
+        for n in range(2, 60)
+    ]
+    doubtful = [
+        Result(volume=n, status="ok", reasons=(f"not alike (residual 0.{n})",)) for n in range(60, 80)
+    ]
+    found = told(*run_of(*failed, *doubtful))
+    assert found["errors"] == {"realign: the volume has 74x74 voxels, volume 1 had 64x64": 58}
+    assert found["doubts"] == {"not alike": 20}

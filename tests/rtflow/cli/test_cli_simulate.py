@@ -40,6 +40,7 @@ def test_a_scan_in_a_folder(call, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "wrote 228 files" in result.stdout
+    assert "--source folder:scan --set design.events=scan/truth/events.tsv " in result.stdout
     assert "of 18 volumes to scan" in result.stdout
     assert "volume 18 of 18, 228 files" in result.stderr
     folders = sorted(path.name for path in (tmp_path / "scan").iterdir())
