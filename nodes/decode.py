@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from rtflow.bids.masked import Features, Mask
 from rtflow.errors import GridError, SessionError, VolumeError
+from rtflow.items import Item
 from rtflow.nodes.baseline import RestBaseline
 from rtflow.nodes.classifier import Decoder, Values, pack, percent, train, unpack
-from rtflow.session import Item, Session
+from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 
 COVERAGE = 0.95

@@ -14,6 +14,7 @@ from rtflow.bids import masked
 from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import UsageError, VolumeError
+from rtflow.items import Item
 from rtflow.nodes.brain import COVERAGE, brain_mask, read_mask
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
@@ -70,16 +71,19 @@ class Mask(StreamInterface):
     stateful = True
 
     def start_run(self, context: RunContext) -> None:
-        """Read the mask, if it is in a file."""
+        """Read the mask, if it is in a file or in the session."""
         self._session = Session(context)
         self._mask: masked.Mask | None = None
         self._file: masked.Mask | None = None
+        self._loaded: Item | None = None
         if self.inputs.file and self.inputs.load:
             raise UsageError(
                 f"Mask takes its mask from file={self.inputs.file} or load={self.inputs.load}, not both"
             )
         if self.inputs.file:
             self._file = read_mask(self.inputs.file)
+        if self.inputs.load:
+            self._loaded = self._session.load(self.inputs.load)
 
     def snapshot(self) -> masked.Mask | None:
         """The mask, if there is one already."""
@@ -94,8 +98,9 @@ class Mask(StreamInterface):
         if self._file is not None:
             grid.require(self._file.grid, f"mask {self.inputs.file}")
             return replace(self._file, grid=grid)
-        if self.inputs.load:
-            return masked.Mask(self._session.load(self.inputs.load, grid).arrays["data"], grid)
+        if self._loaded is not None:
+            self._loaded.require(grid, self.inputs.load)
+            return masked.Mask(self._loaded.arrays["data"], grid)
         brain = brain_mask(reference.data, threshold=self.inputs.threshold or None, erode=self.inputs.erode)
         return masked.Mask(brain, grid)
 
@@ -230,7 +235,7 @@ class ApplyMask(StreamInterface):
     output_spec = ApplyMaskOutput
 
     def start_run(self, context: RunContext) -> None:
-        """Read the mask, if it is in a file."""
+        """Read the mask, if it is in a file or in the session."""
         del context
         self._masks = MaskFiles()
         if isinstance(self.inputs.mask, str | Path):

@@ -24,8 +24,8 @@ from rtflow.bids.physio import Recording as Signal
 from rtflow.dicom.offline import convert_folder
 from rtflow.documents import VolumeReceived
 from rtflow.errors import RtflowError, SessionError
+from rtflow.items import read_item
 from rtflow.journal import Recording
-from rtflow.session import read_item
 
 BELOW = Path("derivatives/rtflow")
 

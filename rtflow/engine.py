@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,10 @@ from rtflow.derivatives import add_companions, derive, find_recorded
 from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import RtflowError, WorkflowError
 from rtflow.journal import Journal
-from rtflow.session import list_run
+from rtflow.run_table import list_run
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
 from rtflow.source_settings import format_source
+from rtflow.whole_file import require_writable
 
 if TYPE_CHECKING:
     from nipype import Workflow
@@ -187,6 +188,8 @@ def run(
     context = new_context(out, session, settings)
     settings.work_dir = settings.work_dir or str(out.absolute() / "work")
     plan(workflow, settings)
+    if session is not None:
+        require_writable(session)
     return execute(workflow, settings, context, observe=observe, stopping=stopping)
 
 
@@ -264,14 +267,19 @@ def execute(
 
 
 def exit_status(stop: RunStop, limits: Limits) -> int:
-    """Exit status of a command that ran: 0 well, 1 failed or aborted, 3 beyond the limits."""
-    if stop.status != "completed":
+    """Exit status of a command that ran: 0 well, 1 failed, aborted or no volume done, 3 beyond the limits."""
+    if stop.status != "completed" or none_done(stop.counts):
         return 1
     beyond = [
         limit is not None and stop.counts.get(status, 0) > limit
         for status, limit in (("missing", limits.missing), ("failed", limits.failed), ("late", limits.late))
     ]
     return 3 if any(beyond) else 0
+
+
+def none_done(counts: Mapping[str, int]) -> bool:
+    """Whether volumes failed and not one was done: a run that came to its end for nothing."""
+    return counts.get("failed", 0) > 0 and not counts.get("ok", 0) and not counts.get("late", 0)
 
 
 def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunContext:

@@ -92,6 +92,8 @@ class Seen:
         Number of Results of each status.
     suspect
         Number of volumes that came and were done, and whose quality is suspect.
+    failing
+        How many of the latest volumes failed one after the other; missing ones do not count.
     latencies
         Milliseconds from last byte to Result, of each volume that has been through the graph.
     feedback
@@ -109,6 +111,7 @@ class Seen:
     newest: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
     suspect: int = 0
+    failing: int = 0
     latencies: Sequence[float] = field(default_factory=lambda: array("d"))
     feedback: Sequence[float] = ()
     kind: str = ""
@@ -165,6 +168,8 @@ class Summary:
         seen.last = result
         seen.counts[result.status] += 1
         seen.suspect += result.quality == "suspect" and result.status in ("ok", "late")
+        if result.status != "missing":
+            seen.failing = seen.failing + 1 if result.status == "failed" else 0
         if result.status in ("ok", "late"):
             self._latencies.append(result.latency)
         for node, milliseconds in result.timings.items():

@@ -17,6 +17,9 @@ from rich.text import Text
 from rtflow.summary import STATUSES, Seen, percentile, published
 
 LOOKS_PER_SECOND = 4
+
+#: From so many volumes in a row that failed, the operator is warned that the participant gets nothing.
+FAILING = 3
 _BARS = "▁▂▃▄▅▆▇█"
 _COLOURS = {"ok": "green", "late": "yellow", "missing": "red", "failed": "red", "suspect": "yellow"}
 
@@ -73,17 +76,20 @@ class Display:
 
     def _print_lines(self) -> None:
         said = 0
+        warned = False
         over = False
         while not over:
             over = self._over.wait(1 / LOOKS_PER_SECOND)
             seen = self._look()
             step = max((seen.start.volumes or 0) // 10, 1) if seen.start and seen.start.volumes else 25
-            if seen.done // step > said:
+            failing = seen.failing >= FAILING
+            if seen.done // step > said or failing > warned:
                 said = seen.done // step
                 try:
                     self._console.print(line(seen), soft_wrap=True, highlight=False, markup=False)
                 except OSError:  # nobody can be told any more; the run goes on
                     return
+            warned = failing
 
 
 def line(seen: Seen) -> str:
@@ -93,6 +99,8 @@ def line(seen: Seen) -> str:
     said += [f"{seen.counts[status]} {status}" for status in STATUSES if seen.counts[status]]
     if seen.suspect:
         said.append(f"{seen.suspect} suspect")
+    if seen.failing >= FAILING:
+        said.append(f"the last {seen.failing} failed, no feedback ({list(seen.errors)[-1]})")
     if seen.latencies:
         said.append(f"latency {seen.latencies[-1]:.1f} ms (median {_median(seen):.1f})")
     if seen.feedback:
@@ -107,7 +115,9 @@ def picture(seen: Seen, *, ending: bool = False) -> RenderableType:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column()
-    if seen.feedback:
+    if seen.failing >= FAILING:
+        rows.add_row("NO FEEDBACK", Text(f"the last {seen.failing} volumes failed", "bold white on red"))
+    elif seen.feedback:
         rows.add_row("feedback", _feedback(seen))
     if seen.latencies:
         longest = max(seen.latencies)

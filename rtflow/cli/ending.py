@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rtflow.engine import none_done
+
 _COLOURS = {"completed": "green", "aborted": "yellow", "failed": "red"}
 
 
@@ -33,6 +35,8 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
         ),
         soft_wrap=True,
     )
+    if none_done(volumes):
+        console.print(Text("no volume was done: all that came failed, and below is why", "bold red"))
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column()

@@ -97,7 +97,7 @@ def command(
 def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
     """Which series became which run lately, and which run this one will be; nothing for a session's first."""
     from rtflow.derivatives import planned_run
-    from rtflow.session import listed_runs
+    from rtflow.run_table import listed_runs
     from rtflow.settings import settings_to_builtins
 
     rows = [row for row in listed_runs(session) if row.get("recorded_run", "n/a") != "n/a"]

@@ -16,6 +16,7 @@ import msgspec
 
 from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
 from rtflow.errors import RtflowError, RunError, in_words
+from rtflow.items import publish
 from rtflow.stream.algebra import one_thread
 from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
@@ -89,6 +90,7 @@ class StreamRun:
                     self._end_steps()
                 if self.status == "completed":
                     self._end_nodes()
+                self._publish()
         except KeyboardInterrupt:
             self._abort()
         except BaseException as raised:
@@ -321,6 +323,15 @@ class StreamRun:
             outputs[end.planned.index] = found = end.run(outputs, self.context.run_dir / "work")
             for name, value in scalars(named_outputs(found)).items():
                 self.values[f"{end.planned.name}.{name}"] = value
+
+    def _publish(self) -> None:
+        """Leave to the session what the run has saved."""
+        context = self.context
+        if not context.replaying and self.status != "failed":
+            whole = self.status == "completed"
+            kept_out = publish(context.run_dir, context.session_dir, whole=whole)
+            if kept_out:
+                self.chronicle.add(Event(name="session", data={"says": kept_out}))
 
     def _close_volumes(self) -> None:
         volumes = self.chronicle.close()

@@ -10,6 +10,7 @@ from decoding import CONDITIONS, MASK, Labeller, Outputs, right_labels
 from nipype.interfaces.base import Undefined
 
 from rtflow.bids.masked import Features, Mask
+from rtflow.items import publish
 from rtflow.nodes.decode import Decode
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -29,6 +30,17 @@ def make_context(tmp_path: Path) -> Callable[..., RunContext]:
 
 
 @pytest.fixture
+def leave(make_context) -> Callable[..., None]:
+    """Callable that lets the session have what a run has saved, as the engine does when the run has ended."""
+
+    def publish_items(run_uid: str = "run-a") -> None:
+        context = make_context(run_uid)
+        assert publish(context.run_dir, context.session_dir, whole=True) == ""
+
+    return publish_items
+
+
+@pytest.fixture
 def call() -> Callable[..., dict[str, Any]]:
     """Callable that takes a volume through a started interface and returns what it gives."""
 
@@ -44,7 +56,7 @@ def call() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def play(call, make_context) -> Callable[..., Outputs]:
+def play(call, make_context, leave) -> Callable[..., Outputs]:
     """Callable that takes a run of features through a decoder, and returns the outputs of each volume.
 
     Where a displacement is NaN, Realign withheld it.
@@ -79,6 +91,7 @@ def play(call, make_context) -> Callable[..., Outputs]:
                 )
             )
         decode.end_run()
+        leave(run_uid)
         return outputs
 
     return run

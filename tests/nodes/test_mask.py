@@ -78,16 +78,23 @@ def test_a_file_that_is_none_is_refused_before_the_first_volume(make_context, tm
         started(make_context(), file="a.nii", load="b")
 
 
-def test_a_later_run_takes_the_mask_from_the_session(reference, make_context, call):
+def test_a_later_run_takes_the_mask_from_the_session(reference, make_context, call, leave):
     made = call(started(make_context("run-a"), threshold=0.5, save="brain"), 1, reference=reference)["mask"]
+    leave("run-a")
     loaded = call(started(make_context("run-b"), load="brain"), 1, reference=reference)["mask"]
     np.testing.assert_array_equal(loaded.data, made.data)
     assert loaded.identity == made.identity
     assert (make_context("run-b").run_dir / "session" / "brain.npz").is_file()
 
 
-def test_a_mask_of_another_reference_is_refused(reference, make_context, call):
+def test_a_mask_that_is_not_there_stops_the_run_before_its_first_volume(make_context):
+    with pytest.raises(SessionError, match="no 'brain'"):
+        started(make_context(), load="brain")
+
+
+def test_a_mask_of_another_reference_is_refused(reference, make_context, call, leave):
     call(started(make_context("run-a"), save="brain"), 1, reference=reference)
+    leave("run-a")
     other = reference.with_data(reference.data, reference="bbbb")
     with pytest.raises(SessionError, match="aligned with reference aaaa, expected bbbb"):
         call(started(make_context("run-b"), load="brain"), 1, reference=other)

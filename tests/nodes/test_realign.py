@@ -242,9 +242,10 @@ def test_a_second_run_begins_anew(make_context, call):
     assert found["reference"].reference == identify(scan(3), AFFINE)
 
 
-def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_context, call):
+def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_context, call, leave):
     earlier = started(make_context("run-a"), save="reference")
     first = call(earlier, 1, incremental=volume(1))
+    leave("run-a")
     later = started(make_context("run-b"), reference="session:reference")
     # Other slices, and the head lies 5 mm and 5 degrees from where it was.
     jump = rigid([3, -3, -3], [-3, 2, -3])
@@ -260,8 +261,9 @@ def test_a_later_run_is_aligned_with_the_reference_of_an_earlier_one(make_contex
     assert np.corrcoef(found["incremental"].data[seen], still[seen])[0, 1] > 0.85
 
 
-def test_the_reference_of_another_acquisition_is_refused(make_context, call):
+def test_the_reference_of_another_acquisition_is_refused(make_context, call, leave):
     call(started(make_context("run-a"), save="reference"), 1, incremental=volume(1))
+    leave("run-a")
     later = started(make_context("run-b"), reference="session:reference")
     other = BidsIncremental(
         PHANTOM.scan(OTHER_SHAPE, OTHER_AFFINE, np.eye(4), seed=7), OTHER_AFFINE, volume=1
@@ -272,11 +274,13 @@ def test_the_reference_of_another_acquisition_is_refused(make_context, call):
         call(later, 1, incremental=other)
 
 
-def test_the_reference_of_another_participant_is_refused(make_context, call):
+def test_the_reference_of_another_participant_is_refused(make_context, call, leave):
     call(started(make_context("run-a"), save="reference"), 1, incremental=volume(1))
+    leave("run-a")
     # Also where it went through a second run of the first participant.
     again = started(make_context("run-b"), reference="session:reference", save="again")
     call(again, 1, incremental=volume(2))
+    leave("run-b")
     other = BidsIncremental(scan(2), AFFINE, volume=1, entities={"subject": "02", "task": "x"})
     for name in ("reference", "again"):
         later = started(make_context("run-c"), reference=f"session:{name}")
@@ -284,7 +288,7 @@ def test_the_reference_of_another_participant_is_refused(make_context, call):
             call(later, 1, incremental=other)
 
 
-def test_a_reference_may_be_a_file(make_context, call, tmp_path):
+def test_a_reference_may_be_a_file(make_context, call, leave, tmp_path):
     path = tmp_path / "reference.nii.gz"
     nib.save(nib.Nifti1Image(scan(1), AFFINE.astype(np.float32)), path)
     node = started(make_context(), reference=str(path), save="kept")
@@ -292,12 +296,13 @@ def test_a_reference_may_be_a_file(make_context, call, tmp_path):
     assert PHANTOM.worst(motion(3), found["transform"]) < 0.12
     # The file holds the affine in single precision, and the identity is that of the file.
     assert found["reference"].reference == identify(scan(1), AFFINE.astype(np.float32).astype(float))
+    leave("run-a")
     item = Session(make_context("run-b")).load("kept")
     np.testing.assert_array_equal(item.arrays["data"], scan(1))
     assert item.grid.reference == found["reference"].reference
 
 
-def test_a_reference_that_is_none_is_refused_before_the_first_volume(make_context, tmp_path):
+def test_a_reference_that_is_none_is_refused_before_the_first_volume(make_context, leave, tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         started(make_context(), reference=str(tmp_path / "nothing.nii"))
     with pytest.raises(SessionError, match="no 'reference'"):
@@ -307,5 +312,6 @@ def test_a_reference_that_is_none_is_refused_before_the_first_volume(make_contex
     with pytest.raises(UsageError, match=r"empty.nii: .*no signal"):
         started(make_context(), reference=str(path))
     Session(make_context()).save("mask", {"data": np.ones((3, 3, 3), bool)})
+    leave("run-a")
     with pytest.raises(SessionError, match="no reference"):
         started(make_context(), reference="session:mask")

@@ -3,11 +3,25 @@ import pytest
 
 from rtflow.bids.grid import Grid
 from rtflow.errors import OutputError, SessionError, UsageError
+from rtflow.items import publish
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext
+from rtflow.whole_file import require_writable
 
 GRID = Grid.of((4, 3, 2), np.diag([3.0, 3.0, 4.0, 1.0]), "abc")
 ARRAYS = {"data": np.arange(24, dtype=np.float32).reshape(4, 3, 2), "flags": np.array([True, False])}
+
+
+def leave(context, *, whole=True):
+    """What the engine does with the items of a run that has ended."""
+    return publish(context.run_dir, context.session_dir, whole=whole)
+
+
+def saved(context, name, arrays=None, grid=None, **facts):
+    """One run that saves one item, and ends well."""
+    sha256 = Session(context).save(name, arrays or ARRAYS, grid, **facts)
+    assert leave(context) == ""
+    return sha256
 
 
 @pytest.fixture
@@ -24,7 +38,7 @@ def context(tmp_path):
 
 
 def test_what_one_run_saves_the_next_one_loads(context) -> None:
-    sha256 = Session(context()).save("reference", ARRAYS, GRID, volumes=[1, 2], kind="first", fd=0.1 + 0.2)
+    sha256 = saved(context(), "reference", ARRAYS, GRID, volumes=[1, 2], kind="first", fd=0.1 + 0.2)
     item = Session(context("run-b")).load("reference", GRID)
     assert item.sha256 == sha256
     assert item.grid == GRID
@@ -57,27 +71,26 @@ def test_the_hash_is_of_the_content_and_of_nothing_else(context) -> None:
 
 
 def test_a_replay_finds_what_the_run_has_loaded_though_the_session_went_on(context, tmp_path) -> None:
-    Session(context("run-a")).save("reference", ARRAYS, GRID, number=1)
+    saved(context("run-a"), "reference", ARRAYS, GRID, number=1)
     Session(context("run-b")).load("reference")
-    Session(context("run-c")).save("reference", ARRAYS, GRID, number=2)
+    saved(context("run-c"), "reference", ARRAYS, GRID, number=2)
     recorded = context("run-b").run_dir / "session"
     replay = Session(context("replay", session_dir=recorded, replaying=True))
     assert replay.load("reference").facts == {"number": 1}
 
 
-def test_a_replay_never_changes_the_session(context) -> None:
-    Session(context("run-a")).save("decoder", ARRAYS, number=1)
-    replay = context("replay", replaying=True)
-    Session(replay).save("decoder", ARRAYS, number=2)
-    Session(replay).save("other", ARRAYS)
-    assert Session(context("run-c")).names() == ["decoder"]
-    assert Session(context("run-c")).load("decoder").facts == {"number": 1}
-    assert sorted(path.name for path in (replay.run_dir / "saved").iterdir()) == ["decoder.npz", "other.npz"]
+def test_the_session_has_an_item_when_the_run_has_ended(context) -> None:
+    run = Session(context("run-a"))
+    run.save("decoder", ARRAYS)
+    assert run.names() == []
+    assert (context("run-a").run_dir / "saved" / "decoder.npz").is_file()
+    leave(context("run-a"))
+    assert run.names() == ["decoder"]
 
 
 def test_what_a_run_saved_stays_with_it(context) -> None:
-    Session(context("run-a")).save("decoder", ARRAYS, number=1)
-    Session(context("run-b")).save("decoder", ARRAYS, number=2)
+    saved(context("run-a"), "decoder", number=1)
+    saved(context("run-b"), "decoder", number=2)
     kept = Session(context("look", session_dir=context("run-a").run_dir / "saved"))
     assert kept.load("decoder").facts == {"number": 1}
     assert Session(context("run-c")).load("decoder").facts == {"number": 2}
@@ -92,13 +105,13 @@ def test_what_a_run_saved_stays_with_it(context) -> None:
     ],
 )
 def test_an_item_of_another_grid_is_refused(context, grid, named) -> None:
-    Session(context()).save("mask", ARRAYS, GRID)
+    saved(context(), "mask", ARRAYS, GRID)
     with pytest.raises(SessionError, match=named):
         Session(context("run-b")).load("mask", grid)
 
 
 def test_an_item_without_a_grid_is_refused_where_one_is_wanted(context) -> None:
-    Session(context()).save("weights", ARRAYS)
+    saved(context(), "weights")
     with pytest.raises(SessionError, match="knows no grid"):
         Session(context()).load("weights", GRID)
     assert Session(context()).load("weights").grid is None
@@ -107,7 +120,7 @@ def test_an_item_without_a_grid_is_refused_where_one_is_wanted(context) -> None:
 def test_an_item_that_is_not_there_is_said_with_what_is(context) -> None:
     with pytest.raises(SessionError, match="it has nothing"):
         Session(context()).load("reference")
-    Session(context()).save("reference", ARRAYS)
+    saved(context(), "reference")
     with pytest.raises(SessionError, match="did you mean 'reference'"):
         Session(context()).load("refernce")
     with pytest.raises(SessionError, match="it has reference"):
@@ -127,7 +140,7 @@ def test_objects_are_not_pickled(context) -> None:
 
 
 def test_an_item_that_was_damaged_or_changed_is_refused(context) -> None:
-    Session(context()).save("mask", ARRAYS, GRID)
+    saved(context(), "mask", ARRAYS, GRID)
     path = context().session_dir / "mask.npz"
     whole = path.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
@@ -145,15 +158,59 @@ def test_an_item_that_was_damaged_or_changed_is_refused(context) -> None:
 def test_nothing_half_written_is_left_where_the_folder_cannot_be_written(context, tmp_path) -> None:
     (tmp_path / "session").write_text("a file where the folder should be")
     with pytest.raises(OutputError, match="can be written"):
-        Session(context()).save("mask", ARRAYS)
+        saved(context(), "mask")
     assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_a_run_that_goes_on_takes_what_it_took_before_it_was_cut_off(context) -> None:
-    Session(context("day-before")).save("decoder", {"coef": np.ones(3)})
+    saved(context("day-before"), "decoder", {"coef": np.ones(3)})
     run = Session(context("run-a"))
     assert run.load("decoder").arrays["coef"].sum() == 3
-    run.save("decoder", {"coef": np.zeros(3)})  # under the same name, and then the power fails
+    saved(context("other"), "decoder", {"coef": np.zeros(3)})  # after the power has failed
     again = Session(context("run-a", resuming=True))
     assert again.load("decoder").arrays["coef"].sum() == 3
     assert Session(context("run-b")).load("decoder").arrays["coef"].sum() == 0
+
+
+def test_a_run_that_was_cut_short_takes_no_set_apart(context) -> None:
+    for name in ("reference", "mask", "decoder"):
+        Session(context("run-a")).save(name, ARRAYS, GRID)
+    leave(context("run-a"))
+    other = Grid.of(GRID.shape, GRID.matrix(), "xyz")
+    for name in ("reference", "mask"):
+        Session(context("run-b")).save(name, ARRAYS, other)
+    says = leave(context("run-b"), whole=False)
+    assert "has no decoder of its own" in says
+    assert f"mask and reference of this run in {context('run-b').run_dir / 'saved'}" in says
+    later = Session(context("run-c"))
+    assert {later.load(name).run_uid for name in later.names()} == {"run-a"}
+
+
+@pytest.mark.parametrize("names", [("reference", "mask"), ("reference", "mask", "decoder"), ("region",)])
+def test_a_run_that_was_cut_short_leaves_what_takes_nothing_apart(context, names) -> None:
+    for name in ("reference", "mask"):
+        saved(context("run-a"), name, ARRAYS, GRID)
+    for name in names:
+        Session(context("run-b")).save(name, ARRAYS, GRID)
+    assert leave(context("run-b"), whole=False) == ""
+    later = Session(context("run-c"))
+    assert [name for name in later.names() if later.load(name).run_uid == "run-b"] == sorted(names)
+
+
+def test_items_that_do_not_belong_together_are_refused_before_the_first_volume(context) -> None:
+    for name in ("reference", "decoder"):
+        saved(context("run-a"), name, ARRAYS, GRID)
+    saved(context("run-b"), "reference", ARRAYS, Grid.of(GRID.shape, GRID.matrix(), "xyz"))
+    saved(context("run-b"), "weights")  # speaks of no grid: goes with anything
+    run = Session(context("run-c"))
+    run.load("reference")
+    run.load("weights")
+    with pytest.raises(SessionError, match="'decoder' of run run-a and 'reference' of run run-b"):
+        run.load("decoder")
+
+
+def test_what_cannot_be_written_is_said_before_the_run(tmp_path) -> None:
+    require_writable(tmp_path / "not" / "there" / "yet")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose a folder"):
+        require_writable(tmp_path / "file" / "below")

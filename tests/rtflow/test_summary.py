@@ -92,6 +92,22 @@ def test_limits_are_those_that_the_run_began_with() -> None:
     assert told(*run_of(lost, limits={"missing": None}))["exit_status"] == 0
 
 
+def test_a_run_of_which_no_volume_was_done_has_come_to_nothing() -> None:
+    failed = [Result(volume=volume, status="failed") for volume in (1, 2)]
+    assert told(*run_of(*failed, limits={"failed": None}))["exit_status"] == 1
+    late = Result(volume=3, status="late")
+    assert told(*run_of(*failed, late, limits={"failed": None}))["exit_status"] == 0
+
+
+def test_failures_in_a_row_are_counted_until_a_volume_is_done() -> None:
+    summary = Summary()
+    for volume, status in enumerate(("ok", "failed", "missing", "failed", "failed"), start=1):
+        summary.add(Result(volume=volume, status=status))
+    assert summary.seen().failing == 3
+    summary.add(Result(volume=6, status="late"))
+    assert summary.seen().failing == 0
+
+
 def test_a_run_without_end_has_failed() -> None:
     summary = told(*run_of(Result(volume=1, status="ok"))[:-1])
     assert (summary["status"], summary["exit_status"]) == ("failed", 1)

@@ -1,5 +1,6 @@
 """What tests of the workflows share: a run on a small simulated head."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,14 @@ class Ran:
 def play() -> Callable[..., Ran]:
     """Callable that runs a workflow of the project on a small head, and returns what came of it."""
 
-    def go(name: str, out: Path, *overrides: str, small: bool = True) -> Ran:
+    def go(
+        name: str,
+        out: Path,
+        *overrides: str,
+        small: bool = True,
+        stop_after: int = 0,
+        session: Path | None = None,
+    ) -> Ran:
         workflow = load_workflow(WORKFLOWS / f"{name}.py")
         number = len(list(out.glob("truth-*")))
         ran = Ran(out, out / f"truth-{number}")
@@ -53,7 +61,14 @@ def play() -> Callable[..., Ran]:
         if any(override.startswith("source=") for override in overrides):
             given = list(overrides)
         settings = load_settings(workflow.settings_type, WORKFLOWS / f"{name}.toml", given)
-        ran.stop = run(workflow, settings, out, observe=ran.documents.append)
+        stopping = threading.Event()
+
+        def observe(document: AnyDocument) -> None:
+            ran.documents.append(document)
+            if isinstance(document, Result) and document.volume == stop_after:
+                stopping.set()
+
+        ran.stop = run(workflow, settings, out, session=session, observe=observe, stopping=stopping)
         return ran
 
     return go

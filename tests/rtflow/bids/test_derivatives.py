@@ -16,7 +16,7 @@ from rtflow.documents import Delivered, Result, RunStart, RunStop, VolumeMissing
 from rtflow.engine import load_workflow, run
 from rtflow.errors import OutputError
 from rtflow.journal import Recording
-from rtflow.session import list_run, listed_runs
+from rtflow.run_table import list_run, listed_runs
 from rtflow.settings import load_settings
 
 ENTITIES = {"subject": "01", "task": "faces", "run": "1"}

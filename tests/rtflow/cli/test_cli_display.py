@@ -49,6 +49,21 @@ def test_before_the_run_begins() -> None:
     assert "volume 0 of 10" in shown(picture(summary(START).seen()))
 
 
+def test_a_run_that_gives_no_feedback_is_not_overlooked() -> None:
+    documents = [START, *volume(1, values={"decode.value": 0.5})]
+    for number in (2, 3):
+        documents += volume(number, status="failed", errors={"mask": "of another reference"})
+    assert "NO FEEDBACK" not in shown(picture(summary(*documents).seen()))
+    documents += volume(4, status="failed", errors={"mask": "of another reference"})
+    seen = summary(*documents).seen()
+    assert "NO FEEDBACK" in shown(picture(seen))
+    assert "the last 3 volumes failed" in shown(picture(seen))
+    assert "the last 3 failed, no feedback (mask: of another reference)" in line(seen)
+    assert "no volume was done" not in ended(*documents, RunStop(status="completed"))
+    nothing = [START, *documents[-2:], RunStop(status="completed")]
+    assert "no volume was done" in ended(*nothing)
+
+
 def test_all_that_a_volume_says() -> None:
     values = {
         "decode.value": -0.25,

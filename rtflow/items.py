@@ -1,0 +1,207 @@
+"""The items of a session: arrays, their grid and a hash, one ``NAME.npz`` each, nothing pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rtflow.bids.grid import Grid
+from rtflow.errors import GridError, SessionError, UsageError
+from rtflow.whole_file import write_whole
+
+_ABOUT = "about.json"
+SUFFIX = ".npz"
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands beside the arrays of an item."""
+
+    sha256: str
+    run_uid: str
+    grid: Grid | None = None
+    facts: dict[str, Any] = {}
+    schema_version: int = 1
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a session.
+
+    Parameters
+    ----------
+    arrays
+        Name to array, read-only.
+    grid
+        Which grid they speak of, or None.
+    facts
+        What else was noted: JSON scalars and lists.
+    sha256
+        Hash over arrays, grid and facts; not over the run that made it.
+    run_uid
+        The run that made it.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    grid: Grid | None
+    facts: Mapping[str, Any]
+    sha256: str
+    run_uid: str = ""
+
+    def require(self, grid: Grid, name: str) -> None:
+        """Refuse an item that speaks of another grid.
+
+        Parameters
+        ----------
+        grid
+            The grid that it must speak of.
+        name
+            Of the item, for the message.
+
+        Raises
+        ------
+        SessionError
+            If it knows none, or another.
+        """
+        if self.grid is None:
+            raise SessionError(f"session item {name!r} knows no grid, expected one; save it anew")
+        try:
+            grid.require(self.grid, f"session item {name!r}")
+        except GridError as error:
+            raise SessionError(str(error)) from None
+
+
+def read_item(path: Path) -> Item:
+    """The item in a file.
+
+    Raises
+    ------
+    SessionError
+        If it cannot be read, or was changed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SessionError(
+            f"session item {path}: {error.strerror or error}; do the run that saves it again"
+        ) from None
+    return decode(data, path)
+
+
+def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
+    """Let a session have what a run has saved, as one set.
+
+    A run that was cut short takes nothing apart: its items stay in ``RUN_DIR/saved`` where one of them would
+    replace an item, and leave another one behind that belongs to it.
+
+    Parameters
+    ----------
+    run_dir, session
+        Folders of the run and of the session.
+    whole
+        Whether the run came to its planned end.
+
+    Returns
+    -------
+    str
+        Why nothing was published, or empty.
+
+    Raises
+    ------
+    OutputError
+        If the folder of the session cannot be written.
+    """
+    saved = sorted((run_dir / "saved").glob(f"*{SUFFIX}"))
+    if not whole:
+        makers = {path.name: _maker(path) for path in session.glob(f"*{SUFFIX}")}
+        names = {path.name for path in saved}
+        replaced = {makers[name] for name in names & makers.keys()} - {""}
+        left = sorted(name for name in makers.keys() - names if makers[name] in replaced)
+        if left:
+            return (
+                f"the run was cut short and has no {_listed(left)} of its own: the session stays as it was, "
+                f"and {_listed(names)} of this run in {run_dir / 'saved'}"
+            )
+    for path in saved:
+        write_whole(session / path.name, path.read_bytes())
+    return ""
+
+
+def _maker(path: Path) -> str:
+    """The run that made an item; a damaged one is of none."""
+    try:
+        return read_item(path).run_uid
+    except SessionError:
+        return ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(sorted(name.removesuffix(SUFFIX) for name in names))
+
+
+def _hash(arrays: Mapping[str, NDArray[Any]], grid: Grid | None, facts: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        digest.update(repr((key, array.dtype.str, array.shape)).encode())
+        digest.update(array.tobytes())
+    digest.update(msgspec.json.encode([grid, facts], order="deterministic"))
+    return digest.hexdigest()
+
+
+def encode(
+    arrays: Mapping[str, ArrayLike], grid: Grid | None, facts: Mapping[str, Any], run_uid: str
+) -> tuple[bytes, str]:
+    """The bytes of an item's file, and the hash over arrays, grid and facts.
+
+    Raises
+    ------
+    UsageError
+        If an array would have to be pickled.
+    """
+    whole = {key: np.asarray(value) for key, value in arrays.items()}
+    for key, value in whole.items():
+        if value.dtype.hasobject:
+            raise UsageError(f"array {key!r} has dtype object; give numbers or booleans")
+    # Through JSON and back: the hash of what is saved must be that of what is loaded.
+    told = msgspec.json.decode(msgspec.json.encode(facts), type=dict[str, Any])
+    about = About(sha256=_hash(whole, grid, told), run_uid=run_uid, grid=grid, facts=told)
+    buffer = io.BytesIO()
+    text = np.frombuffer(msgspec.json.encode(about), dtype=np.uint8)
+    np.savez(buffer, allow_pickle=False, **whole, **{_ABOUT: text})
+    return buffer.getvalue(), about.sha256
+
+
+def decode(data: bytes, path: Path) -> Item:
+    """The item in the bytes of a file, checked against its hash; its arrays are read-only.
+
+    Raises
+    ------
+    SessionError
+        If it cannot be read, or was changed.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        about = msgspec.json.decode(arrays.pop(_ABOUT).tobytes(), type=About)
+    # A damaged zip shows itself in many ways (zipfile, zlib, struct, numpy), all of them meaning the same.
+    except Exception as error:
+        raise SessionError(
+            f"session item {path} cannot be read ({error}); do the run that saves it again"
+        ) from None
+    found = _hash(arrays, about.grid, about.facts)
+    if found != about.sha256:
+        raise SessionError(
+            f"session item {path} has hash {found[:12]}, expected {about.sha256[:12]}: it was changed; "
+            "do the run that saves it again"
+        )
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Item(arrays, about.grid, about.facts, about.sha256, about.run_uid)
