@@ -73,7 +73,11 @@ setup(
         "numpy>=2,<3",
         "scipy>=1.14,<2",
         "nilearn>=0.11,<1",
+        "nitransforms>=25.1,<26",
+        "numba>=0.61,<1",
         "scikit-learn>=1.6,<2",
+        "SimpleITK>=2.4,<3",
+        "skops>=0.14,<1",
         "boto3>=1.35,<2",
         "msgspec>=0.19,<1",
         "pybids>=0.18,<1",
@@ -95,6 +99,7 @@ setup(
             "mypy>=1.13",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
+            "python-rtspm>=0.2.18; python_version < '3.13'",  # a peer in benchmarks; GPL, never shipped
             "ruff>=0.8",
             "setuptools>=77",
         ]
