@@ -327,7 +327,7 @@ class StreamRun:
     def _publish(self) -> None:
         """Leave to the session what the run has saved."""
         context = self.context
-        if not context.replaying and self.status != "failed":
+        if not context.replaying:
             whole = self.status == "completed"
             kept_out = publish(context.run_dir, context.session_dir, whole=whole)
             if kept_out:
