@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtflow.engine import none_done
+from rtflow.summary import published
 
 _COLOURS = {"completed": "green", "aborted": "yellow", "failed": "red"}
 
@@ -42,6 +43,8 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
     rows.add_column()
     if "accuracy" in told:
         rows.add_row("accuracy", Text(f"{told['accuracy']:.1%} of the test volumes decoded", style="bold"))
+    elif 0 in published(told["values"], "volumes").values():
+        rows.add_row("accuracy", Text("no test volume was decoded", style="yellow"))
     for name, value in told["values"].items():
         if not name.endswith(".accuracy"):
             rows.add_row(name, Text(f"{value:.6g}" if isinstance(value, float) else str(value)))

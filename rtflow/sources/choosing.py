@@ -57,7 +57,7 @@ class SeriesChoice:
         listed = "; ".join(f"{series} ({files} files)" for series, files in count.items())
         if len(wanted) > 1:
             if len({series.number for series in wanted}) > 1:
-                remedy = "choose one with the option series=NUMBER, or wait for the next with existing=false"
+                remedy = f"{_by_number(wanted)}, or wait for the next one by --set source.existing=false"
             else:
                 remedy = "give each run a folder of its own"
             raise SourceError(f"{self._where} holds several series: {listed}; {remedy}")
@@ -97,5 +97,10 @@ class SeriesChoice:
     def _two_at_once(self, other: Instance) -> SourceError:
         return SourceError(
             f"two series come into {self._where} at once: {self.series} and {other.series}; "
-            "choose one with the option series=NUMBER"
+            + _by_number([one for one in (self.series, other.series) if one is not None])
         )
+
+
+def _by_number(series: Iterable[Series]) -> str:
+    numbers = sorted({one.number for one in series})
+    return "choose one: " + " or ".join(f"--set source.series={number}" for number in numbers)

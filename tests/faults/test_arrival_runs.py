@@ -106,7 +106,8 @@ def test_a_second_run_in_the_same_folder(layout: str, tmp_path: Path) -> None:
         (incoming / put.folder).mkdir(parents=True, exist_ok=True)
         (incoming / put.folder / put.name).write_bytes(put.data)
     with pytest.raises(
-        SourceError, match=r"several series: series 5 .*; series 6 .*choose one .* series=NUMBER"
+        SourceError,
+        match=r"several series: series 5 .*; series 6 .*choose one: --set source\.series=5 or --set source\.series=6",
     ):
         open_source(FolderSource(path=str(incoming)))
     source = open_source(FolderSource(path=str(incoming), series=6, idle=0.0))

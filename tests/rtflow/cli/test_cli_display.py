@@ -64,6 +64,11 @@ def test_a_run_that_gives_no_feedback_is_not_overlooked() -> None:
     assert "no volume was done" in ended(*nothing)
 
 
+def test_a_run_that_ended_before_its_test_volumes_says_so() -> None:
+    assert "no test volume" in ended(START, RunStop(status="completed", values={"score.volumes": 0}))
+    assert "no test volume" not in ended(START, RunStop(status="completed", values={"score.volumes": 3}))
+
+
 def test_all_that_a_volume_says() -> None:
     values = {
         "decode.value": -0.25,

@@ -102,7 +102,7 @@ def test_several_series_are_never_guessed_between(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         collect(tmp_path)
     assert "series 5 'func_task-feedback' (1 files); series 9 'func_task-rest' (2 files)" in str(caught.value)
-    assert "series=NUMBER" in str(caught.value)
+    assert "choose one: --set source.series=" in str(caught.value)
     assert told(collect(tmp_path, idle=0.0, series=9)) == [1, 2]
     # The chosen series may be yet to come.
     with pytest.raises(SourceError, match=r"within 0\.1 s of the series to be streamed; there are: series 5"):
