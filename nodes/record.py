@@ -10,13 +10,13 @@ from rtflow.bids.dataset import (
     RunEntry,
     add_participant,
     claim_run,
-    ignore,
     prepare_dataset,
     sidecar,
     write_json,
 )
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.run_file import RunFile, compress, volumes_in
+from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
+from rtflow.bids.unfinished import ignore
 from rtflow.design import write_events
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -110,11 +110,12 @@ class RecordRun(StreamInterface):
         return runtime
 
     def _begin(self, first: BidsIncremental) -> None:
+        stored_dtype(first.data)  # before it takes a place: what cannot be stored needs none
         entry = claim_run(self._root, first.entities, self._run_uid, resuming=self._resuming)
         add_participant(self._root, first.entities["subject"])
         self._replaces = volumes_in(entry.bold) if self._resuming else 0
         path = entry.bold.with_name(f".{entry.bold.name}.resumed") if self._replaces else entry.bold
-        self._file = RunFile(path, first)
+        self._file = RunFile(path, first, replaces=self._resuming)
         self._entry, self._first = entry, first
         self._note(entry)
         if isdefined(self.inputs.design):

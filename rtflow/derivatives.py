@@ -15,17 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.bids.dataset import run_indices, run_uid_in, write_json
+from rtflow.bids.dataset import run_indices, run_uid_in, taken, write_json
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.entities import parse_name, relative_path
+from rtflow.bids.fields import OF_ONE_IMAGE
 from rtflow.bids.grid import Grid
 from rtflow.bids.physio import PhysioError, cmrr_content, label_of, physio_files, read_cmrr, read_pmu
 from rtflow.bids.physio import Recording as Signal
+from rtflow.bids.unfinished import ignore
 from rtflow.dicom.offline import convert_folder
 from rtflow.documents import VolumeReceived
 from rtflow.errors import RtflowError, SessionError
 from rtflow.items import read_item
 from rtflow.journal import Recording
+from rtflow.whole_file import write_whole
 
 BELOW = Path("derivatives/rtflow")
 
@@ -116,8 +119,7 @@ def _unrecorded(raw: Path, settings: Mapping[str, Any], run_uid: str) -> Recorde
     for run in run_indices(entities.get("run", "")):
         named = {**entities, "run": run} if run else entities
         ours = _written(raw / BELOW, named)
-        taken = (raw / relative_path(named, extension=".json")).exists()
-        if not taken and all(run_uid_in(path) == run_uid for path in ours):
+        if not taken(raw / relative_path(named)) and all(run_uid_in(path) == run_uid for path in ours):
             return Recorded(named)
     raise AssertionError("there is always another run")
 
@@ -176,6 +178,8 @@ def add_companions(run_dir: Path, logs: Sequence[Path] = ()) -> list[Path]:
         If the journal cannot be read.
     PhysioError
         If a log of ``logs`` cannot be read, or nothing says when volume 1 began.
+    OutputError
+        If what a log of ``logs`` holds cannot be written.
     """
     recording = Recording(run_dir)
     raw = Path(recording.start.places["bids"])
@@ -225,10 +229,8 @@ def _add_sbref(run_dir: Path, raw: Path, recorded: Recorded) -> list[Path]:
             return []
         beside = images[0].with_name(images[0].name.replace(".nii.gz", ".json"))
         sidecar = json.loads(beside.read_text("utf-8"))
-        json_file = target.with_name(target.name.replace(".nii.gz", ".json"))
-        write_json(json_file, sidecar | {"TaskName": about.get("TaskName", recorded.entities["task"])})
-        images[0].replace(target)
-    return [target, json_file]
+        about = sidecar | {"TaskName": about.get("TaskName", recorded.entities["task"])}
+        return _add_pair(raw, target, images[0].read_bytes(), about)
 
 
 def _signals(path: Path, first: float | None) -> Iterator[tuple[Signal, float]]:
@@ -250,14 +252,22 @@ def _signals(path: Path, first: float | None) -> Iterator[tuple[Signal, float]]:
 
 
 def _add_physio(raw: Path, entities: Mapping[str, str], signal: Signal, first: float) -> list[Path]:
-    names = {**entities, "recording": label_of(signal.channel)}
+    of_run = {name: label for name, label in entities.items() if name not in OF_ONE_IMAGE}
+    names = {**of_run, "recording": label_of(signal.channel)}
     target = raw / relative_path(names, "func", "physio", ".tsv.gz")
     if target.exists():
         return []
     data, about = physio_files(signal, first)
-    json_file = target.with_name(target.name.replace(".tsv.gz", ".json"))
+    return _add_pair(raw, target, data, about)
+
+
+def _add_pair(raw: Path, target: Path, data: bytes, about: Mapping[str, Any]) -> list[Path]:
+    """A file and its sidecar; the sidecar first, since the file is what says that both are there."""
+    json_file = target.with_name(target.name.partition(".")[0] + ".json")
+    ignore(raw, target)
     write_json(json_file, about)
-    target.write_bytes(data)
+    write_whole(target, data)
+    ignore(raw, target, unfinished=False)
     return [target, json_file]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rtflow.bids.entities import ENTITIES, matches
-from rtflow.bids.fields import OF_ONE_IMAGE
+from rtflow.bids.fields import OF_ONE_IMAGE, same
 from rtflow.bids.incremental import BidsIncremental
 
 #: Sidecar fields that are those of the whole run; what is not here may differ from volume to volume.
@@ -38,16 +38,21 @@ def entity_differences(found: Mapping[str, str], expected: Mapping[str, str]) ->
     ]
 
 
-def header_differences(found: BidsIncremental, expected: BidsIncremental) -> list[str]:
-    """Where shape, type, scaling or affine differ, each with both values."""
+def voxel_differences(found: BidsIncremental, expected: BidsIncremental) -> list[str]:
+    """Where shape, type or scaling differ, each with both values: such volumes cannot stand in one file."""
     pairs = [
         ("shape", found.data.shape, expected.data.shape),
         ("type", found.data.dtype.name, expected.data.dtype.name),
         ("scaling", (found.slope, found.intercept), (expected.slope, expected.intercept)),
-        ("reference", found.reference, expected.reference),
-        ("suffix", found.suffix, expected.suffix),
     ]
-    differences = [_said(name, one, other) for name, one, other in pairs if one != other]
+    return [_said(name, one, other) for name, one, other in pairs if one != other]
+
+
+def header_differences(found: BidsIncremental, expected: BidsIncremental) -> list[str]:
+    """Where shape, type, scaling, reference, suffix or affine differ, each with both values."""
+    differences = voxel_differences(found, expected)
+    pairs = [("reference", found.reference, expected.reference), ("suffix", found.suffix, expected.suffix)]
+    differences += [_said(name, one, other) for name, one, other in pairs if one != other]
     if not np.allclose(found.affine, expected.affine, rtol=0, atol=_MILLIMETRES):
         differences.append(_said("affine", found.affine.tolist(), expected.affine.tolist()))
     return differences
@@ -76,8 +81,8 @@ def _same_label(name: str, one: str | None, other: str | None) -> bool:
 
 def _same_value(one: Any, other: Any) -> bool:
     if isinstance(one, Real) and isinstance(other, Real):
-        return math.isclose(one, other, rel_tol=_RELATIVE)
-    return bool(one == other)
+        return math.isclose(one, other, rel_tol=_RELATIVE) or same(one, other)
+    return same(one, other)
 
 
 def _said(name: str, found: Any, expected: Any) -> str:

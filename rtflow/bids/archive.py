@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rtflow.bids.dataset import add_participant, ignore, of_run, prepare_dataset, write_json
-from rtflow.bids.entities import ENTITIES, bids_name, matches, parse_name, unknown_entity
-from rtflow.bids.fields import OF_ONE_IMAGE, require_complete
+from rtflow.bids.agreement import metadata_differences
+from rtflow.bids.catalog import IMAGES, Catalog
+from rtflow.bids.dataset import (
+    add_participant,
+    of_run,
+    prepare_dataset,
+    read_description,
+    taken,
+    write_json,
+)
+from rtflow.bids.fields import require_complete
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run import BidsRun
 from rtflow.bids.run_file import RunFile, compress
-from rtflow.bids.seconds import in_seconds, warn_of
-from rtflow.bids.volumes import metadata_for, open_volumes
-from rtflow.errors import ArchiveError, NoMatchError, OutputError, SeveralMatchError
-
-_IMAGES = ("nii", "nii.gz")
+from rtflow.bids.unfinished import claim, ignore, put_in_order
+from rtflow.bids.volumes import incrementals, metadata_for, missing_volumes, read_sidecar
+from rtflow.errors import ArchiveError, OutputError, VolumeError
 
 
 class BidsArchive:
@@ -33,9 +37,11 @@ class BidsArchive:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()  # as pybids gives paths
-        self._layout: Any = None
+        self._catalog = Catalog(self.root)
         self._open: dict[Path, RunFile] = {}
+        self._about: dict[Path, dict[str, Any]] = {}
         self._listed: dict[Path, int] = {}
+        self._in_order = False
 
     @classmethod
     def open(cls, root: Path | str) -> Self:
@@ -48,21 +54,9 @@ class BidsArchive:
             cannot be read is never taken for an empty one.
         """
         root = Path(root)
-        description = root / "dataset_description.json"
         if not root.is_dir():
             raise ArchiveError(f"{root} is no folder; give the root of a BIDS data set, or create one")
-        try:
-            content = json.loads(description.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise ArchiveError(
-                f"{root} has no dataset_description.json, so it is no BIDS data set; give the root of one"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise ArchiveError(f"{description} cannot be read ({error}); mend it first") from None
-        if not isinstance(content, dict) or not {"Name", "BIDSVersion"} <= content.keys():
-            raise ArchiveError(
-                f"{description} should be a JSON object with Name and BIDSVersion; mend it first"
-            )
+        read_description(root)
         return cls(root)
 
     @classmethod
@@ -80,7 +74,7 @@ class BidsArchive:
     @property
     def description(self) -> dict[str, Any]:
         """What ``dataset_description.json`` says."""
-        return dict(json.loads((self.root / "dataset_description.json").read_text(encoding="utf-8-sig")))
+        return read_description(self.root)
 
     @property
     def readme(self) -> str:
@@ -90,19 +84,19 @@ class BidsArchive:
 
     def subjects(self, **entities: object) -> list[str]:
         """Labels of the subjects, of those images that have the entities."""
-        return self._labels("subject", entities)
+        return self._catalog.labels("subject", entities)
 
     def sessions(self, **entities: object) -> list[str]:
         """Labels of the sessions."""
-        return self._labels("session", entities)
+        return self._catalog.labels("session", entities)
 
     def tasks(self, **entities: object) -> list[str]:
         """Labels of the tasks."""
-        return self._labels("task", entities)
+        return self._catalog.labels("task", entities)
 
     def runs(self, **entities: object) -> list[str]:
         """Indices of the runs, as they are written."""
-        return self._labels("run", entities)
+        return self._catalog.labels("run", entities)
 
     def images(self, *, suffix: str = "", exact: bool = False, **entities: object) -> list[Path]:
         """The images that have these entities, sorted by name; there may be none.
@@ -114,7 +108,7 @@ class BidsArchive:
         exact
             Whether they must have no other entities than these.
         """
-        return self._fitting(_IMAGES, suffix, entities, exact)
+        return self._catalog.fitting(IMAGES, suffix, entities, exact)
 
     def image(self, *, suffix: str = "", exact: bool = False, **entities: object) -> Path:
         """The one image that has these entities.
@@ -126,11 +120,11 @@ class BidsArchive:
         SeveralMatchError
             If there are several; the message says by what they differ.
         """
-        return self._only(suffix, entities, suffix or "image", exact)
+        return self._catalog.only(suffix, entities, suffix or "image", exact)
 
     def events(self, *, exact: bool = False, **entities: object) -> list[Path]:
         """The events files that have these entities, sorted by name; there may be none."""
-        return self._fitting(("tsv",), "events", entities, exact)
+        return self._catalog.fitting(("tsv",), "events", entities, exact)
 
     def metadata(self, image: Path) -> dict[str, Any]:
         """Metadata of an image of this data set, by the rule of inheritance.
@@ -161,7 +155,7 @@ class BidsArchive:
         VolumeError
             If there is no such volume, or the image is damaged.
         """
-        return next(self._volumes(self._only("bold", entities, "run"), (number,)))
+        return next(incrementals(self.root, self._catalog.only("bold", entities, "run"), (number,)))
 
     def get_run(self, **entities: object) -> BidsRun:
         """The one functional run that has these entities, with all its echoes.
@@ -175,10 +169,7 @@ class BidsArchive:
         VolumeError
             If an image is damaged.
         """
-        images = self._fitting(_IMAGES, "bold", entities)
-        if len({_run_of(path) for path in images}) != 1:
-            raise self._refusal(images, "run", entities)
-        echoes = [list(self._volumes(path, None)) for path in images]
+        echoes = [list(incrementals(self.root, path)) for path in self._catalog.run(entities)]
         numbered = sorted(
             (volume.volume, at, volume) for at, volumes in enumerate(echoes) for volume in volumes
         )
@@ -201,19 +192,28 @@ class BidsArchive:
         UsageError
             If a field is missing that BIDS wants of a run.
         VolumeError
-            If the volume is not like the first one of its run, or not after the last one: what is there is
-            never written over.
+            If the volume is not like the first one of its run, in header or metadata, or not after the last
+            one: what is there is never written over.
         OutputError
-            If the file cannot be written, or the run is compressed already.
+            If the file cannot be written, the run is compressed already, another program is writing it, or
+            the data set has a run whose name differs in upper and lower case alone.
         """
         path = self.root / incremental.path()
         file = self._open.get(path) or self._begin(path, incremental)
-        file.append(incremental)
+        self._require_alike(path, incremental)
+        try:
+            file.append(incremental)
+        except OutputError:
+            if not file.volumes:  # nothing of it is there, or another program has begun it
+                del self._open[path]
+                put_in_order(self.root)
+            raise
         if file.present == 1:
             ignore(self.root, path, unfinished=False)
         if len(file.missing) != self._listed[path]:
-            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            write_json(path.with_suffix(".json"), about | {"MissingVolumes": file.missing})
+            sidecar = path.with_suffix(".json")
+            said = read_sidecar(sidecar) if sidecar.exists() else {}
+            write_json(sidecar, said | {"MissingVolumes": file.missing})
             self._listed[path] = len(file.missing)
         return path
 
@@ -226,8 +226,8 @@ class BidsArchive:
             As `append`; and if a file of that name is there already, before anything is written.
         """
         for path in dict.fromkeys(self.root / one.path() for one in run):
-            if taken := [there for there in (path, path.with_suffix(".nii.gz")) if there.exists()]:
-                raise OutputError(f"{taken[0]} is there already and stays; give the run another index")
+            if there := [one for one in taken(path) if one != path.with_suffix(".json")]:
+                raise OutputError(f"{there[-1]} is there already and stays; give the run another index")
         paths = list(dict.fromkeys(self.append(one) for one in run))
         for path in paths:
             self._open.pop(path).close()
@@ -251,7 +251,7 @@ class BidsArchive:
             path, file = self._open.popitem()
             file.close()
             paths.append(compress(path) if compress_runs else path)
-        self._layout = None
+        self._catalog.forget()
         return sorted(paths)
 
     def __enter__(self) -> Self:
@@ -267,102 +267,55 @@ class BidsArchive:
 
     def _begin(self, path: Path, incremental: BidsIncremental) -> RunFile:
         require_complete(incremental.entities, incremental.metadata, "bold", f"volume {incremental.volume}")
-        if (packed := path.with_suffix(".nii.gz")).exists():
-            raise OutputError(f"{packed} is compressed, which ends a run; give the volume another run index")
-        if path.exists():
-            first = next(self._volumes(path, (1,)))
-            missing = self.metadata(path).get("MissingVolumes", ())
-            file = RunFile.reopen(path, first, missing)
+        if not self._in_order:
+            put_in_order(self.root)
+            self._in_order = True
+        sidecar = path.with_suffix(".json")
+        there = taken(path)
+        if others := [one for one in there if one not in (path, sidecar)]:
+            ended = others[-1] == path.with_suffix(".nii.gz")
+            why = "compressed, which ends a run" if ended else "there, and BIDS takes both names for one"
+            raise OutputError(f"{others[-1]} is {why}; give the volume another run index")
+        if path in there:
+            file = self._reopen(path)
             ignore(self.root, path, unfinished=False)  # a crash may have left it so
         else:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"{path.parent}: {error.strerror or error}; choose another folder"
-                ) from None
             file = RunFile(path, incremental)
-            ignore(self.root, path)
-            about = of_run(incremental.metadata, incremental.entities)
-            write_json(path.with_suffix(".json"), about)
+            self._about[path] = self._new_sidecar(sidecar, incremental)
+            self._require_alike(path, incremental)
+            if not claim(self.root, path, "{}\n"):
+                ignore(self.root, path)
+            write_json(sidecar, self._about[path])
             add_participant(self.root, incremental.entities["subject"])
-            self._layout = None
+            self._catalog.forget()
         self._open[path] = file
         self._listed[path] = len(file.missing)
         return file
 
-    def _volumes(self, image: Path, numbers: Iterable[int] | None) -> Iterator[BidsIncremental]:
-        """Volumes of an image; None for all that are not listed as missing."""
-        entities, suffix, _ = parse_name(image.name)
-        metadata = self.metadata(image)
-        missing = set(metadata.pop("MissingVolumes", ()))
-        with open_volumes(image) as reader:
-            if reader.tr is not None:
-                metadata.setdefault("RepetitionTime", reader.tr)
-            metadata, changes = in_seconds(metadata)
-            warn_of(changes, stacklevel=3)
-            if numbers is None:
-                numbers = (n for n in range(1, reader.volumes + 1) if n not in missing)
-            for number in numbers:
-                yield BidsIncremental(
-                    reader.read(number),
-                    reader.affine,
-                    volume=number,
-                    metadata=metadata,
-                    entities=entities,
-                    slope=reader.slope,
-                    intercept=reader.intercept,
-                    suffix=suffix,
-                )
+    def _reopen(self, path: Path) -> RunFile:
+        first = next(incrementals(self.root, path, (1,)))
+        self._about[path] = of_run(first.metadata, first.entities)
+        return RunFile.reopen(path, first, missing_volumes(self.metadata(path), path.name))
 
-    def _fitting(
-        self, extensions: Iterable[str], suffix: str, entities: Mapping[str, object], exact: bool = False
-    ) -> list[Path]:
-        for name in entities:
-            if name not in ENTITIES:
-                raise unknown_entity(name)
-        if self._layout is None:
-            self._layout = _index(self.root)
-        found = map(Path, self._layout.get(extension=list(extensions), return_type="filename"))
-        named = ((path, *parse_name(path.name)[:2]) for path in found)
-        return sorted(
-            path
-            for path, its, its_suffix in named
-            if suffix in ("", its_suffix) and matches(its, entities, exact)
-        )
+    def _new_sidecar(self, sidecar: Path, incremental: BidsIncremental) -> dict[str, Any]:
+        about = of_run(incremental.metadata, incremental.entities)
+        if not sidecar.exists():
+            return about
+        # Somebody knew something of the run before it began, or a crash left it: what it says stays.
+        said = read_sidecar(sidecar)
+        said.pop("MissingVolumes", None)
+        if "RunUID" in said:
+            raise OutputError(
+                f"{sidecar} is of run {said['RunUID']}, which may go on; give another run index"
+            )
+        return about | said
 
-    def _only(self, suffix: str, entities: Mapping[str, object], what: str, exact: bool = False) -> Path:
-        found = self._fitting(_IMAGES, suffix, entities, exact)
-        if len(found) != 1:
-            raise self._refusal(found, what, entities)
-        return found[0]
-
-    def _labels(self, entity: str, entities: Mapping[str, object]) -> list[str]:
-        images = self._fitting(_IMAGES, "", entities)
-        return sorted({label for path in images if (label := parse_name(path.name)[0].get(entity))})
-
-    def _refusal(self, found: list[Path], what: str, entities: Mapping[str, object]) -> ArchiveError:
-        asked = ", ".join(f"{name} {label}" for name, label in entities.items()) or "any entities"
-        if not found:
-            there = _listed(self._fitting(_IMAGES, "", {})) or "no images"
-            return NoMatchError(f"{self.root} holds no {what} of {asked}; it has {there}")
-        return SeveralMatchError(
-            f"{self.root}: {len(found)} files fit {what} of {asked}: {_listed(found)}; give more entities"
-        )
-
-
-def _index(root: Path) -> Any:
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer
-
-    # What is there counts, not what a list of names expects; and metadata are read when they are asked for.
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)
-    return BIDSLayout(root, validate=False, derivatives=False, indexer=indexer)
-
-
-def _run_of(path: Path) -> str:
-    entities = parse_name(path.name)[0]
-    return bids_name({name: label for name, label in entities.items() if name not in OF_ONE_IMAGE})
-
-
-def _listed(paths: list[Path]) -> str:
-    return ", ".join(path.name for path in paths[:8]) + (", ..." if len(paths) > 8 else "")
+    def _require_alike(self, path: Path, incremental: BidsIncremental) -> None:
+        # What one of them does not tell is no difference: runs of other programs tell less, or more.
+        found = incremental.metadata
+        both = {name: value for name, value in self._about[path].items() if name in found}
+        if differences := metadata_differences({name: found[name] for name in both}, both):
+            raise VolumeError(
+                f"volume {incremental.volume} is of another run: {'; '.join(differences)}; "
+                "append it to a run of its own"
+            )

@@ -10,10 +10,42 @@ from typing import Any
 from rtflow.errors import VolumeError
 
 _DAY = 86400.0
-# As BIDS writes it, 09:31:02.5, and as DICOM does, 093102.5; a date may stand before.
+# As BIDS writes it, 09:31:02.5, and as DICOM does, 093102.5; a date may stand before. Of those with colons,
+# some programs leave out zeros: 9:31:2.5.
 _CLOCK = re.compile(
-    r"(?:.*T|\d{8}(?=\d{6}))?(\d{2}):?(\d{2}):?(\d{2})(?:\.(\d{1,6})\d*)?(?:Z|[+-]\d{2}:?\d{2})?"
+    r"(?:.*T|\d{8}(?=\d{6}))?"
+    r"(?:(\d{1,2}):(\d{1,2}):(\d{1,2})|(\d{2})(\d{2})(\d{2}))(?:\.(\d+))?(?:Z|[+-]\d{2}:?\d{2})?",
+    re.ASCII,
 )
+
+
+def time_of_day(value: object) -> datetime.time | None:
+    """A time as BIDS or DICOM write it, with a date or without; None if it is none.
+
+    >>> time_of_day("9:31:2.5") == time_of_day("20260102093102.500000") == datetime.time(9, 31, 2, 500000)
+    True
+    """
+    found = _CLOCK.fullmatch(str(value).strip())
+    if found is None:
+        return None
+    hour, minute, second = (int(one) for one in found.groups()[:6] if one is not None)
+    try:
+        return datetime.time(hour, minute, second, int(f"{found[7] or '':0<6}"[:6]))
+    except ValueError:
+        return None
+
+
+def later(value: object, seconds: float) -> str | None:
+    """The time of day that many seconds after a time, as BIDS writes it; None if it is no time.
+
+    >>> later("23:59:59.5", 1.5)
+    '00:00:01.000000'
+    """
+    begin = time_of_day(value)
+    if begin is None:
+        return None
+    moment = datetime.datetime.combine(datetime.date(2000, 1, 1), begin) + datetime.timedelta(seconds=seconds)
+    return moment.time().isoformat("microseconds")
 
 
 def acquisition_time(metadata: Mapping[str, Any]) -> datetime.time:
@@ -37,14 +69,10 @@ def acquisition_time(metadata: Mapping[str, Any]) -> datetime.time:
     for field in ("AcquisitionTime", "AcquisitionDateTime"):
         if (value := metadata.get(field)) in (None, ""):
             continue
-        found = _CLOCK.fullmatch(str(value))
-        try:
-            if found is None:
-                raise ValueError
-            hour, minute, second = (int(found[group]) for group in (1, 2, 3))
-            return datetime.time(hour, minute, second, int(f"{found[4] or '':0<6}"))
-        except ValueError:
-            raise VolumeError(f"{field} is {value!r}, expected HH:MM:SS.ffffff; correct it") from None
+        found = time_of_day(value)
+        if found is None:
+            raise VolumeError(f"{field} is {value!r}, expected HH:MM:SS.ffffff; correct it")
+        return found
     raise VolumeError("the metadata have no AcquisitionTime; set it, as HH:MM:SS.ffffff")
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import fcntl
 import json
-import os
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rtflow import __version__
-from rtflow.bids.entities import check_entities, relative_path
-from rtflow.errors import OutputError
+from rtflow.bids.entities import check_entities, folded, relative_path
+from rtflow.bids.unfinished import alone, claim, put_in_order
+from rtflow.errors import ArchiveError, OutputError, UsageError
+from rtflow.whole_file import write_whole
 
 BIDS_VERSION = "1.10.0"
 
@@ -28,6 +27,8 @@ and `RequestedRun` is the run that was asked for where a run of that name was he
 Say here what the experiment was, who took part, and how the data may be used.
 """
 
+_DESCRIPTION = "dataset_description.json"
+_BOM = b"\xef\xbb\xbf"
 #: Fields that differ from volume to volume: they say nothing of a run.
 OF_ONE_VOLUME = frozenset(
     {
@@ -66,6 +67,8 @@ class RunEntry:
 def prepare_dataset(root: Path, name: str = "Runs recorded by rtflow", readme: str = README) -> None:
     """Make the files that a data set has at its top, those that are not there yet.
 
+    What a process has left half done there that was killed is put in order.
+
     Parameters
     ----------
     root
@@ -80,11 +83,11 @@ def prepare_dataset(root: Path, name: str = "Runs recorded by rtflow", readme: s
     OutputError
         If the folder cannot be written, or holds a data set that is damaged or not of raw data.
     """
-    description = root / "dataset_description.json"
+    description = root / _DESCRIPTION
     try:
         root.mkdir(parents=True, exist_ok=True)
         if description.exists():
-            _require_raw(description)
+            _require_raw(root)
         else:
             write_json(
                 description,
@@ -96,11 +99,41 @@ def prepare_dataset(root: Path, name: str = "Runs recorded by rtflow", readme: s
                 },
             )
         if not any(root.glob("README*")):
-            _write(root / "README.md", readme)
+            write_whole(root / "README.md", readme.encode())
+        put_in_order(root)
     except OSError as error:
         raise OutputError(
             f"data set {root}: {error.strerror or error}; choose a folder that can be written"
         ) from None
+
+
+def read_description(root: Path) -> dict[str, Any]:
+    """What ``dataset_description.json`` says.
+
+    Raises
+    ------
+    ArchiveError
+        If there is none, it cannot be read, or it lacks what every data set has.
+    """
+    content = _described(root)
+    if not {"Name", "BIDSVersion"} <= content.keys():
+        raise ArchiveError(f"{root / _DESCRIPTION} has no Name or no BIDSVersion; mend it first")
+    return content
+
+
+def _described(root: Path) -> dict[str, Any]:
+    path = root / _DESCRIPTION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ArchiveError(
+            f"{root} has no {_DESCRIPTION}, so it is no BIDS data set; give the root of one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ArchiveError(f"{path} cannot be read as JSON ({error}); mend it first") from None
+    if not isinstance(content, dict):
+        raise ArchiveError(f"{path} should be a JSON object; mend it first")
+    return content
 
 
 def add_participant(root: Path, subject: str) -> None:
@@ -109,20 +142,26 @@ def add_participant(root: Path, subject: str) -> None:
     Raises
     ------
     OutputError
-        If the file has no column participant_id.
+        If the file has no column participant_id, or cannot be written.
     """
-    path, name = root / "participants.tsv", f"sub-{subject}"
-    if not path.exists():
-        _write(path, f"participant_id\n{name}\n")
-        return
-    text = path.read_text(encoding="utf-8-sig")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    columns = list(rows.fieldnames or ())
-    if "participant_id" not in columns:
-        raise OutputError(f"{path} has no column participant_id; mend it, or choose another folder")
-    if all(row["participant_id"] != name for row in rows):
-        row = "\t".join(name if column == "participant_id" else "n/a" for column in columns)
-        _write(path, text.rstrip("\n") + f"\n{row}\n")
+    path, name = root / "participants.tsv", f"sub-{subject}".encode()
+    with alone(root):
+        if not path.exists():
+            write_whole(path, b"participant_id\n" + name + b"\n")
+            return
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror or error}; choose another folder") from None
+        # Bytes, since it may be in any encoding; a quotation mark says nothing in these tables.
+        rows = [line.split(b"\t") for line in text.removeprefix(_BOM).splitlines()]
+        if not rows or b"participant_id" not in rows[0]:
+            raise OutputError(f"{path} has no column participant_id; mend it, or choose another folder")
+        at = rows[0].index(b"participant_id")
+        if all(row[at : at + 1] != [name] for row in rows[1:]):
+            end = b"\r\n" if b"\r\n" in text else b"\n"
+            row = b"\t".join(name if column == at else b"n/a" for column in range(len(rows[0])))
+            write_whole(path, text + (b"" if text.endswith(b"\n") else end) + row + end)
 
 
 def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming: bool = False) -> RunEntry:
@@ -159,52 +198,33 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
         entry = RunEntry(bold, (requested or "none") if number else None)
         if resuming and run_uid_in(entry.sidecar) == run_uid:
             return entry
-        if _taken(entry):
-            continue
-        try:
-            entry.bold.parent.mkdir(parents=True, exist_ok=True)
-            ignore(root, entry.bold)
-            with entry.sidecar.open("x") as file:
-                json.dump({"RunUID": run_uid}, file)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise OutputError(f"{entry.sidecar}: {error.strerror or error}; choose another folder") from None
-        return entry
+        if not taken(bold) and claim(root, bold, json.dumps({"RunUID": run_uid}) + "\n"):
+            return entry
     raise AssertionError("there is always another run")
 
 
-def ignore(root: Path, bold: Path, *, unfinished: bool = True) -> None:
-    """Say in ``.bidsignore`` that the files of a run are not whole yet, or that they are now.
+def taken(bold: Path) -> list[Path]:
+    """What keeps a run from having this image: the image or its sidecar, or those of a run of a like name.
 
-    An image and its sidecar cannot appear at once; whoever validates the data set between the two passes over
-    both. If the run is cut off just then, they stay passed over.
+    Names that differ in upper and lower case alone are no two names in BIDS, and run ``01`` is run ``1``.
 
     Parameters
     ----------
-    root
-        The data set.
     bold
-        Image of the run.
-    unfinished
-        False once both are there.
+        The NIfTI file, ``.nii``.
 
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the folder cannot be read.
     """
-    path, line = root / ".bidsignore", f"{bold.name.removesuffix('_bold.nii')}_*"
+    names = {folded(bold.with_suffix(ending).name) for ending in (".nii", ".nii.gz", ".json")}
     try:
-        with _alone(root):
-            before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            after = [one for one in before if one != line] + [line] * unfinished
-            if after:
-                _write(path, "\n".join(after) + "\n")
-            else:
-                path.unlink(missing_ok=True)
+        return sorted(path for path in bold.parent.iterdir() if folded(path.name) in names)
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}; choose another folder") from None
+        raise OutputError(f"{bold.parent}: {error.strerror or error}; choose another folder") from None
 
 
 def of_run(metadata: Mapping[str, Any], entities: Mapping[str, str]) -> dict[str, Any]:
@@ -232,8 +252,20 @@ def sidecar(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step."""
-    _write(path, json.dumps(dict(content), indent=2, default=_plain) + "\n")
+    """Write a JSON file in one step.
+
+    JSON knows no number that is not finite: a field that is one is left out, for it says nothing.
+
+    Raises
+    ------
+    UsageError
+        If a value is none of JSON, nor of numpy.
+    OutputError
+        If the file cannot be written.
+    """
+    plain = {name: _plain(value) for name, value in content.items()}
+    known = {name: value for name, value in plain.items() if value is not None or content[name] is None}
+    write_whole(path, (json.dumps(known, indent=2) + "\n").encode())
 
 
 def run_indices(requested: str) -> Iterator[str]:
@@ -245,10 +277,6 @@ def run_indices(requested: str) -> Iterator[str]:
         yield str(number).zfill(len(requested))
 
 
-def _taken(entry: RunEntry) -> bool:
-    return any(path.exists() for path in (entry.bold, entry.bold.with_suffix(".nii.gz"), entry.sidecar))
-
-
 def run_uid_in(path: Path) -> str:
     """The identity of the run that a JSON file speaks of; empty if it tells none, or cannot be read."""
     try:
@@ -257,39 +285,26 @@ def run_uid_in(path: Path) -> str:
         return ""
 
 
-def _require_raw(description: Path) -> None:
+def _require_raw(root: Path) -> None:
     try:
-        kind = json.loads(description.read_text(encoding="utf-8-sig")).get("DatasetType", "raw")
-    except (ValueError, AttributeError) as error:
-        raise OutputError(
-            f"{description} is not a JSON object ({error}); mend it, or choose another folder"
-        ) from None
-    if kind != "raw":
-        raise OutputError(
-            f"{description.parent} is a data set of type {kind!r}, expected 'raw'; choose another folder"
-        )
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Nobody else changes the list meanwhile, as far as the file system has locks."""
-    folder = os.open(root, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+        kind = _described(root).get("DatasetType", "raw")
+        if kind != "raw":
+            raise OutputError(f"{root} is a data set of type {kind!r}, expected 'raw'; choose another folder")
+        read_description(root)
+    except ArchiveError as error:
+        raise OutputError(f"{error}, or choose another folder") from None
 
 
 def _plain(value: Any) -> Any:
-    """Numpy's scalars and arrays, as JSON has them."""
+    """Numpy's scalars and arrays as JSON has them, and None for what is no finite number."""
     if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"sidecar value {value!r} is of type {type(value).__name__}, expected a JSON value")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise UsageError(f"sidecar value {value!r} is of type {type(value).__name__}, expected a JSON value")

@@ -7,11 +7,9 @@ volume's value, is ``n/a``.
 
 from __future__ import annotations
 
+import gzip
 import json
-import math
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,96 +20,11 @@ from rtflow import __version__
 from rtflow.bids.dataset import BIDS_VERSION, write_json
 from rtflow.bids.entities import relative_path
 from rtflow.bids.grid import Grid
-from rtflow.documents import (
-    AnyDocument,
-    Delivered,
-    Result,
-    RunStart,
-    Scalar,
-    VolumeMissing,
-    VolumeReceived,
-)
+from rtflow.bids.tables import tables
+from rtflow.bids.unfinished import put_in_order
+from rtflow.documents import AnyDocument
 from rtflow.errors import OutputError
-
-_TRANSLATION = "Translation of the head against the reference, along {} (RAS+)"
-_ROTATION = "Rotation of the head against the reference, about the {} axis (RAS+)"
-
-#: Columns of fMRIPrep's confounds: description, and units if it has any.
-CONFOUNDS: dict[str, tuple[str, str]] = {
-    "trans_x": (_TRANSLATION.format("x, to the right"), "mm"),
-    "trans_y": (_TRANSLATION.format("y, to the front"), "mm"),
-    "trans_z": (_TRANSLATION.format("z, up"), "mm"),
-    "rot_x": (_ROTATION.format("x"), "rad"),
-    "rot_y": (_ROTATION.format("y"), "rad"),
-    "rot_z": (_ROTATION.format("z"), "rad"),
-    "framewise_displacement": ("Framewise displacement against the volume before (Power et al. 2012)", "mm"),
-    "dvars": ("Root mean square, over voxels, of the difference to the volume before", ""),
-    "std_dvars": ("Standardised DVARS", ""),
-    "global_signal": ("Mean signal within the brain", ""),
-}
-
-
-@dataclass
-class Table:
-    """One ``_timeseries.tsv`` and its JSON.
-
-    Parameters
-    ----------
-    volumes
-        Number of rows.
-    columns
-        Name to one value per volume; None is ``n/a``.
-    about
-        Name to what stands of the column in the JSON.
-    """
-
-    volumes: int
-    columns: dict[str, list[Scalar]] = field(default_factory=dict)
-    about: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, name: str, description: str, units: str = "") -> list[Scalar]:
-        """A column of nothing but ``n/a``, to be filled; one that is there is given as it is."""
-        if name not in self.columns:
-            self.columns[name] = [None] * self.volumes
-            self.about[name] = {"Description": description} | ({"Units": units} if units else {})
-        return self.columns[name]
-
-    def text(self) -> str:
-        """The content of the TSV."""
-        rows = zip(*self.columns.values(), strict=True)
-        lines = [list(self.columns), *([_cell(value) for value in row] for row in rows)]
-        return "".join("\t".join(line) + "\n" for line in lines)
-
-
-def tables(documents: Iterable[AnyDocument]) -> dict[str, Table]:
-    """The tables of a run, by their label ``desc-``: confounds, results, feedback, timing.
-
-    Parameters
-    ----------
-    documents
-        Of one run, in any state: it may have been cut off.
-
-    Returns
-    -------
-    dict
-        As many rows in each as there are volumes up to the last that came or was given up; a table without
-        a column (no motion was estimated, say) is left out, as are all of a run without volumes.
-    """
-    documents = list(documents)
-    arrivals = [d for d in documents if isinstance(d, (VolumeReceived, VolumeMissing))]
-    results = [d for d in documents if isinstance(d, Result)]
-    volumes = max((d.volume for d in (*arrivals, *results)), default=0)
-    if not volumes:
-        return {}
-    delivered = [d for d in documents if isinstance(d, Delivered)]
-    start = next((d for d in documents if isinstance(d, RunStart)), None)
-    made = {
-        "confounds": _confounds(volumes, results),
-        "results": _results(volumes, results),
-        "feedback": _feedback(volumes, results, delivered),
-        "timing": _timing(volumes, arrivals, results, delivered, start),
-    }
-    return {name: table for name, table in made.items() if table.columns}
+from rtflow.whole_file import write_whole
 
 
 def write_derivatives(
@@ -154,155 +67,36 @@ def write_derivatives(
         entities.
     """
     about: dict[str, Any] = {"RunUID": run_uid} | ({"Sources": [f"bids:raw:{source}"]} if source else {})
-    written = []
+    made: list[tuple[Path, bytes, dict[str, Any]]] = []
+    for label, table in tables(documents).items():
+        path = root / relative_path({**entities, "description": label}, "func", "timeseries", ".tsv")
+        made.append((path, table.text().encode(), about | table.about))
+    for label, (mask, grid) in (masks or {}).items():
+        path = root / relative_path({**entities, "description": label}, "func", "mask", ".nii.gz")
+        kind = {"Type": "Brain"} if label == "brain" else {"Type": "ROI"}
+        says = {"Description": f"Mask {label!r} of the session, on the grid of its reference volume"}
+        place = {"SpatialReference": about["Sources"][0]} if source else {}
+        made.append((path, _nifti(mask, grid), about | kind | says | place))
     try:
         _prepare(root)
-        for label, table in tables(documents).items():
-            path = root / relative_path({**entities, "description": label}, "func", "timeseries", ".tsv")
-            _require_own(path.with_suffix(".json"), run_uid)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path.with_suffix(".json"), about | table.about)
-            _replace(path, table.text().encode())
-            written += [path, path.with_suffix(".json")]
-        for label, (mask, grid) in (masks or {}).items():
-            path = root / relative_path({**entities, "description": label}, "func", "mask", ".nii.gz")
-            beside = path.with_name(path.name.replace(".nii.gz", ".json"))
-            _require_own(beside, run_uid)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            kind = {"Type": "Brain"} if label == "brain" else {"Type": "ROI"}
-            says = {"Description": f"Mask {label!r} of the session, on the grid of its reference volume"}
-            place = {"SpatialReference": about["Sources"][0]} if source else {}
-            write_json(beside, about | kind | says | place)
-            _replace(path, _nifti(mask, grid))
-            written += [path, beside]
     except OSError as error:
         raise OutputError(
             f"derivatives {root}: {error.strerror or error}; choose a folder that can be written"
         ) from None
-    return written
+    for path, _, _ in made:
+        _require_own(_beside(path), run_uid)
+    for path, data, says_of_it in made:
+        # A file may be without its JSON for a moment, and no JSON without its file.
+        write_whole(path, data)
+        write_json(_beside(path), says_of_it)
+    return [file for path, _, _ in made for file in (path, _beside(path))]
 
 
-def _confounds(volumes: int, results: list[Result]) -> Table:
-    table = Table(volumes)
-    publishers: dict[str, str] = {}
-    for result in results:
-        for key in result.values:
-            node, _, name = key.rpartition(".")
-            if name in CONFOUNDS:
-                publishers.setdefault(name, node)
-    for name, (description, units) in CONFOUNDS.items():
-        if name in publishers:
-            column = table.add(name, f"{description}; node {publishers[name]}", units)
-            _fill(column, results, f"{publishers[name]}.{name}")
-    return table
-
-
-def _results(volumes: int, results: list[Result]) -> Table:
-    table = Table(volumes)
-    status = table.add("status", "How the volume ended")
-    quality = table.add("quality", "Whether a node doubted what it gave, or a value is stale or skipped")
-    table.about["status"]["Levels"] = {
-        "ok": "All nodes were done in time",
-        "late": "All nodes were done, after the run's deadline",
-        "missing": "The volume never came",
-        "failed": "A node failed",
-    }
-    table.about["quality"]["Levels"] = {"good": "No doubt", "suspect": "Doubted"}
-    for result in results:
-        status[result.volume - 1], quality[result.volume - 1] = result.status, result.quality
-        for key in result.values:
-            if key not in table.columns:
-                node, _, name = key.rpartition(".")
-                _fill(table.add(key, f"Output {name} of node {node}", _units(name)), results, key)
-    return table
-
-
-def _feedback(volumes: int, results: list[Result], delivered: list[Delivered]) -> Table:
-    table = Table(volumes)
-    keys = {key: None for result in results for key in result.values if key.rpartition(".")[2] == "value"}
-    reached = {document.volume for document in delivered}
-    for key in keys:
-        node = key.rpartition(".")[0]
-        prefix = f"{node}." if len(keys) > 1 else ""
-        true = table.add(f"{prefix}true_value", f"What node {node} made of this very volume")
-        shown = table.add(
-            f"{prefix}delivered_value",
-            f"What the subject's side got of node {node} after this volume; n/a: nothing reached it",
-        )
-        repeats = table.add(
-            f"{prefix}stale", "Whether the value repeats that of an earlier volume (1) or not (0)"
-        )
-        _fill(true, results, key)
-        for result in results:
-            if key in result.values:
-                repeats[result.volume - 1] = key in result.stale
-                if result.volume in reached:
-                    shown[result.volume - 1] = result.values[key]
-        kind = f"{node}.kind"
-        if any(kind in result.values for result in results):
-            _fill(table.add(f"{prefix}kind", f"What the value of node {node} is"), results, kind)
-    return table
-
-
-def _timing(
-    volumes: int,
-    arrivals: list[VolumeReceived | VolumeMissing],
-    results: list[Result],
-    delivered: list[Delivered],
-    start: RunStart | None,
-) -> Table:
-    table = Table(volumes)
-    number = table.add("volume", "Number of the volume, from 1")
-    number[:] = list(range(1, volumes + 1))
-    began = start.time if start else 0.0
-    received = table.add("received", "When the last byte of the volume was there, after the run's start", "s")
-    first = next((d.acquired for d in arrivals if isinstance(d, VolumeReceived) and d.acquired), None)
-    for arrival in arrivals:
-        if isinstance(arrival, VolumeReceived):
-            received[arrival.volume - 1] = round(arrival.received - began, 6)
-            if first is not None and arrival.acquired is not None:
-                acquired = table.add(
-                    "acquired", "Acquisition began, on the scanner's clock, after the first known one", "s"
-                )
-                acquired[arrival.volume - 1] = round(arrival.acquired - first, 6)
-    for result in results:
-        at = result.volume - 1
-        table.add("latency", "From the last byte of the volume to its Result", "ms")[at] = result.latency
-        if result.margin is not None:
-            table.add("margin", "Left until the deadline when the Result was there", "ms")[at] = result.margin
-        for node, spent in result.timings.items():
-            table.add(f"duration.{node}", f"Time that node {node} took", "ms")[at] = spent
-    for document in delivered:
-        name = f"{document.stage}.{document.channel}"
-        says = f"When the value was {document.stage} on channel {document.channel}, after the run's start"
-        table.add(name, says, "s")[document.volume - 1] = round(document.time - began, 6)
-    return table
-
-
-def _fill(column: list[Scalar], results: list[Result], key: str) -> None:
-    """The values that are of these very volumes: a stale one is an earlier volume's."""
-    for result in results:
-        if key in result.values and key not in result.stale:
-            column[result.volume - 1] = result.values[key]
-
-
-def _units(name: str) -> str:
-    return CONFOUNDS[name][1] if name in CONFOUNDS else ""
-
-
-def _cell(value: Scalar) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, bool):
-        return str(int(value))
-    # repr of a float gives it back bit for bit.
-    text = repr(value) if isinstance(value, float) else " ".join(str(value).split())
-    return text or "n/a"
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.partition(".")[0] + ".json")
 
 
 def _nifti(mask: NDArray[Any], grid: Grid) -> bytes:
-    import gzip
-
     import nibabel
 
     image = nibabel.Nifti1Image((np.asarray(mask) != 0).astype(np.uint8), grid.matrix())
@@ -322,8 +116,8 @@ def _prepare(root: Path) -> None:
             raise OutputError(f"{description} is not a JSON object ({error}); mend or remove it") from None
         if kind != "derivative":
             raise OutputError(f"{root} is a data set of type {kind!r}, expected 'derivative'; remove it")
+        put_in_order(root)
         return
-    root.mkdir(parents=True, exist_ok=True)
     content = {
         "Name": "Results of rtflow, made while the runs were scanned",
         "BIDSVersion": BIDS_VERSION,
@@ -331,10 +125,11 @@ def _prepare(root: Path) -> None:
         "GeneratedBy": [{"Name": "rtflow", "Version": __version__}],
         "DatasetLinks": {"raw": "../.."},
     }
-    write_json(description, content)
-    _replace(root / "README.md", _README.encode())
+    write_whole(root / "README.md", _README.encode())
     # BIDS has no name for them yet; fMRIPrep's are left out of validation in the same way.
-    _replace(root / ".bidsignore", b"*_timeseries.tsv\n*_timeseries.json\n")
+    write_whole(root / ".bidsignore", b"*_timeseries.tsv\n*_timeseries.json\n")
+    # The last one: what was cut off before it is begun anew.
+    write_json(description, content)
 
 
 _README = """# Results of rtflow
@@ -358,9 +153,3 @@ def _require_own(beside: Path, run_uid: str) -> None:
         raise OutputError(
             f"{beside} is of run {found}, expected {run_uid}; move it away, or set another bids.run"
         )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

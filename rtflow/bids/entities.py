@@ -33,6 +33,7 @@ _ONE_OF = {
 _NAMES = {key: name for name, key in ENTITIES.items()}
 _LABEL = re.compile(r"[0-9A-Za-z+]+")
 _INDEX = re.compile(r"[0-9]+")
+_PADDED = re.compile(rf"(_(?:{'|'.join(ENTITIES[name] for name in sorted(INDICES))})-)0+(\d)")
 
 
 def is_sound(entity: str, label: str) -> bool:
@@ -68,6 +69,18 @@ def check_entities(entities: Mapping[str, str]) -> None:
             )
 
 
+def check_suffix(suffix: object) -> None:
+    """Refuse a suffix that cannot stand in a file's name; an empty one is none.
+
+    Raises
+    ------
+    UsageError
+        If it has other characters than letters and digits.
+    """
+    if not isinstance(suffix, str) or (suffix and not (suffix.isascii() and suffix.isalnum())):
+        raise UsageError(f"suffix {suffix!r} cannot stand in a BIDS name: give letters and digits only")
+
+
 def unknown_entity(entity: str) -> UsageError:
     """What to say of a name that is no entity's."""
     near = _NAMES.get(entity) or next(iter(difflib.get_close_matches(entity, ENTITIES, n=1)), "")
@@ -99,7 +112,7 @@ def file_name(entities: Mapping[str, str], suffix: str = "bold", extension: str 
     Raises
     ------
     UsageError
-        If an entity cannot stand in a name.
+        If an entity or the suffix cannot stand in a name.
 
     Examples
     --------
@@ -107,7 +120,17 @@ def file_name(entities: Mapping[str, str], suffix: str = "bold", extension: str 
     'sub-01_task-faces_run-1_events.tsv'
     """
     check_entities(entities)
+    check_suffix(suffix)
     return "_".join(filter(None, (bids_name(entities), suffix))) + extension
+
+
+def folded(name: str) -> str:
+    """What a file's name says, whatever its case, and without the zeros before its indices.
+
+    >>> folded("sub-01_task-Faces_run-01_bold.nii") == folded("sub-01_task-faces_run-1_bold.nii")
+    True
+    """
+    return _PADDED.sub(r"\1\2", name.lower())
 
 
 def parse_name(name: str) -> tuple[dict[str, str], str, str]:

@@ -6,7 +6,9 @@ import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rtflow.bids.entities import ENTITIES, check_entities, unknown_entity
+import numpy as np
+
+from rtflow.bids.entities import ENTITIES, check_entities, check_suffix, unknown_entity
 from rtflow.bids.names import SUFFIXES, read_name
 from rtflow.bids.seconds import TIMES, in_seconds, warn_of
 from rtflow.errors import UsageError
@@ -106,11 +108,29 @@ def checked(
     check_entities(labels)
     labels = {**hint.entities, **labels}
     labels = {name: labels[name] for name in ENTITIES if name in labels}
-    said = str(rest.pop("suffix", "") or hint.suffix or "bold")
+    said = suffix or str(rest.pop("suffix", None) or hint.suffix or "bold")
+    rest.pop("suffix", None)
+    check_suffix(said)
     rest.pop("datatype", None)  # the suffix says it
     right, changes = in_seconds(rest)
-    require_complete(labels, right, suffix or said, what)
-    return {"metadata": right, "entities": labels, "suffix": suffix or said}, changes
+    require_complete(labels, right, said, what)
+    return {"metadata": right, "entities": labels, "suffix": said}, changes
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of metadata are equal, arrays and what is not a number among them.
+
+    >>> same({"SliceTiming": [0.0, float("nan")]}, {"SliceTiming": [0.0, float("nan")]})
+    True
+    """
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        one, other = np.asarray(one), np.asarray(other)
+        return one.dtype == other.dtype and one.shape == other.shape and same(one.tolist(), other.tolist())
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other or (one != one and other != other))
 
 
 def get(one: BidsIncremental, field: str, default: Any = ABSENT, *, strict: bool = False) -> Any:
@@ -133,8 +153,7 @@ def with_field(one: BidsIncremental, field: str, value: Any, *, strict: bool = F
     if field == "datatype":
         raise UsageError(f"the datatype is that of the suffix: set the suffix, now {one.suffix!r}")
     if field == "suffix":
-        if not (isinstance(value, str) and value.isascii() and value.isalnum()):
-            raise UsageError(f"suffix {value!r} cannot stand in a BIDS name: give letters and digits only")
+        check_suffix(value or None)
         return {"suffix": value}
     if field in ENTITIES:
         label = "" if value is None else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -119,7 +120,7 @@ class BidsIncremental:
         """
         try:
             return float(self.metadata["RepetitionTime"])
-        except KeyError:
+        except (KeyError, TypeError, ValueError):
             raise VolumeError(
                 f"volume {self.volume} has no RepetitionTime; give it in the settings: [bids] tr = SECONDS"
             ) from None
@@ -161,13 +162,18 @@ class BidsIncremental:
 
     @property
     def image(self) -> nib.Nifti1Image:
-        """The volume as a NIfTI image: stored values, float32 affine, slope and intercept in the header."""
-        import nibabel as nib
+        """The volume as a NIfTI image: stored values, float32 affine, slope and intercept in the header.
 
-        image = nib.Nifti1Image(np.asarray(self.data), self.affine.astype(np.float32))
-        image.header.set_xyzt_units("mm", "sec")
-        image.header.set_slope_inter(self.slope, self.intercept)
-        return image
+        Booleans become 0 and 1.
+
+        Raises
+        ------
+        VolumeError
+            If NIfTI images have no such voxels: integers of 64 bits, say.
+        """
+        from rtflow.bids.nifti import to_image
+
+        return to_image(self)
 
     @property
     def datatype(self) -> str:
@@ -313,7 +319,7 @@ class BidsIncremental:
 
     def __reduce__(self) -> tuple[Any, ...]:
         rest = {**self._rest(), "metadata": dict(self.metadata), "entities": dict(self.entities)}
-        return _restore, (type(self), self.data, np.asarray(self.affine), rest)
+        return partial(type(self), **rest), (self.data, np.asarray(self.affine))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -327,9 +333,9 @@ class BidsIncremental:
             and self.suffix == other.suffix
             and self.grid == other.grid
             and self.data.dtype == other.data.dtype
-            and np.array_equal(self.data, other.data)
+            and np.array_equal(self.data, other.data, equal_nan=self.data.dtype.kind in "fc")
             and (self.slope, self.intercept) == (other.slope, other.intercept)
-            and dict(self.metadata) == dict(other.metadata)
+            and fields.same(self.metadata, other.metadata)
             and dict(self.entities) == dict(other.entities)
         )
 
@@ -340,9 +346,3 @@ class BidsIncremental:
         return (
             f"{type(self).__name__}({name} volume {self.volume}, shape {self.data.shape}, {self.data.dtype})"
         )
-
-
-def _restore(
-    kind: type[BidsIncremental], data: NDArray[Any], affine: NDArray[Any], rest: dict[str, Any]
-) -> BidsIncremental:
-    return kind(data, affine, **rest)

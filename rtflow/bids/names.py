@@ -65,6 +65,9 @@ def read_name(text: str) -> BidsHint:
         if place == 0 and key.lower() in _FOLDERS:
             folder = key.lower()
             suffix = _BY_LOWER_CASE.get(label.lower(), label)
+            if suffix and not (suffix.isascii() and suffix.isalnum()):
+                unsound.append(word)
+                suffix = ""
         elif hyphen and (name := _LONG.get(key.lower())):
             if is_sound(name, label):
                 entities.setdefault(name, label)

@@ -17,6 +17,7 @@ from rtflow.bids.seconds import warn_of
 from rtflow.errors import UsageError, VolumeError
 
 if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Image
     from nibabel.spatialimages import SpatialImage
 
 
@@ -126,6 +127,23 @@ def from_image(
     fields, changes = checked(given, entities or {}, suffix, f"volume {volume}")
     warn_of(changes)
     return _incremental(nifti, volume, **fields)
+
+
+def to_image(one: BidsIncremental) -> Nifti1Image:
+    """As `BidsIncremental.image`."""
+    import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
+
+    data = np.asarray(one.data)
+    if data.dtype == np.bool_:
+        data = data.view(np.uint8)
+    try:
+        image = nib.Nifti1Image(data, one.affine.astype(np.float32))
+    except (HeaderDataError, ValueError) as error:
+        raise VolumeError(f"volume {one.volume} is no NIfTI image: {error}") from None
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_slope_inter(one.slope, one.intercept)
+    return image
 
 
 def _header_tr(image: Any) -> float:

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rtflow.bids.dataset import add_participant, of_run, prepare_dataset, write_json
+from rtflow.bids.dataset import add_participant, of_run, prepare_dataset, taken, write_json
+from rtflow.bids.entities import folded
 from rtflow.bids.fields import require_complete
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.run_file import run_header, stored_dtype
+from rtflow.bids.run_file import run_header, stored, stored_dtype
+from rtflow.bids.unfinished import partial_name
 from rtflow.errors import OutputError
 
 README = """# A part of a run
 
 rtflow wrote this part of a run as a data set of its own, with the voxels as the scanner stored them, so that
 programs that read BIDS can be given it. Of a single volume, `VolumeNumber` in the sidecar says which one of
-the run it is, from 1. Volumes that are missing among several are zeros, and `MissingVolumes` lists them.
+the run it is, from 1; of several, `FirstVolume` says it of the first, if that is not 1. Volumes that are
+missing among several are zeros, and `MissingVolumes` lists them, from 1 for the first of the file.
 
 The run as a whole is recorded elsewhere.
 """
@@ -53,13 +54,12 @@ def write_dataset(echoes: Sequence[BidsIncremental], root: Path, *, only_data: b
     for one in echoes:
         require_complete(one.entities, one.metadata, one.suffix, f"volume {one.volume}")
         path = root / one.path()
-        if path in paths:
+        if folded(path.name) in {folded(one.name) for one in paths}:
             raise OutputError(f"two images would be {path.name}; give each echo an entity echo of its own")
         paths.append(path)
     for path in paths:
-        for there in (path, path.with_suffix(".nii.gz"), path.with_suffix(".json")):
-            if there.exists():
-                raise OutputError(f"{there} is there already; choose another folder")
+        if there := taken(path):
+            raise OutputError(f"{there[-1]} is there already; choose another folder")
     if not only_data:
         prepare_dataset(root, "A part of a run", README)
         for subject in dict.fromkeys(one.entities["subject"] for one in echoes):
@@ -74,9 +74,9 @@ def write_dataset(echoes: Sequence[BidsIncremental], root: Path, *, only_data: b
 
 def _write(one: BidsIncremental, path: Path) -> None:
     dtype = stored_dtype(one.data)
-    image = run_header(one, dtype) + np.asarray(one.data, dtype=dtype).tobytes(order="F")
+    image = run_header(one, dtype) + stored(one, dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_name(path)
     try:
         partial.write_bytes(image)
         write_json(path.with_suffix(".json"), sidecar(one))
@@ -88,5 +88,11 @@ def _write(one: BidsIncremental, path: Path) -> None:
 def sidecar(one: BidsIncremental) -> dict[str, Any]:
     """The content of the JSON file beside an image."""
     if one.data.ndim > 3:
-        return of_run(one.metadata, one.entities)
+        about = of_run(one.metadata, one.entities)
+        if one.volume > 1:
+            # In a file, volumes are numbered from its own first one.
+            about["FirstVolume"] = one.volume
+            if missing := about.get("MissingVolumes"):
+                about["MissingVolumes"] = [number - one.volume + 1 for number in missing]
+        return about
     return {**one.metadata, **of_run(one.metadata, one.entities), "VolumeNumber": one.volume}

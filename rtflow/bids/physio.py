@@ -23,6 +23,7 @@ TICK = 0.0025
 """Seconds in a tick of CMRR's clock, which counts from midnight."""
 
 DAY = 86400.0
+_DAY_IN_TICKS = round(DAY / TICK)
 
 #: How a channel is called in BIDS, and what it is; label of its recording, if there are several.
 _CHANNELS = {
@@ -249,6 +250,8 @@ def _signals(text: str, lines: list[list[str]]) -> Iterator[Recording]:
             continue
         own = [row for row in rows if row[1] == channel]
         ticks = np.array([int(row[0]) for row in own])
+        if np.ptp(ticks) > _DAY_IN_TICKS // 2:  # it went on over midnight
+            ticks[ticks < _DAY_IN_TICKS // 2] += _DAY_IN_TICKS
         if not any(int(row[2]) for row in own):
             continue
         places = (ticks - ticks.min()) // every

@@ -7,6 +7,7 @@ the same at the beginning and at the end of a run, and a reader, or a crash, nev
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 
 from rtflow.bids.agreement import header_differences
 from rtflow.bids.incremental import BidsIncremental
+from rtflow.bids.unfinished import lock, partial_name, unlock
 from rtflow.errors import OutputError, VolumeError
 
 # Where the NIfTI-1 header keeps dim[4], the number of volumes: an int16 in the ninth byte of dim.
 _COUNT_AT = 48
 _COUNT_MAX = 32767
+# Other parts of it: dim[0] to dim[3], datatype and bitpix, vox_offset.
+_SIZE_OF_HEADER, _DIMENSIONS, _TYPE, _OFFSET = slice(4), slice(40, 48), slice(70, 74), slice(108, 112)
 _STORED = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 
 
@@ -34,19 +38,22 @@ class RunFile:
     Parameters
     ----------
     path
-        The ``.nii`` file; one that is there is replaced by the first volume.
+        The ``.nii`` file.
     first
         The first volume that came; shape, affine, type and scaling of all others must be its own.
         It is not appended by this.
+    replaces
+        Whether a file that is there is replaced by the first volume; else that is an error.
 
     Raises
     ------
-    OutputError
-        If the file cannot be written.
+    VolumeError
+        If NIfTI has no such voxels.
     """
 
-    def __init__(self, path: Path, first: BidsIncremental) -> None:
+    def __init__(self, path: Path, first: BidsIncremental, *, replaces: bool = False) -> None:
         self.path = path
+        self._replaces = replaces
         self.volumes = 0
         self.missing: list[int] = []
         self._first = first
@@ -71,15 +78,15 @@ class RunFile:
             If the file cannot be written.
         """
         self._check(incremental)
+        voxels = stored(incremental, self._dtype)
         self.skip_to(incremental.volume - 1)
-        data = np.asarray(incremental.data, dtype=self._dtype)
-        self._write(data.tobytes(order="F"))
+        self._write(voxels)
 
     def skip_to(self, volume: int) -> None:
         """Write zeros for all volumes that are not there yet, up to and with ``volume``."""
         while self.volumes < volume:
-            self.missing.append(self.volumes + 1)
             self._write(self._zeros)
+            self.missing.append(self.volumes)
 
     @classmethod
     def reopen(cls, path: Path, first: BidsIncremental, missing: Iterable[int] = ()) -> RunFile:
@@ -97,33 +104,48 @@ class RunFile:
         Raises
         ------
         OutputError
-            If it cannot be written, or is laid out otherwise than a `RunFile` is.
+            If it cannot be written, is laid out otherwise than a `RunFile` is, or another program is writing
+            it.
         """
+        another = "give the volume another run index"
+        if path.is_symlink():
+            raise OutputError(f"{path} is a link to what others may share; {another}")
         file = cls(path, first)
-        volumes = volumes_in(path)
         try:
-            head = path.read_bytes()[:_HEADER] if volumes else b""
-            if head[:4] != struct.pack("<i", 348) or head[108:112] != struct.pack("<f", _HEADER):
-                raise OutputError(
-                    f"{path} is laid out otherwise than runs that grow; give the volume another run index"
-                )
             file._file = path.open("rb+", buffering=0)
-        except OSError as error:
-            raise OutputError(f"{path}: {error.strerror or error}") from None
-        file.volumes, file.missing = volumes, list(missing)
+            if not lock(file._file.fileno()):
+                raise OutputError(f"{path}: another program is writing this run; {another}")
+            # Read under the lock: whoever wrote it until now may have added to it.
+            file.volumes = volumes_in(path)
+            if not file._can_grow():
+                raise OutputError(f"{path} is laid out otherwise than runs that grow; {another}")
+        except (OSError, OutputError) as error:
+            file.close()
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{path}: {error.strerror or error}; {another}") from None
+        file.missing = list(missing)
         return file
 
     def close(self) -> None:
         """Close the file; it is whole already."""
         if self._file is not None:
+            unlock(self._file.fileno())
             self._file.close()
             self._file = None
 
+    def _can_grow(self) -> bool:
+        """Whether the file is laid out as this would, and holds as many volumes as it says."""
+        assert self._file is not None
+        head = os.pread(self._file.fileno(), _HEADER, 0)
+        own = run_header(self._first, self._dtype)
+        alike = all(head[part] == own[part] for part in (_SIZE_OF_HEADER, _DIMENSIONS, _TYPE, _OFFSET))
+        size = os.fstat(self._file.fileno()).st_size
+        return alike and self.volumes > 0 and size >= _HEADER + self.volumes * len(self._zeros)
+
     def _write(self, voxels: bytes) -> None:
         if self.volumes >= _COUNT_MAX:
-            raise VolumeError(
-                f"volume {self.volumes + 1}: a NIfTI-1 file holds {_COUNT_MAX} volumes; begin a new run"
-            )
+            raise _too_many(self.volumes + 1)
         try:
             if self._file is None:
                 self._file = self._begin(voxels)
@@ -131,6 +153,8 @@ class RunFile:
                 # From where the whole volumes end: what a failed write has left is written over.
                 _write_at(self._file, _HEADER + self.volumes * len(voxels), voxels)
                 _write_at(self._file, _COUNT_AT, struct.pack("<h", self.volumes + 1))
+        except FileExistsError:
+            raise OutputError(f"{self.path} is there already and stays; give the run another index") from None
         except OSError as error:
             raise OutputError(
                 f"{self.path}: {error.strerror or error}; make room, or choose another folder"
@@ -139,19 +163,27 @@ class RunFile:
 
     def _begin(self, voxels: bytes) -> BinaryIO:
         """Header and first volume, which appear together."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial = partial_name(self.path)
         file = partial.open("wb+", buffering=0)
         try:
+            lock(file.fileno())
             _write_at(file, 0, run_header(self._first, self._dtype) + voxels)
+            if self._replaces:
+                partial.replace(self.path)
+            else:
+                _rename(partial, self.path)
         except OSError:
             file.close()
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise
-        partial.replace(self.path)
         return file
 
     def _check(self, incremental: BidsIncremental) -> None:
         what = f"volume {incremental.volume}"
+        if incremental.volume < 1:
+            raise VolumeError(f"{what}: volumes are numbered from 1; correct the number")
+        if incremental.volume > _COUNT_MAX:
+            raise _too_many(incremental.volume)
         if incremental.volume <= self.volumes:
             raise VolumeError(
                 f"{what} comes after volume {self.volumes} was written; volumes must come in order"
@@ -217,6 +249,39 @@ def stored_dtype(data: NDArray[Any]) -> np.dtype[Any]:
     raise VolumeError(f"voxels of type {data.dtype} cannot be recorded, expected one of {', '.join(_STORED)}")
 
 
+def stored(one: BidsIncremental, dtype: np.dtype[Any]) -> bytes:
+    """Voxels as they stand in a file.
+
+    Raises
+    ------
+    VolumeError
+        If a value is too large for the type.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return np.asarray(one.data, dtype=dtype).tobytes(order="F")
+    except FloatingPointError:
+        raise VolumeError(f"volume {one.volume} has values too large for {dtype.name}; scale it") from None
+
+
+def _too_many(volume: int) -> VolumeError:
+    return VolumeError(f"volume {volume}: a NIfTI-1 file holds {_COUNT_MAX} volumes; begin a new run")
+
+
+def _rename(partial: Path, path: Path) -> None:
+    """Give a file its name, unless there is one of that name."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        partial.replace(path)
+    else:
+        partial.unlink()
+
+
 def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
     # Unbuffered, so that the count cannot reach the disk cache before the voxels; hence short writes.
     view = memoryview(data)
@@ -234,7 +299,7 @@ def compress(path: Path) -> Path:
         If it cannot be written; the ``.nii`` stays.
     """
     packed = path.with_suffix(".nii.gz")
-    partial = packed.with_name(f".{packed.name}.partial")
+    partial = partial_name(packed)
     try:
         # No time and no name in the gzip header.
         with (
@@ -242,6 +307,7 @@ def compress(path: Path) -> Path:
             partial.open("wb") as raw,
             gzip.GzipFile("", "wb", 6, raw, 0) as target,
         ):
+            lock(raw.fileno())
             shutil.copyfileobj(source, target, 1 << 20)
         partial.replace(packed)
         path.unlink()

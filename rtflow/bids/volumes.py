@@ -8,13 +8,17 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.entities import parse_name
 from rtflow.bids.finding import beside
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.bids.seconds import in_seconds, warn_of
 from rtflow.errors import VolumeError
 
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}
@@ -186,6 +190,52 @@ def open_volumes(image: Path | io.RawIOBase, name: str = "") -> VolumeReader:
         raise VolumeError(f"{name}: {error.strerror or error}; give a file that can be read") from None
 
 
+def incrementals(root: Path, image: Path, numbers: Iterable[int] | None = None) -> Iterator[BidsIncremental]:
+    """Volumes of an image, with the metadata of its sidecars; no others are read.
+
+    Parameters
+    ----------
+    root
+        The data set.
+    image
+        An image in it.
+    numbers
+        From 1; None for all that are not listed as missing.
+
+    Raises
+    ------
+    VolumeError
+        If there is no such volume, or the image or a sidecar is damaged.
+
+    Warns
+    -----
+    UnitsWarning
+        If a time of a sidecar was in milliseconds without a doubt; it is put right.
+    """
+    entities, suffix, _ = parse_name(image.name)
+    metadata = metadata_for(root, image)
+    missing = missing_volumes(metadata, image.name)
+    metadata.pop("MissingVolumes", None)
+    with open_volumes(image) as reader:
+        if reader.tr is not None:
+            metadata.setdefault("RepetitionTime", reader.tr)
+        metadata, changes = in_seconds(metadata)
+        warn_of(changes, stacklevel=3)
+        if numbers is None:
+            numbers = (n for n in range(1, reader.volumes + 1) if n not in missing)
+        for number in numbers:
+            yield BidsIncremental(
+                reader.read(number),
+                reader.affine,
+                volume=number,
+                metadata=metadata,
+                entities=entities,
+                slope=reader.slope,
+                intercept=reader.intercept,
+                suffix=suffix,
+            )
+
+
 def metadata_for(root: Path, image: Path) -> dict[str, Any]:
     """Metadata of an image by the rule of inheritance: what stands closer to it goes before.
 
@@ -210,11 +260,43 @@ def metadata_for(root: Path, image: Path) -> dict[str, Any]:
     ]
     metadata: dict[str, Any] = {}
     for path in beside(paths, inside, suffix, ".json"):
-        try:
-            content = json.loads((root / path).read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise VolumeError(f"sidecar {root / path} cannot be read ({error}); mend or remove it") from None
-        if not isinstance(content, dict):
-            raise VolumeError(f"sidecar {root / path} should be a JSON object; mend or remove it")
-        metadata |= content
+        metadata |= read_sidecar(root / path)
     return metadata
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The content of one sidecar.
+
+    Raises
+    ------
+    VolumeError
+        If it is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise VolumeError(f"sidecar {path} cannot be read ({error}); mend or remove it") from None
+    if not isinstance(content, dict):
+        raise VolumeError(f"sidecar {path} should be a JSON object; mend or remove it")
+    return content
+
+
+def missing_volumes(metadata: Mapping[str, Any], what: str) -> list[int]:
+    """Which volumes of an image are zeros for those that never came, from 1.
+
+    Raises
+    ------
+    VolumeError
+        If ``MissingVolumes`` of its metadata is no list of such numbers.
+
+    Examples
+    --------
+    >>> missing_volumes({"MissingVolumes": [4]}, "the run")
+    [4]
+    """
+    listed = metadata.get("MissingVolumes")
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not all(type(one) is int and one > 0 for one in listed):
+        raise VolumeError(f"{what}: MissingVolumes is {listed!r}, expected a list of numbers from 1; mend it")
+    return listed

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.bids.clock import later
 from rtflow.bids.run_file import header_of
 from rtflow.bids.seconds import in_seconds
 from rtflow.documents import Event, Frame, Part, now
@@ -23,7 +24,6 @@ _OF_THE_RUN = frozenset({"MissingVolumes", "RequestedRun", "RunUID"})
 _OF_THE_FIRST = frozenset(
     {"AcquisitionNumber", "ContentTime", "InstanceNumber", "SOPInstanceUID", "TriggerTime", "VolumeNumber"}
 )
-_DAY = 86400.0
 
 
 class Images(Protocol):
@@ -219,23 +219,12 @@ def volume_metadata(metadata: Mapping[str, Any], number: int, tr: float | None) 
     if tr is not None:
         about.setdefault("RepetitionTime", tr)
     if number > 1 and "AcquisitionTime" in about:
-        shifted = _later(about["AcquisitionTime"], (number - 1) * tr) if tr is not None else None
+        shifted = later(about["AcquisitionTime"], (number - 1) * tr) if tr is not None else None
         if shifted is None:
             del about["AcquisitionTime"]
         else:
             about["AcquisitionTime"] = shifted
     return about
-
-
-def _later(clock: Any, seconds: float) -> str | None:
-    try:
-        hours, minutes, rest = str(clock).split(":")
-        at = (int(hours) * 3600 + int(minutes) * 60 + float(rest) + seconds) % _DAY
-    except ValueError:
-        return None
-    whole = round(at * 1e6)
-    minutes_, micro = divmod(whole, 60_000_000)
-    return f"{minutes_ // 60 % 24:02d}:{minutes_ % 60:02d}:{micro / 1e6:09.6f}"
 
 
 def _seconds(tr: Any, what: str) -> float | None:

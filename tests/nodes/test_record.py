@@ -252,3 +252,19 @@ def test_a_run_without_a_single_volume_leaves_no_run(call, make_context, tmp_pat
     node.end_run()
     assert not list((tmp_path / "bids").rglob("*_bold*"))
     del call
+
+
+def test_voxels_that_cannot_be_recorded_take_no_place(make_context, call, tmp_path) -> None:
+    node = RecordRun()
+    node.start_run(make_context("run-a"))
+    for volume in (1, 2, 3):
+        wide = incremental(volume)
+        with pytest.raises(VolumeError, match="voxels of type int64 cannot be recorded"):
+            call(node, volume, incremental=wide.with_data(wide.data.astype(np.int64)))
+    assert not list(tmp_path.rglob("*_bold.*"))
+    assert not list(tmp_path.rglob(".bidsignore"))
+    # What can be recorded later gets the place that was asked for.
+    path = call(node, 4, incremental=incremental(4))["bold_file"]
+    node.end_run()
+    assert Path(path).name == "sub-01_task-faces_run-1_bold.nii"
+    assert sidecar(path)["MissingVolumes"] == [1, 2, 3]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import rtflow
+from rtflow.bids.agreement import voxel_differences
 from rtflow.bids.dataset import write_json
 from rtflow.bids.image_file import ImageFile
 from rtflow.bids.incremental import BidsIncremental
@@ -235,13 +236,8 @@ class _Files:
             raise VolumeError(f"{len(echoes)} echoes, expected {len(self._stack.echoes)}")
         for echo, incremental in zip(self._stack.echoes, echoes, strict=True):
             first = self._first.setdefault(echo, incremental)
-            for what, has, wants in (
-                ("voxels", incremental.data.shape, first.data.shape),
-                ("type", incremental.data.dtype.name, first.data.dtype.name),
-                ("scale", (incremental.slope, incremental.intercept), (first.slope, first.intercept)),
-            ):
-                if has != wants:
-                    raise VolumeError(f"its {what} {has} differ from the first volume's, {wants}")
+            if differences := voxel_differences(incremental, first):
+                raise VolumeError(f"it has {'; '.join(differences)}")
             moved = _displacement(incremental, first)
             if moved > _MOVED_MAX:
                 raise VolumeError(f"it lies {moved:.0f} mm from the first volume")

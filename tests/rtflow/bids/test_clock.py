@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtflow.bids.clock import acquisition_time, time_to_next
+from rtflow.bids.clock import acquisition_time, later, time_to_next
 from rtflow.errors import VolumeError
 
 
@@ -18,6 +18,7 @@ from rtflow.errors import VolumeError
         ({"AcquisitionDateTime": "20261128093102.5+0100"}, time(9, 31, 2, 500000)),
         ({"AcquisitionDateTime": "2026-11-28T09:31:02Z"}, time(9, 31, 2)),
         ({"AcquisitionTime": "09:31:02.1234567"}, time(9, 31, 2, 123456)),
+        ({"AcquisitionTime": "9:31:2.500000"}, time(9, 31, 2, 500000)),  # as dcm2niix does
     ],
 )
 def test_forms_of_a_time(metadata: dict[str, str], expected: time) -> None:
@@ -64,3 +65,18 @@ def test_the_next_volume_begins_a_whole_number_of_repetition_times_after_this_on
 )
 def test_a_clock_that_is_ahead(now: time, skew: float, expected: float) -> None:
     assert time_to_next(time(10), 2.0, now, skew) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("begin", "seconds", "expected"),
+    [
+        ("093102.25", 1.5, "09:31:03.750000"),
+        ("9:31:2.5", 0.0, "09:31:02.500000"),
+        ("23:59:59.5", 1.5, "00:00:01.000000"),
+        ("00:00:00", 86400 * 2 + 0.1, "00:00:00.100000"),
+        ("noon", 1.0, None),
+        (None, 1.0, None),
+    ],
+)
+def test_a_time_moves_on(begin: object, seconds: float, expected: str | None) -> None:
+    assert later(begin, seconds) == expected

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from validator import bids_errors
 
-from rtflow.bids.derivatives import tables, write_derivatives
+from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.grid import Grid
+from rtflow.bids.tables import tables
 from rtflow.cli.shipped import workflow_path
 from rtflow.derivatives import derive, planned_run
 from rtflow.documents import Delivered, Result, RunStart, RunStop, VolumeMissing, VolumeReceived
@@ -121,6 +122,43 @@ def test_a_mask_lies_where_its_grid_says(tmp_path):
     assert written[0].name == "sub-01_task-faces_run-1_desc-brain_mask.nii.gz"
     np.testing.assert_array_equal(image.get_fdata(), mask)
     np.testing.assert_array_equal(image.affine, affine)
+
+
+def test_a_data_set_that_was_cut_off_while_it_was_made_is_made_whole(tmp_path, monkeypatch):
+    import rtflow.bids.derivatives as derivatives
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("write_whole", "write_json"):
+        with monkeypatch.context() as now:
+            now.setattr(derivatives, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                write_derivatives(tmp_path, ENTITIES, "a", documents())
+    write_derivatives(tmp_path, ENTITIES, "a", documents())
+    assert bids_errors(tmp_path) == []
+
+
+def test_a_mask_is_never_described_before_it_is_there(tmp_path, monkeypatch):
+    import rtflow.bids.derivatives as derivatives
+
+    write = derivatives.write_json
+
+    def meanwhile(path: Path, content: dict) -> None:
+        assert path.name == "dataset_description.json" or list(path.parent.glob(f"{path.stem}.[nt]*"))
+        write(path, content)
+
+    monkeypatch.setattr(derivatives, "write_json", meanwhile)
+    masks = {"brain": (np.ones((3, 4, 5)), Grid.of((3, 4, 5), np.eye(4)))}
+    assert len(write_derivatives(tmp_path, ENTITIES, "a", documents(), masks=masks)) == 10
+
+
+def test_a_run_of_another_s_image_alone_is_taken_too(tmp_path):
+    folder = tmp_path / "sub-01/func"
+    folder.mkdir(parents=True)
+    (folder / "sub-01_task-faces_run-01_bold.nii.gz").write_bytes(b"")
+    settings = {"bids": {"subject": "01", "task": "faces", "run": "1"}}
+    assert planned_run(tmp_path, settings) == "2"
 
 
 @pytest.fixture(scope="module")

@@ -248,3 +248,44 @@ def test_metadata_that_came_with_a_volume_are_checked_when_asked() -> None:
     assert other.checked() == other
     with pytest.raises(UsageError, match="volume 7 has no task and no RepetitionTime"):
         volume(metadata={}, entities={"subject": "01"}).checked()
+
+
+def test_what_is_no_number_is_equal_to_itself() -> None:
+    data = DATA.astype(np.float32)
+    data[0, 0, 0] = np.nan
+    metadata = {"RepetitionTime": 1.5, "Odd": float("nan"), "SliceTiming": np.array([0.0, np.nan])}
+    one = BidsIncremental(data, AFFINE, volume=1, metadata=metadata)
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert one != one.set("Odd", 1.0)
+    assert one != one.set("SliceTiming", [0.0, 1.0])
+    assert one != one.with_data(np.zeros_like(data))
+
+
+def test_voxels_that_images_have_not() -> None:
+    inside = BidsIncremental(DATA > 5, AFFINE, volume=1).image
+    assert inside.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asarray(inside.dataobj), DATA > 5)
+    with pytest.raises(VolumeError, match="volume 1 is no NIfTI image"):
+        _ = BidsIncremental(DATA.astype(np.int64), AFFINE, volume=1).image
+
+
+@pytest.mark.parametrize("tr", [None, "long", [2.0]])
+def test_a_repetition_time_that_is_none(tr: object) -> None:
+    with pytest.raises(VolumeError, match="has no RepetitionTime"):
+        _ = BidsIncremental(DATA, AFFINE, volume=1, metadata={"RepetitionTime": tr}).tr
+
+
+@pytest.mark.parametrize("suffix", ["../x", "bo ld", "bold/x", "b\u00f6ld"])
+def test_a_suffix_that_cannot_stand_in_a_name(suffix: str) -> None:
+    metadata = {"RepetitionTime": 2.0}
+    with pytest.raises(UsageError, match="cannot stand in a BIDS name"):
+        from_image(image(), metadata, entities={"subject": "01", "task": "a"}, suffix=suffix)
+    with pytest.raises(UsageError, match="cannot stand in a BIDS name"):
+        from_image(image(), metadata | {"suffix": suffix}, entities={"subject": "01", "task": "a"})
+    with pytest.raises(UsageError, match="cannot stand in a BIDS name"):
+        BidsIncremental(DATA, AFFINE, volume=1, entities=ENTITIES, suffix=suffix).path()
+    # Of a protocol's name it says nothing.
+    named = from_image(
+        image(), metadata | {"ProtocolName": f"func-{suffix}_task-a"}, entities={"subject": "01"}
+    )
+    assert named.file_name() == "sub-01_task-a_bold.nii"

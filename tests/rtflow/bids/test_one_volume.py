@@ -7,6 +7,7 @@ from incrementals import AFFINE, DATA, METADATA
 from incrementals import incremental as volume
 from validator import bids_errors
 
+from rtflow.bids.archive import BidsArchive
 from rtflow.bids.nifti import from_image
 from rtflow.bids.one_volume import write_dataset
 from rtflow.bids.run import BidsRun
@@ -50,7 +51,11 @@ def test_a_run_is_written_as_the_run_it_is(tmp_path) -> None:
     assert np.array_equal(image.dataobj.get_unscaled(), whole.data)
     assert image.header.get_zooms()[3] == 1.5
     sidecar = json.loads(path.with_suffix(".json").read_text())
-    assert sidecar == {"TaskName": "faces", "RepetitionTime": 1.5, "EchoTime": 0.028, "MissingVolumes": [5]}
+    # As in all sidecars, numbers are those of the file.
+    listed = {"MissingVolumes": [3], "FirstVolume": 3}
+    assert sidecar == {"TaskName": "faces", "RepetitionTime": 1.5, "EchoTime": 0.028} | listed
+    back = BidsArchive.open(tmp_path).get_run()
+    assert [one.data.tobytes() for one in back] == [volume(n).data.tobytes() for n in (3, 4, 6)]
     assert bids_errors(tmp_path) == []
 
 

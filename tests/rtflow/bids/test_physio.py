@@ -135,6 +135,18 @@ def test_a_log_across_midnight_begins_before_the_volume():
     assert physio_files(late, 1.0)[1]["StartTime"] == -2.0
 
 
+def test_a_cmrr_log_that_goes_over_midnight_is_in_its_order():
+    ticks = [34559990, 34559992, 0, 2]
+    rows = "".join(f"{tick} PULS {value}\n" for tick, value in zip(ticks, (700, 800, 900, 950), strict=True))
+    head = PULS[: PULS.index("SampleTime")] + "SampleTime = 2\n"
+
+    (puls,) = read_cmrr(packed(PULS=head + rows)).recordings
+
+    assert puls.start == 34559990 * 0.0025
+    assert np.array_equal(puls.samples[[0, 1, 5, 6]], [700, 800, 900, 950])
+    assert len(puls.samples) == 7
+
+
 def command(*words: object) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rtflow", *map(str, words)], capture_output=True, text=True, check=False

@@ -182,7 +182,7 @@ def test_the_number_of_volumes_is_read_from_the_header(tmp_path) -> None:
     assert volumes_in(path) == 0
     path.write_bytes(b"short")
     assert volumes_in(path) == 0
-    file = RunFile(path, incremental(1))
+    file = RunFile(path, incremental(1), replaces=True)
     file.append(incremental(4))
     assert volumes_in(path) == 4
     file.close()
