@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -20,9 +21,19 @@ _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 
 # Paths are from the folder of the batch, so that it can be moved together with what it holds.
 _RULES = """# Made by `rtflow batch`. It can be run by hand, in this folder: snakemake --cores 2 --keep-going
-# One job a run of the data set; what a job does stands in batch.json. A run that failed is done again.
+# One job a run of the data set; what a job does stands in batch.json. A run that failed is done again, as is
+# one whose command has changed, or what stands in the files of its workflow and settings.
+
+from hashlib import sha256
+from pathlib import Path
+
 
 configfile: "batch.json"
+
+
+def contents():
+    files = map(Path, config["files"])
+    return " ".join(sha256(file.read_bytes()).hexdigest() if file.is_file() else "none" for file in files)
 
 
 rule all:
@@ -35,10 +46,12 @@ rule run:
         "runs/{name}/result.json",
     params:
         command=lambda wildcards: config["runs"][wildcards.name],
+        contents=lambda wildcards: contents(),
     log:
         "runs/{name}/log.txt",
     shell:
         "rm -rf runs/{wildcards.name}/out && "
+        "printf '%s\\n' {params.command:q} {params.contents:q} > runs/{wildcards.name}/made-by.txt && "
         "{params.command} --out runs/{wildcards.name}/out > {output}.part 2> {log} && "
         "mv {output}.part {output}"
 
@@ -79,6 +92,8 @@ class Batch(msgspec.Struct, frozen=True):
         The workflow.
     table
         The command that makes the table of all runs, in the folder of the batch.
+    files
+        Those that a change of what stands in them makes all runs to be done again: workflow and settings.
     runs
         Name of each run to the command that replays it, without its ``--out``.
     entities
@@ -88,6 +103,7 @@ class Batch(msgspec.Struct, frozen=True):
     data: str
     workflow: str
     table: str
+    files: list[str]
     runs: dict[str, str]
     entities: dict[str, dict[str, str]]
 
@@ -104,12 +120,25 @@ def command_of(job: Job, data: str, workflow: str, options: Sequence[str]) -> st
     return shlex.join([*words, *options, "--json", "--quiet"])
 
 
+def made_by(batch: Batch, name: str) -> str:
+    """What a run leaves in its folder to say what it was done with; as the Snakefile writes it."""
+    files = map(Path, batch.files)
+    sums = [sha256(file.read_bytes()).hexdigest() if file.is_file() else "none" for file in files]
+    return f"{batch.runs[name]}\n{' '.join(sums)}\n"
+
+
 def write_batch(
-    folder: Path, jobs: Sequence[Job], data: str, workflow: str, options: Sequence[str] = ()
+    folder: Path,
+    jobs: Sequence[Job],
+    data: str,
+    workflow: str,
+    options: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> None:
     """Write what Snakemake reads into a folder.
 
-    What has been done in the folder stays; a run whose command has changed is done again.
+    What has been done in the folder stays; a run is done again if its command has changed, or what stands in
+    ``files``.
 
     Parameters
     ----------
@@ -123,6 +152,8 @@ def write_batch(
         An absolute path, or the name of a workflow that comes with rtflow.
     options
         More words for each command.
+    files
+        Absolute paths of the workflow and of its settings, which need not be there.
 
     Raises
     ------
@@ -138,6 +169,7 @@ def write_batch(
         data,
         workflow,
         shlex.join([sys.executable, "-m", "rtflow", "batch", "--table", "."]),
+        list(files),
         {job.name: command_of(job, data, workflow, options) for job in jobs},
         {job.name: dict(job.entities) for job in jobs},
     )

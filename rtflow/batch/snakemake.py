@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,9 @@ VARIABLE = "RTFLOW_SNAKEMAKE"
 
 LOG = "snakemake.log"
 _TICK = 0.2
+_AT_WORK = b"at work\n"
+_TOLD = 300
+"""How much of what Snakemake printed a message quotes."""
 
 
 def find_snakemake() -> str:
@@ -73,6 +77,7 @@ def work(
     arguments: Sequence[str],
     follow: Callable[[], None],
     stopping: threading.Event,
+    at_once: threading.Event,
     lock: int,
 ) -> bool:
     """Do what is to be done, and wait for its end.
@@ -87,6 +92,8 @@ def work(
         Called several times a second meanwhile.
     stopping
         Once set, Snakemake is interrupted: it ends its jobs, removes what they left half done, and unlocks.
+    at_once
+        Once set, Snakemake and the jobs that it runs on this machine are killed.
     lock
         What `alone` gave.
 
@@ -96,7 +103,9 @@ def work(
         Whether all jobs went well.
     """
     command = [find_snakemake(), "--keep-going", "--rerun-incomplete", *arguments]
-    ask(folder, "--unlock")  # of one that was killed
+    if _is_locked(folder):
+        ask(folder, "--unlock")  # left by one of ours that was killed: `alone` has seen to it
+    os.pwrite(lock, _AT_WORK, 0)
     with (folder / LOG).open("a", encoding="utf-8") as log:
         # In a session of its own: Ctrl-C is for this process, which passes it on once.
         process = subprocess.Popen(
@@ -109,7 +118,7 @@ def work(
             # Should this process be killed, Snakemake works on, and the folder stays held until it ends.
             pass_fds=(lock,),
         )
-        asked = False
+        asked = killed = False
         while True:
             try:
                 process.wait(_TICK)
@@ -119,6 +128,11 @@ def work(
             if stopping.is_set() and not asked:
                 asked = True
                 os.killpg(process.pid, signal.SIGINT)
+            if at_once.is_set() and not killed:
+                killed = True
+                os.killpg(process.pid, signal.SIGKILL)
+    if not killed:  # else what it has locked is to be unlocked by the next one
+        os.ftruncate(lock, 0)
     follow()
     return process.returncode == 0
 
@@ -137,11 +151,11 @@ def alone(folder: Path) -> Iterator[int]:
     OutputError
         If nothing can be written there.
     UsageError
-        If another batch is at work there.
+        If another batch is at work there, or Snakemake that was started by hand.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        file = (folder / ".lock").open("ab+")
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror or error}; choose another folder by --out") from None
     with file:
@@ -151,7 +165,18 @@ def alone(folder: Path) -> Iterator[int]:
             raise UsageError(
                 f"a batch is at work in {folder}; wait for it, or choose another --out"
             ) from None
+        # Snakemake locks by files, which outlive it. Those of one of ours, which must have ended since the
+        # folder is free, may go; of others nobody can tell whether they are at work.
+        if _is_locked(folder) and os.pread(file.fileno(), len(_AT_WORK), 0) != _AT_WORK:
+            raise UsageError(
+                f"Snakemake is at work in {folder}, started by hand; wait for it, or, if it was killed, run "
+                "'snakemake --unlock' there"
+            )
         yield file.fileno()
+
+
+def _is_locked(folder: Path) -> bool:
+    return any((folder / ".snakemake" / "locks").glob("*"))
 
 
 def said(folder: Path) -> str:
@@ -163,4 +188,8 @@ def said(folder: Path) -> str:
 
 
 def _last(text: str) -> str:
-    return " ".join(" ".join(text.split())[-300:].split()) or "it said nothing"
+    """The last line that says what went wrong and what follows it, else the end."""
+    lines = text.splitlines()
+    wrong = [at for at, line in enumerate(lines) if re.search(r"error\b|exception\b", line, re.IGNORECASE)]
+    told = " ".join(" ".join(lines[wrong[-1] :] if wrong else lines).split())
+    return (told[:_TOLD] if wrong else told[-_TOLD:]).strip() or "it said nothing"

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from rtflow.batch.jobs import read_batch
+from rtflow.batch.jobs import made_by, read_batch
 from rtflow.documents import Result
 from rtflow.errors import JournalError, OutputError
 from rtflow.journal import Recording
 
-COUNTS = ("ok", "late", "missing", "failed")
+COUNTS = ("ok", "late", "missing", "failed", "suspect")
 _MISSING = "n/a"
 _WIDTH, _HEIGHT = 640, 90
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2")
@@ -42,6 +42,11 @@ def rows_of(folder: Path) -> list[Row]:
         row: Row = {"name": name, **batch.entities[name]}
         place = folder / "runs" / name
         told = _told(place)
+        if _outdated(place, made_by(batch, name)):
+            rows.append(
+                row | {"status": "to do", "why": "it was done with other options or another workflow"}
+            )
+            continue
         if (place / "result.json").exists():
             row["status"] = told["status"]
         elif (place / "log.txt").exists():
@@ -59,6 +64,14 @@ def rows_of(folder: Path) -> list[Row]:
                 row |= {f"mean_{key}": float(np.mean(values)), f"median_{key}": float(np.median(values))}
         rows.append(row)
     return rows
+
+
+def _outdated(place: Path, made_by: str) -> bool:
+    """Whether what a run left is of another command, or another workflow, than it is to be done with now."""
+    try:
+        return (place / "made-by.txt").read_text(encoding="utf-8") != made_by
+    except OSError:
+        return (place / "result.json").exists()
 
 
 def series_of(place: Path) -> dict[str, tuple[list[int], list[float]]]:
@@ -111,6 +124,7 @@ def _described(columns: Sequence[str]) -> dict[str, str]:
         "why": "What the command said as it failed",
     }
     known |= {count: f"Volumes whose Result is {count}" for count in COUNTS}
+    known["suspect"] = "Volumes that were done (ok or late), and whose quality is suspect"
     return {
         name: known.get(name)
         or (f"{kind.capitalize()} of {scalar} over its volumes" if scalar else f"BIDS entity {name}")
@@ -131,7 +145,8 @@ def _page(folder: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
     pictures = "".join(
         f"<h2>{html.escape(row['name'])}</h2>\n"
         + (f"<p class='bad'>{html.escape(row['why'])}</p>\n" if row.get("why") else "")
-        + f"{_picture(series_of(folder / 'runs' / row['name']))}\n"
+        + ("" if row["status"] == "to do" else _picture(series_of(folder / "runs" / row["name"])))
+        + "\n"
         for row in rows
     )
     return f"""<!doctype html>

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtflow.cli import options
 from rtflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtflow.cli.datasets import Recorded
 
 EXAMPLES = (
     "Examples: [cyan]rtflow batch roi_feedback my_dataset --jobs 4[/cyan], "
@@ -38,6 +46,9 @@ def command(
             help="Where Snakemake runs the jobs: local, slurm, ... (its plug-in of that name is needed).",
         ),
     ] = "local",
+    profile: Annotated[
+        str, typer.Option(metavar="DIR", help="A profile of Snakemake: what else the executor is to be told.")
+    ] = "",
     config: options.Config = None,
     set_: options.Set = None,
     events: Annotated[bool, typer.Option("--events", help="Take each run's events for the design.")] = False,
@@ -56,9 +67,11 @@ def command(
     table of all runs (group.tsv, group.json) and a page with a picture of each (group.html).
     """
     if table is not None:
+        if workflow is not None:
+            raise UsageError("--table DIR makes the table of a batch anew; leave out workflow and data set")
         from rtflow.batch.table import write_table
 
-        write_table(table)
+        _tell(table, write_table(table), json=json, quiet=quiet)
         return
     if workflow is None or data is None:
         raise UsageError("give a workflow and a data set: rtflow batch roi_feedback BIDS_DIR")
@@ -67,24 +80,63 @@ def command(
     from rtflow.cli.datasets import runs_of, source_of
     from rtflow.cli.shipped import workflow_path
 
-    find_snakemake()
     entities = {"subject": subject, "session": session, "task": task}
     spec = source_of(data, {name: label for name, label in entities.items() if label}, "")
+    path = workflow_path(Path(workflow)).resolve()
+    overrides = _checked(path, config, spec, set_ or [])
     found = [Job(str(run), run.entities) for run in runs_of(spec, anew=True)]
-    path = workflow_path(Path(workflow))
+    find_snakemake()
     words = ["-c", str(config.resolve())] if config else []
-    words += [word for one in set_ or [] for word in ("--set", one)]
+    words += [word for one in overrides for word in ("--set", one)]
     words += ["--events"] if events else []
+    files = [str(path), str(config.resolve() if config else path.with_suffix(".toml"))]
     where = str(Path(data).resolve()) if Path(data).exists() else data
     with alone(out) as lock:
-        write_batch(out, found, where, str(path.resolve()), words)
+        write_batch(out, found, where, str(path), words, files)
         left = pending(out)
         if dry_run:
             _tell_jobs([job.name for job in found], left, json=json)
             return
         arguments = ["--executor", executor, "--cores" if executor == "local" else "--jobs", str(jobs)]
+        arguments += ["--profile", str(Path(profile).resolve())] if profile else []
         status = _work(out, len(found), left, arguments, lock, json=json, quiet=quiet)
     raise typer.Exit(status)
+
+
+def _checked(path: Path, config: Path | None, spec: Recorded, overrides: list[str]) -> list[str]:
+    """Overrides of settings as the jobs are to be given them: in order, and with no path from this folder."""
+    import msgspec
+
+    from rtflow.cli.output import stdout_to_stderr
+    from rtflow.engine import load_workflow
+    from rtflow.source_settings import format_source
+
+    with stdout_to_stderr(True):
+        workflow = load_workflow(path)
+    source = format_source(spec)
+    here = options.settings_for(workflow, config and config.resolve(), source, overrides)
+    with contextlib.chdir("/"):
+        there = options.settings_for(workflow, config and config.resolve(), source, overrides)
+    told = []
+    for override in overrides:
+        name = override.partition("=")[0]
+        value = _value(here, name)
+        # What another folder makes another value of is a path: the jobs have a folder of their own.
+        told.append(
+            override
+            if value == _value(there, name)
+            else f"{name.strip()}={msgspec.json.encode(value).decode()}"
+        )
+    return told
+
+
+def _value(settings: object, name: str) -> Any:
+    import msgspec
+
+    value: Any = msgspec.to_builtins(settings)
+    for key in name.split("."):
+        value = value[key.strip()]
+    return value
 
 
 def _tell_jobs(names: list[str], left: list[str], *, json: bool) -> None:
@@ -102,28 +154,49 @@ def _tell_jobs(names: list[str], left: list[str], *, json: bool) -> None:
 def _work(
     folder: Path, count: int, left: list[str], arguments: list[str], lock: int, *, json: bool, quiet: bool
 ) -> int:
-    import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from rtflow.batch.snakemake import said, work
     from rtflow.batch.table import write_table
-    from rtflow.cli.interrupt import ending_on_interrupt
 
-    stopping = threading.Event()
+    stopping, at_once = threading.Event(), threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     went_well = True
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
         task = progress.add_task("runs", total=count, completed=count - len(left))
 
+        before = {name: _done_at(folder, name) for name in left}
+
         def follow() -> None:
-            done = sum((folder / "runs" / name / "result.json").exists() for name in left)
+            done = sum(_done_at(folder, name) not in (None, at) for name, at in before.items())
             progress.update(task, completed=count - len(left) + done)
 
         if left:
-            with ending_on_interrupt(stopping, say=not quiet):
-                went_well = work(folder, arguments, follow, stopping, lock)
+            with _ending_on_interrupt(stopping, at_once, say=not quiet):
+                went_well = work(folder, arguments, follow, stopping, at_once, lock)
     rows = write_table(folder)
+    _tell(folder, rows, json=json, quiet=quiet)
+    bad = [row for row in rows if row["status"] != "completed"]
+    if stopping.is_set():
+        typer.echo(f"rtflow: ended; {len(rows) - len(bad)} of {len(rows)} runs are done, the same command goes on", err=True)
+        return 1
+    if not went_well and all(row["status"] == "to do" for row in bad):
+        typer.echo(f"rtflow: snakemake did not end well: {said(folder)}", err=True)
+        return 1
+    return FAILED if bad else 0
+
+
+def _done_at(folder: Path, name: str) -> int | None:
+    try:
+        return (folder / "runs" / name / "result.json").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _tell(folder: Path, rows: list[dict[str, Any]], *, json: bool, quiet: bool) -> None:
+    import msgspec
+
     bad = [row for row in rows if row["status"] != "completed"]
     if json:
         typer.echo(msgspec.json.encode({"runs": rows, "folder": str(folder.absolute())}).decode())
@@ -132,7 +205,23 @@ def _work(
         for row in bad:
             typer.echo(f"{row['status']:7} {row['name']}: {row['why'] or 'not begun'}")
         typer.echo(f"table  {folder / 'group.tsv'}\npage   {folder / 'group.html'}")
-    if not went_well and all(row["status"] == "to do" for row in bad):
-        typer.echo(f"rtflow: snakemake did not end well: {said(folder)}", err=True)
-        return 1
-    return FAILED if bad else 0
+
+
+@contextlib.contextmanager
+def _ending_on_interrupt(stopping: threading.Event, at_once: threading.Event, *, say: bool) -> Iterator[None]:
+    """While in here, Ctrl-C (and SIGTERM) sets ``stopping``, and another one ``at_once``."""
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        again = stopping.is_set()
+        (at_once if again else stopping).set()
+        if say:  # past any buffer or lock: the thread that was interrupted may hold one
+            what = "killing them" if again else "ending the runs at work; Ctrl-C again kills them"
+            os.write(2, f"\nrtflow: {what}\n".encode())
+
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,7 +18,7 @@ from rtflow.sources.images import ImageReplay, Images
 _STEPS = 10
 
 
-class OpenNeuroReplay:
+class OpenNeuroReplay(ImageReplay):
     """A run of OpenNeuro, fetched while it is replayed, and kept.
 
     Parameters
@@ -33,7 +33,6 @@ class OpenNeuroReplay:
     """
 
     def __init__(self, spec: OpenNeuroSource) -> None:
-        self._uri = format_source(spec)
         self._emit: Callable[[Event], None] = lambda event: None
         self._stopping = threading.Event()
         self._streams: list[DownloadStream] = []
@@ -41,38 +40,23 @@ class OpenNeuroReplay:
         self._files = RunFiles(spec.dataset, spec.entities, spec.endpoint, Cache(spec.cache))
         self.run = self._files.run
         try:
-            self._replay = ImageReplay(
+            super().__init__(
                 f"{spec.dataset} {self.run}",
-                self._uri,
-                self._open,
+                format_source(spec),
+                self._open_files,
                 [metadata_for(self._files.root, self._files.root / image) for image in self.run.images],
                 spec.speed,
                 limit=spec.volumes,
-                was_late=self._was_late,
+                was_late=self._has_waited,
             )
         except BaseException:
             self._files.close()
             raise
 
-    @property
-    def uri(self) -> str:
-        """What the source was opened from."""
-        return self._uri
-
-    @property
-    def tr(self) -> float | None:
-        """Repetition time in seconds, by the sidecars, else the image."""
-        return self._replay.tr
-
-    @property
-    def volumes(self) -> int:
-        """Number of volumes in the image."""
-        return self._replay.volumes
-
     def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
         """How far the files have come is told as events, and which times were in milliseconds."""
         self._emit = emit
-        self._replay.begin(run_dir, emit)
+        super().begin(run_dir, emit)
 
     def end(self) -> None:
         """Fetch no more; what has come is kept."""
@@ -91,7 +75,7 @@ class OpenNeuroReplay:
         self._stopping = stopping
         told = self._tell(-1)
         try:
-            for frame in self._replay.frames(stopping):
+            for frame in super().frames(stopping):
                 yield frame
                 told = self._tell(told)
             if self._limit is None and not stopping.is_set():
@@ -103,7 +87,7 @@ class OpenNeuroReplay:
         except RtflowError as error:
             raise SourceError(f"{self.run}: {self._cause(stopping) or error}") from None
 
-    def _open(self) -> list[Images]:
+    def _open_files(self) -> list[Images]:
         self._streams = []
         images: list[Images] = []
         for path in self.run.images:
@@ -115,7 +99,7 @@ class OpenNeuroReplay:
                 images.append(open_volumes(found))
         return images
 
-    def _was_late(self) -> bool:
+    def _has_waited(self) -> bool:
         late = any(stream.waited for stream in self._streams)
         for stream in self._streams:
             stream.waited = False

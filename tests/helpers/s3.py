@@ -22,10 +22,12 @@ from urllib.parse import urlsplit
 
 import nibabel as nib
 import numpy as np
+import pytest
 from processes import free_port
 
 from rtflow.design import block_design
 from rtflow.openneuro.bucket import NAME
+from rtflow.openneuro.download import Download
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulator import SimulatorSource
 
@@ -288,6 +290,19 @@ def over(endpoint: str, line: Line) -> Iterator[str]:
             over_.set()
             server.shutdown()
             thread.join()
+
+
+def released_by_a_waiting_reader(line: Line, monkeypatch: pytest.MonkeyPatch, after: float = 0.0) -> None:
+    """Let what is held pass ``after`` seconds once somebody has begun to wait for it."""
+    check, asked = Download._check, threading.Event()
+
+    def waits(self: Download, stopping: threading.Event) -> None:
+        if not asked.is_set():
+            asked.set()
+            threading.Timer(after, setattr, (line, "held", None)).start()
+        check(self, stopping)
+
+    monkeypatch.setattr(Download, "_check", waits)
 
 
 def until(condition: Callable[[], bool]) -> None:

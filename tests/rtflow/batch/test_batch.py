@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -15,24 +14,12 @@ from xml.etree import ElementTree
 import pytest
 
 from rtflow.batch.jobs import Job, read_batch, write_batch
-from rtflow.batch.table import rows_of
 from rtflow.errors import OutputError, UsageError
 from rtflow.journal import Recording
 
-RTFLOW = [sys.executable, "-m", "rtflow"]
-SMALL = ("source.shape=[24,24,12]", "source.voxel=8", "source.volumes=24")
+from .conftest import RTFLOW, rtflow, simulated, states
+
 BROKEN = "sub-01_task-feedback_run-4"
-
-
-def rtflow(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*RTFLOW, *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-        timeout=240,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +27,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six simulated runs; of the fourth the image is cut off."""
     out = tmp_path_factory.mktemp("six")
     for run in range(1, 7):
-        settings = [
-            word for one in (*SMALL, f"source.seed={run}", f"bids.run={run}") for word in ("--set", one)
-        ]
-        done = rtflow("run", "roi_feedback", "--speed", "max", *settings, "--quiet", "--out", out)
-        assert done.returncode == 0, done.stderr
+        simulated(out, run)
     os.truncate(next((out / "bids").rglob("*run-4_bold.nii")), 30000)
     return out / "bids"
-
-
-def states(folder: Path) -> dict[str, str]:
-    return {row["name"]: row["status"] for row in rows_of(folder)}
 
 
 def begun(folder: Path) -> dict[str, int]:
@@ -89,6 +68,8 @@ def test_six_runs_one_of_which_fails(data: Path, tmp_path: Path) -> None:
             assert float(row["mean_region.value"]) == pytest.approx(sum(given) / len(given), rel=1e-5)
             assert float(row["median_region.value"]) == pytest.approx(median(given), rel=1e-5)
             assert row["ok"] == "24"
+            suspect = sum(result.quality == "suspect" for result in recording.results)
+            assert row["suspect"] == str(suspect)
     page = (folder / "group.html").read_text()
     body = ElementTree.fromstring(page[page.index("<body>") : page.index("</html>")])
     assert len(body.findall("h2")) == 6

@@ -99,7 +99,7 @@ def test_a_missing_key_and_a_changed_file_are_told(near, image, cache) -> None:
         fetched(near, other, cache)
 
 
-def test_a_file_is_read_while_it_comes(near, line, image, cache, dataset) -> None:
+def test_a_file_is_read_while_it_comes(near, line, image, cache, dataset, monkeypatch) -> None:
     line.held = 300_000
     download = Download(Bucket(near), image, cache).start()
     stream = download.stream(NEVER)
@@ -107,7 +107,8 @@ def test_a_file_is_read_while_it_comes(near, line, image, cache, dataset) -> Non
     with gzip.GzipFile(fileobj=stream) as unpacked:
         assert unpacked.read(100_000) == raw[:100_000]
         assert download.received < image.size
-        line.held = None
+        s3.released_by_a_waiting_reader(line, monkeypatch)
+        stream.waited = False
         assert unpacked.read() == raw[100_000:]
     assert stream.waited
     assert download.wait(NEVER) == cache.path(image)

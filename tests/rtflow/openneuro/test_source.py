@@ -132,13 +132,13 @@ def test_what_was_replaced_on_the_server_is_listed_anew(server, near, dataset, t
         client.put_object(Bucket=s3.NAME, Key=key, Body=(dataset / IMAGE).read_bytes(), ACL="public-read")
 
 
-def test_a_volume_that_came_late_says_so(near, line, tmp_path) -> None:
+def test_a_volume_that_came_late_says_so(near, line, tmp_path, monkeypatch) -> None:
     """What was waited for on the line is received when it came, not when the scanner would have had it."""
     line.held = 300_000
     source = open_source(spec(near, tmp_path, speed=1e4))
     frames = source.frames(threading.Event())
     first = next(frames)
-    threading.Timer(0.2, setattr, (line, "held", None)).start()
+    s3.released_by_a_waiting_reader(line, monkeypatch, after=0.2)
     rest = list(frames)
     source.end()
     due = [frame.acquired + 1e-4 for frame in (first, *rest)]  # type: ignore[operator]
