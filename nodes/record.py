@@ -10,13 +10,14 @@ from rtflow.bids.dataset import (
     RunEntry,
     add_participant,
     claim_run,
+    json_text,
     prepare_dataset,
     sidecar,
     write_json,
 )
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
-from rtflow.bids.unfinished import ignore
+from rtflow.bids.unfinished import ignore, partial_name
 from rtflow.design import write_events
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -48,12 +49,15 @@ class RecordRun(StreamInterface):
     says which was asked for. Only a run that goes on after a crash replaces its own earlier file, once the
     new one holds as many volumes.
 
+    Events that are there already stay: somebody has written them for this run.
+
     Raises
     ------
     VolumeError
-        If shape, affine, type or scaling of a volume are not those of the first.
+        If shape, affine, type or scaling of a volume are not those of the first, or that one has no
+        RepetitionTime.
     OutputError
-        If the data set cannot be written, or is not one of raw data.
+        If the data set cannot be written, or is not one of raw data, or subject or task are missing.
     """
 
     input_spec = RecordRunInput
@@ -110,16 +114,23 @@ class RecordRun(StreamInterface):
         return runtime
 
     def _begin(self, first: BidsIncremental) -> None:
-        stored_dtype(first.data)  # before it takes a place: what cannot be stored needs none
-        entry = claim_run(self._root, first.entities, self._run_uid, resuming=self._resuming)
+        if self._entry is None:
+            # Before it takes a place: what cannot be recorded needs none.
+            _ = first.tr
+            stored_dtype(first.data)
+            json_text(first.metadata)
+            self._entry = claim_run(self._root, first.entities, self._run_uid, resuming=self._resuming)
+        entry = self._entry
         add_participant(self._root, first.entities["subject"])
-        self._replaces = volumes_in(entry.bold) if self._resuming else 0
+        if isdefined(self.inputs.design) and not entry.events.exists():
+            partial = partial_name(entry.events)
+            write_events(self.inputs.design, partial)
+            partial.replace(entry.events)
+        if self._resuming:
+            self._replaces = max(map(volumes_in, (entry.bold, entry.bold.with_suffix(".nii.gz"))))
         path = entry.bold.with_name(f".{entry.bold.name}.resumed") if self._replaces else entry.bold
-        self._file = RunFile(path, first, replaces=self._resuming)
-        self._entry, self._first = entry, first
+        self._file, self._first = RunFile(path, first, replaces=self._resuming), first
         self._note(entry)
-        if isdefined(self.inputs.design):
-            write_events(self.inputs.design, entry.events)
 
     def _settle(self) -> None:
         """Swap a resumed run in once it is no shorter; keep the list of missing volumes up to date."""
@@ -129,6 +140,7 @@ class RecordRun(StreamInterface):
         if file.path != entry.bold and file.volumes >= self._replaces:
             file.path.replace(entry.bold)
             file.path = entry.bold
+            entry.bold.with_suffix(".nii.gz").unlink(missing_ok=True)
         if len(file.missing) != self._listed:
             self._note(entry)
 

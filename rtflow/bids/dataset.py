@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rtflow import __version__
-from rtflow.bids.entities import check_entities, folded, relative_path
+from rtflow.bids.entities import check_entities, file_name, folded, parse_name, relative_path
+from rtflow.bids.fields import OF_ONE_IMAGE
 from rtflow.bids.unfinished import alone, claim, put_in_order
 from rtflow.errors import ArchiveError, OutputError, UsageError
 from rtflow.whole_file import write_whole
@@ -60,8 +61,10 @@ class RunEntry:
 
     @property
     def events(self) -> Path:
-        """The events.tsv beside it."""
-        return self.bold.with_name(self.bold.name.replace("_bold.nii", "_events.tsv"))
+        """The events.tsv beside it: those of all echoes and parts are the same."""
+        entities = parse_name(self.bold.name)[0]
+        of_run = {name: label for name, label in entities.items() if name not in OF_ONE_IMAGE}
+        return self.bold.with_name(file_name(of_run, "events", ".tsv"))
 
 
 def prepare_dataset(root: Path, name: str = "Runs recorded by rtflow", readme: str = README) -> None:
@@ -252,9 +255,7 @@ def sidecar(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step.
-
-    JSON knows no number that is not finite: a field that is one is left out, for it says nothing.
+    """Write a JSON file in one step, as `json_text`.
 
     Raises
     ------
@@ -263,9 +264,22 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     OutputError
         If the file cannot be written.
     """
+    write_whole(path, json_text(content).encode())
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """The content of a JSON file.
+
+    JSON knows no number that is not finite: a field that is one is left out, for it says nothing.
+
+    Raises
+    ------
+    UsageError
+        If a value is none of JSON, nor of numpy.
+    """
     plain = {name: _plain(value) for name, value in content.items()}
     known = {name: value for name, value in plain.items() if value is not None or content[name] is None}
-    write_whole(path, (json.dumps(known, indent=2) + "\n").encode())
+    return json.dumps(known, indent=2) + "\n"
 
 
 def run_indices(requested: str) -> Iterator[str]:

@@ -59,7 +59,7 @@ def check_entities(entities: Mapping[str, str]) -> None:
     for entity, label in entities.items():
         if entity not in ENTITIES:
             raise unknown_entity(entity)
-        if label and not is_sound(entity, label):
+        if label and not (isinstance(label, str) and is_sound(entity, label)):
             allowed = "digits only" if entity in INDICES else "letters and digits only"
             if entity in _ONE_OF:
                 allowed = f"one of {', '.join(_ONE_OF[entity])}"

@@ -12,6 +12,7 @@ import gzip
 import os
 import shutil
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -319,7 +320,12 @@ def compress(path: Path) -> Path:
 
 
 def volumes_in(path: Path) -> int:
-    """How many volumes a file holds by its header; 0 if there is none.
+    """How many volumes a file holds by its header; 0 if there is none, or it has no header.
+
+    Parameters
+    ----------
+    path
+        ``.nii`` or ``.nii.gz``.
 
     Raises
     ------
@@ -327,9 +333,9 @@ def volumes_in(path: Path) -> int:
         If it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            head = os.pread(file.fileno(), _COUNT_AT + 2, 0)
-    except FileNotFoundError:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(_COUNT_AT + 2)
+    except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error):
         return 0
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from None

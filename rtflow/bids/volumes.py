@@ -128,6 +128,10 @@ class VolumeReader:
             raise self._unreadable(error) from None
         if len(shape) < 3 or math.prod(shape[4:]) != 1:
             raise VolumeError(f"{self.name}: expected three or four dimensions, got shape {tuple(shape)}")
+        if min(shape[:3]) < 1 or (len(shape) > 3 and shape[3] < 0):
+            raise VolumeError(
+                f"{self.name}: the header says shape {tuple(shape)}; fetch or copy the file again"
+            )
         self.shape: tuple[int, int, int] = tuple(int(n) for n in shape[:3])  # type: ignore[assignment]
         self.volumes = int(shape[3]) if len(shape) > 3 else 1
         self.slope = 1.0 if slope is None else float(slope)
@@ -219,7 +223,10 @@ def incrementals(root: Path, image: Path, numbers: Iterable[int] | None = None) 
     with open_volumes(image) as reader:
         if reader.tr is not None:
             metadata.setdefault("RepetitionTime", reader.tr)
-        metadata, changes = in_seconds(metadata)
+        try:
+            metadata, changes = in_seconds(metadata)
+        except VolumeError as error:
+            raise VolumeError(f"{image.name}: {error}") from None
         warn_of(changes, stacklevel=3)
         if numbers is None:
             numbers = (n for n in range(1, reader.volumes + 1) if n not in missing)

@@ -4,6 +4,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from validator import bids_errors
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.design import block_design, read_events
@@ -268,3 +269,68 @@ def test_voxels_that_cannot_be_recorded_take_no_place(make_context, call, tmp_pa
     node.end_run()
     assert Path(path).name == "sub-01_task-faces_run-1_bold.nii"
     assert sidecar(path)["MissingVolumes"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("metadata", [{"EchoTime": 0.03}, {"RepetitionTime": 2.0, "Bytes": b"x"}])
+def test_metadata_that_bids_cannot_have_take_no_place(make_context, call, tmp_path, metadata) -> None:
+    node = RecordRun()
+    node.start_run(make_context("run-a"))
+    data, affine = incremental(1).data, incremental(1).affine
+    for volume in (1, 2):
+        bad = BidsIncremental(data, affine, volume=volume, metadata=metadata, entities=ENTITIES)
+        with pytest.raises((UsageError, VolumeError), match=r"no RepetitionTime|expected a JSON value"):
+            call(node, volume, incremental=bad)
+    node.end_run()
+    assert not list(tmp_path.rglob("*_bold.*"))
+
+
+def test_a_run_that_cannot_begin_at_once_keeps_its_place(make_context, call, tmp_path, monkeypatch) -> None:
+    import rtflow.nodes.record as record_module
+
+    def full(*_: object) -> None:
+        raise OutputError("No space left on device")
+
+    node = RecordRun()
+    node.start_run(make_context("run-a"))
+    with monkeypatch.context() as disk:
+        disk.setattr(record_module, "add_participant", full)
+        for volume in (1, 2):
+            with pytest.raises(OutputError, match="No space left"):
+                call(node, volume, incremental=incremental(volume))
+    path = call(node, 3, incremental=incremental(3))["bold_file"]
+    node.end_run()
+    assert Path(path).name == "sub-01_task-faces_run-1_bold.nii"
+    assert len(list(tmp_path.rglob("*_bold.json"))) == 1
+    assert bids_errors(tmp_path / "bids") == []
+
+
+def test_a_compressed_run_is_replaced_by_none_that_is_shorter(record, tmp_path) -> None:
+    compressed = {"compress": True}
+    packed = Path(record([1, 2, 3], options=compressed))
+    whole = stored(packed)
+    # Killed before its last word was written: it goes on, and is killed again, or ends too early.
+    record([1, 2], options=compressed, resuming=True, end=False)
+    assert not packed.with_suffix("").exists()
+    record([1, 2], options=compressed, resuming=True)
+    assert np.array_equal(stored(packed), whole)
+    record([1, 2, 3, 4], options=compressed, resuming=True)
+    assert np.array_equal(stored(packed)[..., :3], whole)
+    assert stored(packed).shape[3] == 4
+    assert [path.name for path in packed.parent.iterdir() if path.suffix != ".json"] == [packed.name]
+
+
+def test_events_that_are_there_stay(record, tmp_path) -> None:
+    events = tmp_path / "bids/sub-01/func/sub-01_task-faces_run-1_events.tsv"
+    events.parent.mkdir(parents=True)
+    events.write_text("onset\tduration\n1\t2\n")
+    record([1, 2], options={"design": DESIGN})
+    assert events.read_text() == "onset\tduration\n1\t2\n"
+
+
+def test_the_events_of_an_echo_are_those_of_its_run(record, tmp_path) -> None:
+    def echo(volume: int) -> BidsIncremental:
+        return incremental(volume, ENTITIES | {"echo": "2"})
+
+    path = record([1, 2], options={"design": DESIGN}, make=echo)
+    assert Path(path).with_name("sub-01_task-faces_run-1_events.tsv").exists()
+    assert bids_errors(tmp_path / "bids") == []

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import struct
 from pathlib import Path
 
 import nibabel as nib
@@ -118,3 +119,14 @@ def test_a_sidecar_that_is_no_object_is_told(tmp_path) -> None:
         (tmp_path / "task-a_bold.json").write_text(content)
         with pytest.raises(VolumeError, match=says):
             metadata_for(tmp_path, image)
+
+
+@pytest.mark.parametrize(("axis", "length"), [(1, -3), (1, 0), (3, 0), (4, -1)])
+def test_a_header_of_no_shape_is_damaged(tmp_path: Path, axis: int, length: int) -> None:
+    path = tmp_path / "x.nii"
+    nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.int16), np.eye(4)).to_filename(path)
+    with path.open("rb+") as file:
+        file.seek(40 + 2 * axis)
+        file.write(struct.pack("<h", length))
+    with pytest.raises(VolumeError, match="the header says shape"):
+        open_volumes(path)
