@@ -135,9 +135,10 @@ class Reader:
         lines = [line for line in text.splitlines() if not f"{line} ".startswith(APART)]
         if any("--resume" in line for line in lines):
             self._cut_off()
-        newest = '"$(ls rtflow-out/runs | tail -n 1)"'
         # With a line after it, a command runs beside its shell, not in its place: completion asks for that.
-        typed = "\n".join([*lines, "exit $?"]).replace("RUN_UID", newest)
+        typed = "\n".join([*lines, "exit $?"])
+        typed = re.sub(r"(\S+)/runs/RUN_UID", r'\1/runs/"$(ls \1/runs | tail -n 1)"', typed)
+        typed = typed.replace("RUN_UID", '"$(ls rtflow-out/runs | tail -n 1)"')
         return self._run(["bash", "-euo", "pipefail", "-c", typed])
 
     def _cut_off(self) -> None:
