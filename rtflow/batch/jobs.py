@@ -32,8 +32,9 @@ configfile: "batch.json"
 
 
 def contents():
-    files = map(Path, config["files"])
-    return " ".join(sha256(file.read_bytes()).hexdigest() if file.is_file() else "none" for file in files)
+    files = [Path(file) for file in config["files"]]
+    sums = [sha256(file.read_bytes()).hexdigest() if file.is_file() else "none" for file in files]
+    return " ".join(["sha256", *sums])
 
 
 rule all:
@@ -124,7 +125,7 @@ def made_by(batch: Batch, name: str) -> str:
     """What a run leaves in its folder to say what it was done with; as the Snakefile writes it."""
     files = map(Path, batch.files)
     sums = [sha256(file.read_bytes()).hexdigest() if file.is_file() else "none" for file in files]
-    return f"{batch.runs[name]}\n{' '.join(sums)}\n"
+    return f"{batch.runs[name]}\n{' '.join(['sha256', *sums])}\n"
 
 
 def write_batch(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rtflow.cli import options
+from rtflow.errors import UsageError
 
 EXAMPLES = (
     "Examples: [cyan]rtflow openneuro[/cyan], [cyan]rtflow openneuro ds002338[/cyan], "
@@ -25,6 +26,8 @@ def command(
     """List the data sets of OpenNeuro, or describe one of them."""
     from rtflow.openneuro import Bucket, datasets
 
+    if readme and not dataset:
+        raise UsageError("--readme is of one data set: rtflow openneuro ds002338 --readme")
     bucket = Bucket(endpoint)
     if not dataset:
         names = datasets(bucket)

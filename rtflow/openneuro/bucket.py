@@ -63,6 +63,8 @@ class Bucket:
         from botocore import UNSIGNED
         from botocore.config import Config
 
+        if endpoint and not endpoint.startswith(("http://", "https://")):
+            raise SourceError(f"endpoint {endpoint!r} is no address; give a URL such as https://HOST")
         config = Config(
             signature_version=UNSIGNED,
             region_name="us-east-1",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from rtflow.bids.entities import check_entities
 from rtflow.bids.finding import RunImages, beside, choose_run, find_runs
+from rtflow.errors import OutputError
 from rtflow.openneuro.bucket import Bucket, ChangedError, StoredObject
 from rtflow.openneuro.cache import Cache
 from rtflow.openneuro.download import Download
@@ -38,7 +40,8 @@ def listed(
     known = None if anew else cache.listing(dataset, subject)
     if known is None:
         known = objects(bucket or Bucket(), dataset, subject)
-        cache.keep_listing(dataset, subject, known)
+        with contextlib.suppress(OutputError):  # what cannot be kept can be shown
+            cache.keep_listing(dataset, subject, known)
     return known
 
 

@@ -121,11 +121,15 @@ class ImageReplay:
         finally:
             for image in images:
                 image.close()
-        if len(set(lengths)) != 1 or not lengths[0]:
-            raise SourceError(f"{what}: the echoes have {lengths} volumes, expected one number above 0")
+        if not any(lengths):
+            raise SourceError(f"{what} holds no volume; give a run that has one at least")
+        if len(set(lengths)) != 1:
+            raise SourceError(
+                f"{what}: the echoes have {lengths} volumes, expected as many of each; fetch them again"
+            )
         self.volumes: int = min(lengths[0], limit or lengths[0])
         self.tr: float | None = _seconds(tr, what)
-        self._times = _times(metadata[0], self.tr, lengths[0])
+        self._times = _times(metadata[0], self.tr, lengths[0], what)
         if self._times is None and speed != "max":
             raise SourceError(
                 f"{what}: neither a sidecar nor the image says the RepetitionTime, so no pace is known; "
@@ -235,13 +239,17 @@ def _seconds(tr: Any, what: str) -> float | None:
     raise SourceError(f"{what}: RepetitionTime should be seconds above 0, got {tr!r}; correct its sidecar")
 
 
-def _times(metadata: Mapping[str, Any], tr: float | None, volumes: int) -> list[tuple[float, float]] | None:
+def _times(
+    metadata: Mapping[str, Any], tr: float | None, volumes: int, what: str
+) -> list[tuple[float, float]] | None:
     """Seconds from the start of the run to start and end of each volume."""
     timing = metadata.get("VolumeTiming")
     if isinstance(timing, list) and len(timing) == volumes > 1:
-        starts = [float(time) for time in timing if isinstance(time, int | float)]
+        starts = [float(time) for time in timing if isinstance(time, int | float) and np.isfinite(time)]
         if starts != sorted(starts) or len(starts) != volumes:
-            raise SourceError("VolumeTiming should be seconds in ascending order; correct the sidecar")
+            raise SourceError(
+                f"{what}: VolumeTiming should be seconds in ascending order; correct its sidecar"
+            )
         return list(zip(starts, [*starts[1:], 2 * starts[-1] - starts[-2]], strict=True))
     return None if tr is None else [(number * tr, (number + 1) * tr) for number in range(volumes)]
 

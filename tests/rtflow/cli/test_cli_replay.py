@@ -198,6 +198,9 @@ def test_data_sets_are_listed_and_described(rtflow, near, dataset) -> None:
         rtflow("openneuro", "ds002338", "--readme").stdout.strip() == (dataset / "README").read_text().strip()
     )
     assert told(rtflow("openneuro", "ds002338", "--json"))["description"]["License"] == "CC0"
+    of_none = rtflow("openneuro", "--readme")
+    assert of_none.returncode == 2
+    assert "--readme is of one data set" in of_none.stderr
 
 
 # -------------------------------------------------------------------------------------- BIDS data sets

@@ -6,8 +6,8 @@ import pytest
 import s3
 
 from rtflow.errors import SourceError
-from rtflow.openneuro import Bucket, NoNetworkError, datasets, description, objects, readme, subjects
-from rtflow.openneuro.run_files import runs_of
+from rtflow.openneuro import Bucket, Cache, NoNetworkError, datasets, description, objects, readme, subjects
+from rtflow.openneuro.run_files import listed, runs_of
 
 
 def test_data_sets_subjects_description_and_readme(server, dataset) -> None:
@@ -46,8 +46,15 @@ def test_what_is_not_there_is_told(server) -> None:
         objects(Bucket(server), s3.DATASET, "nobody")
     with pytest.raises(SourceError, match="'XP2' is no data set of OpenNeuro"):
         subjects(Bucket(server), "XP2")
-    with pytest.raises(SourceError, match="endpoint 'nonsense'"):
-        Bucket("nonsense")
+    for endpoint in ("nonsense", "ftp://host", "http://"):
+        with pytest.raises(SourceError, match=f"endpoint '{endpoint}'.*; give a URL such as https://HOST"):
+            Bucket(endpoint)
+
+
+def test_what_cannot_be_kept_is_listed_all_the_same(server, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    found = listed(s3.DATASET, "", Cache(tmp_path / "file"), Bucket(server))
+    assert len(runs_of(found)) == 4
 
 
 def test_no_network_is_told_in_one_line() -> None:

@@ -208,6 +208,21 @@ def test_volume_timing_sets_the_pace_of_a_sparse_acquisition(tmp_path, clock) ->
     path.with_suffix(".json").write_text(json.dumps({"VolumeTiming": times}))
     frames = list(open_source(BidsSource(path=str(tmp_path), speed=1.0)).frames(clock))
     assert [frame.acquired - 1000 for frame in frames] == times
+    for wrong in ([0.0, float("nan"), 9.0, 13.0, 20.0, 22.0], [*times[:5], 3.0], [*times[:5], "x"]):
+        path.with_suffix(".json").write_text(json.dumps({"VolumeTiming": wrong}))
+        with pytest.raises(SourceError, match=r"sub-1_task-a_bold\.nii: VolumeTiming should be seconds in"):
+            open_source(BidsSource(path=str(tmp_path), speed=1.0))
+
+
+def test_a_run_without_volumes_and_echoes_of_other_lengths_are_told(tmp_path) -> None:
+    root = described(tmp_path)
+    put(root, "sub-1_task-a_bold.nii", voxels()[..., :0])
+    with pytest.raises(SourceError, match=r"sub-1_task-a_bold\.nii holds no volume"):
+        open_source(BidsSource(path=str(root), subject="1"))
+    for echo, length in ((1, VOLUMES), (2, VOLUMES - 1)):
+        put(root, f"sub-2_task-a_echo-{echo}_bold.nii", voxels()[..., :length])
+    with pytest.raises(SourceError, match=r"the echoes have \[6, 5\] volumes, expected as many of each"):
+        open_source(BidsSource(path=str(root), subject="2"))
 
 
 def test_a_run_may_be_cut_short_and_stopped(tmp_path) -> None:
