@@ -106,11 +106,15 @@ def work(
     if _is_locked(folder):
         ask(folder, "--unlock")  # left by one of ours that was killed: `alone` has seen to it
     os.pwrite(lock, _AT_WORK, 0)
+    environment = dict(os.environ)
+    if cache := environment.get("RTFLOW_CACHE"):  # a relative one would be another folder for each job
+        environment["RTFLOW_CACHE"] = str(Path(cache).expanduser().absolute())
     with (folder / LOG).open("a", encoding="utf-8") as log:
         # In a session of its own: Ctrl-C is for this process, which passes it on once.
         process = subprocess.Popen(
             command,
             cwd=folder,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

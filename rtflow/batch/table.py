@@ -50,8 +50,9 @@ def rows_of(folder: Path) -> list[Row]:
         if (place / "result.json").exists():
             row["status"] = told["status"]
         elif (place / "log.txt").exists():
-            # A run can come to its end and still break a limit that the settings give it.
-            ended = told.get("status", "aborted")
+            # A run can come to its end and still break a limit that the settings give it; one that could
+            # not begin has said why, and one that was cut off has said nothing.
+            ended = told.get("status") or ("failed" if _said(place) else "aborted")
             row |= {"status": "failed" if ended == "completed" else ended, "why": _why(place, told)}
         else:
             row |= {"status": "to do", "why": ""}
@@ -209,13 +210,24 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _why(place: Path, told: Mapping[str, Any]) -> str:
+    if said := _said(place):
+        return said
+    if not told:
+        return "it was cut off"
+    errors = told.get("errors") or {}
+    most = (
+        f", {errors[error]} x {error}" if (error := max(errors, key=errors.__getitem__, default="")) else ""
+    )
+    return f"the run ended with status {told.get('exit_status', 'unknown')}{most}"
+
+
+def _said(place: Path) -> str:
+    """The last line that the command said as it failed."""
     try:
         lines = (place / "log.txt").read_text(encoding="utf-8").strip().splitlines()
     except OSError:
         return ""
-    if not told:
-        return (lines[-1] if lines else "") or "it was cut off"
-    return (lines[-1] if lines else "") or f"the run ended with status {told.get('exit_status', 'unknown')}"
+    return lines[-1] if lines else ""
 
 
 def _cell(value: Any) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rtflow.batch.jobs import read_batch
+from rtflow.batch.jobs import Job, made_by, read_batch, write_batch
+from rtflow.batch.table import rows_of
 
 from .conftest import RTFLOW, rtflow, simulated, states
 
@@ -167,8 +168,16 @@ def test_a_path_counts_from_where_it_was_typed(data: Path, tmp_path: Path) -> No
 def test_a_second_ctrl_c_kills_what_does_not_end(data: Path, waiting: Path, tmp_path: Path) -> None:
     folder = tmp_path / "batch"
     words = ["batch", waiting, data, "--out", folder]
-    process = subprocess.Popen([*RTFLOW, *map(str, words)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*RTFLOW, *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"RTFLOW_CACHE": "kept"},
+    )
     job = until_it_waits(waiting, process)
+    # What is relative to where the command was typed is so for the jobs too.
+    assert f"RTFLOW_CACHE={tmp_path / 'kept'}".encode() in Path(f"/proc/{job}/environ").read_bytes()
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     said = ""
@@ -221,6 +230,31 @@ def test_where_snakemake_is_at_work_by_hand_a_batch_does_not_begin(
     assert by_hand.returncode != 0
     assert "Directory cannot be locked" in by_hand.stdout + by_hand.stderr
     assert states(folder) == {NAME: "completed"}
+
+
+def test_each_failed_run_has_its_reason(tmp_path: Path) -> None:
+    """One that could not begin has failed, one that says nothing was cut off; of others, what failed most."""
+    left: dict[str, tuple[str, dict[str, object] | None]] = {
+        "sub-1": ("rtflow: no events; leave out --events\n", None),
+        "sub-2": ("", None),
+        "sub-3": ("", {"exit_status": 1, "status": "completed", "errors": {"a: rare": 1, "b: often": 9}}),
+        "sub-4": ("", {"exit_status": 1, "status": "completed"}),
+    }
+    write_batch(tmp_path, [Job(name, {}) for name in left], "/data", "template")
+    for name, (log, told) in left.items():
+        place = tmp_path / "runs" / name
+        place.mkdir(parents=True)
+        (place / "made-by.txt").write_text(made_by(read_batch(tmp_path), name))
+        (place / "log.txt").write_text(log)
+        if told:
+            told |= {"run_uid": "none", "volumes": {"failed": 10}}
+            (place / "result.json.part").write_text(json.dumps(told))
+    assert [(row["status"], row["why"]) for row in rows_of(tmp_path)] == [
+        ("failed", "rtflow: no events; leave out --events"),
+        ("aborted", "it was cut off"),
+        ("failed", "the run ended with status 1, 9 x b: often"),
+        ("failed", "the run ended with status 1"),
+    ]
 
 
 @pytest.mark.slow
