@@ -105,7 +105,8 @@ def from_image(
         If subject, task or RepetitionTime are missing, an entity cannot stand in a BIDS name, or there is no
         such file.
     VolumeError
-        If the image has more than one volume, or a time is no time, or may be meant in either unit.
+        If the image has more than one volume, or its voxels cannot be read, or a time is no time, or may be
+        meant in either unit.
 
     Warns
     -----
@@ -126,7 +127,10 @@ def from_image(
         given["RepetitionTime"] = tr
     fields, changes = checked(given, entities or {}, suffix, f"volume {volume}")
     warn_of(changes)
-    return _incremental(nifti, volume, **fields)
+    try:
+        return _incremental(nifti, volume, **fields)
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # voxels are read only now
+        raise VolumeError(f"volume {volume}: the NIfTI image cannot be read ({error})") from None
 
 
 def to_image(one: BidsIncremental) -> Nifti1Image:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.bids.agreement import entity_differences, header_differences, metadata_differences
-from rtflow.bids.entities import bids_name, matches
+from rtflow.bids.entities import ENTITIES, bids_name, matches, unknown_entity
 from rtflow.bids.fields import OF_ONE_IMAGE
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import UsageError, VolumeError
@@ -139,7 +139,15 @@ class BidsRun:
         ----------
         entities
             By their long names; indices are compared as numbers.
+
+        Raises
+        ------
+        UsageError
+            If one of the names is no entity's.
         """
+        for name in entities:
+            if name not in ENTITIES:
+                raise unknown_entity(name)
         found = BidsRun()
         found._held = [one for one in self._held if matches(one.entities, entities)]
         return found

@@ -289,3 +289,13 @@ def test_a_suffix_that_cannot_stand_in_a_name(suffix: str) -> None:
         image(), metadata | {"ProtocolName": f"func-{suffix}_task-a"}, entities={"subject": "01"}
     )
     assert named.file_name() == "sub-01_task-a_bold.nii"
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_an_image_that_is_cut_off_is_told_in_a_sentence(tmp_path, ending) -> None:
+    path = tmp_path / f"x{ending}"
+    noise = np.random.default_rng(0).integers(0, 9999, (30, 30, 30), dtype=np.int16)
+    nib.Nifti1Image(noise, AFFINE).to_filename(path)
+    path.write_bytes(path.read_bytes()[:20000])
+    with pytest.raises(VolumeError, match="volume 1: the NIfTI image cannot be read"):
+        from_image(path, {"RepetitionTime": 2.0}, entities={"subject": "01", "task": "a"})

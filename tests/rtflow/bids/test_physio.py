@@ -15,6 +15,7 @@ from validator import bids_errors
 
 from rtflow.bids.physio import PhysioError, cmrr_content, physio_files, read_cmrr, read_pmu
 from rtflow.derivatives import add_companions
+from rtflow.errors import OutputError
 from rtflow.journal import Recording
 
 PMU = """1 8 20 2 5002 LOGVERSION 1 eTriggerMethod: 10, delay 400 6002 367 508 5000 520 532 638 5003
@@ -154,7 +155,11 @@ def command(*words: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_reference_and_logs_stand_beside_their_run(tmp_path):
+def full(*_: object) -> None:
+    raise OutputError("No space left on device")
+
+
+def test_reference_and_logs_stand_beside_their_run(tmp_path, monkeypatch):
     scans, out = tmp_path / "scans", tmp_path / "out"
     command(
         *("simulate", scans, "--speed", "max", "--sbref", "--began", "2025-01-02T10:10:30"),
@@ -172,7 +177,14 @@ def test_reference_and_logs_stand_beside_their_run(tmp_path):
     assert reference["SeriesNumber"] < bold["SeriesNumber"]
 
     (tmp_path / "scan.puls").write_text(PMU)
-    add_companions(run_dir, [tmp_path / "scan.puls"])
+    # The disk is full between the two files of a log: what is there is no error, and it can be done again.
+    with monkeypatch.context() as disk:
+        disk.setattr("rtflow.derivatives.write_whole", full)
+        with pytest.raises(OutputError, match="No space left"):
+            add_companions(run_dir, [tmp_path / "scan.puls"])
+    assert bids_errors(out / "bids") == []
+    assert len(add_companions(run_dir, [tmp_path / "scan.puls"])) == 2
+    assert not (out / "bids/.bidsignore").exists()
 
     stem = func / "sub-01_task-feedback_run-1_recording-cardiac_physio"
     about = json.loads(stem.with_suffix(".json").read_text())

@@ -59,6 +59,8 @@ def test_memory_is_shared_on_the_way_in_and_out() -> None:
     assert np.shares_memory(run[0].data, data)
     assert np.shares_memory(run[:1][0].data, data)
     assert np.shares_memory(run.find({"run": 1})[0].data, data)
+    with pytest.raises(UsageError, match="'ses' is no BIDS entity; did you mean 'session'"):
+        run.find({"ses": "02"})
 
 
 @pytest.mark.parametrize(
