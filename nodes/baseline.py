@@ -83,6 +83,12 @@ class OpeningBaseline:
     _first: int = 0
     _mean: _Mean[float] | None = None
 
+    @staticmethod
+    def holds(volume: int, first: int, tr: float, *, seconds: float) -> bool:
+        """Whether a volume belongs to the opening, which begins with the volume ``first``."""
+        # A microsecond's grace: n * TR is not exact.
+        return volume == first or (volume - first) * tr < seconds - 1e-6
+
     def add(self, signal: float, volume: int, tr: float) -> float | None:
         """Take one volume, and say what to compare it with.
 
@@ -101,8 +107,7 @@ class OpeningBaseline:
         """
         if self._mean is None:
             self._first, self._mean = volume, _Mean()
-        # A microsecond's grace: n * TR is not exact.
-        if volume == self._first or (volume - self._first) * tr < self.seconds - 1e-6:
+        if self.holds(volume, self._first, tr, seconds=self.seconds):
             self._mean.add(signal)
             return None
         return self._mean.value
