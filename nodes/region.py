@@ -1,20 +1,30 @@
-"""The mean of a region, as percent signal change."""
+"""One number for a region: its mean, median or first component, as percent signal change."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
+from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.masked import Mask
-from rtflow.errors import VolumeError
+from rtflow.bids.masked import Features, Mask
+from rtflow.documents import Event
+from rtflow.errors import GridError, VolumeError
 from rtflow.nodes.baseline import OpeningBaseline, RestBaseline, percent_change
+from rtflow.nodes.eigenvariate import Eigenvariate
 from rtflow.nodes.mask import MaskFiles, covered_mean, take
 from rtflow.stream.interface import RunContext, StreamInterface
 
 KIND = "percent_signal_change"
+_PERCENT = (KIND, "percent_signal_change_difference")
+_RAW = tuple(f"{what}{end}" for what in ("mean", "median", "component") for end in ("", "_difference"))
+
+#: Of a region in the scanner's units few voxels are negative; of one without its mean, about half.
+_MOST_NEGATIVE = 0.25
 
 
 class RegionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -22,43 +32,100 @@ class RegionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
 
     incremental = traits.Any(mandatory=True, desc="the volume: a BidsIncremental")
     mask = traits.Any(mandatory=True, desc="the region: a Mask, or the path of an image")
+    minus = traits.Any(desc="a second region, whose value is taken off: a Mask, or the path of an image")
     trial_type = traits.Str(desc="rest or a condition, of Labels; needed for baseline='rest'")
+    phase = traits.Str(desc="of Labels; needed for component='training'")
     baseline = traits.Enum(
-        "rest", "opening", usedefault=True, desc="compare with the preceding rest block, or with the opening"
+        "rest",
+        "opening",
+        "none",
+        usedefault=True,
+        desc="compare with the preceding rest block, with the opening, or give the signal as it is",
     )
     opening = traits.Range(
-        low=0.0, value=20.0, exclude_low=True, usedefault=True, desc="seconds of baseline='opening'"
+        low=0.0,
+        value=20.0,
+        exclude_low=True,
+        usedefault=True,
+        desc="seconds of baseline='opening' and of component='opening'",
     )
+    summary = traits.Enum(
+        "mean", "median", "component", usedefault=True, desc="what becomes of the voxels of a region"
+    )
+    component = traits.Enum(
+        "training",
+        "opening",
+        usedefault=True,
+        desc="volumes that the first component is found from: the training trials, or the opening",
+    )
+    says = traits.Str("", usedefault=True, desc="a note of the run, told once with the region's size")
 
 
 class RegionOutput(TraitedSpec):  # type: ignore[misc]
     """Outputs of `Region`."""
 
     mean = traits.Float(desc="mean over the voxels of the region that have signal")
-    value = traits.Float(desc="percent signal change against the baseline")
-    kind = traits.Enum(KIND, desc="what the value is")
+    value = traits.Float(desc="percent signal change against the baseline, or what baseline='none' asks for")
+    kind = traits.Enum(*_PERCENT, *_RAW, desc="what the value is")
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The region in a volume before its component is known: what it will be found from, if ``counts``."""
+
+    values: NDArray[np.float32]
+    counts: bool
+    label: str
+    volume: int
+    tr: float
+
+
+@dataclass
+class _Course:
+    """What is known of one region in the middle of a run; ``samples`` until its component is known."""
+
+    baseline: RestBaseline[float] | OpeningBaseline | None
+    component: Eigenvariate | None = None
+    samples: list[_Sample] = field(default_factory=list)
+
+
+@dataclass
+class _State:
+    """The regions, and the first volume; whether the operator has been told."""
+
+    courses: list[_Course]
+    first: int = 0
+    told: bool = False
 
 
 class Region(StreamInterface):
-    """Average a region, and compare with rest: the mean first, then the ratio.
+    """Summarise a region, and compare with rest: the summary first, then the ratio.
 
     With ``baseline="rest"`` a task volume is compared with the mean over the rest block before it, as
     `rtflow.nodes.baseline.RestBaseline` says in full; ``trial_type`` carries the haemodynamic lag
     already. With ``baseline="opening"`` every volume after the first ``opening`` seconds is compared
     with the mean over those, counted from the first volume that comes to the node. ``value`` and
     ``kind`` are withheld while there is no baseline. No baseline holds a later volume, that against
-    rest none of a task.
+    rest none of a task. With ``baseline="none"`` the value is the summary itself, in the scanner's units, and
+    its ``kind`` is the name of the summary.
 
-    Voxels that are exactly 0 lie outside the field of view after motion correction and are left out of the
-    mean; if more than 5 % of the region do, the volume is doubted.
+    ``summary="component"`` is the first component of the region (`rtflow.nodes.eigenvariate`), found from the
+    volumes of phase ``train``, or from the opening, with the first volume after those, and frozen then;
+    ``value`` is withheld up to there.
+
+    With ``minus`` the value is the difference of two regions, each in percent of its own baseline; its
+    ``kind`` ends in ``_difference``. ``mean`` is always that of the first region.
+
+    Voxels that are exactly 0 lie outside the field of view after motion correction and are left out;
+    if more than 5 % of a region do, the volume is doubted.
 
     Raises
     ------
     GridError
-        If the region is on another grid than the volume.
+        If a region is on another grid than the volume.
     VolumeError
-        If a voxel of the region is not finite, if none has signal, or if ``trial_type`` is needed and
-        missing.
+        If a voxel of a region is not finite, if none has signal, if ``trial_type`` or ``phase`` is needed and
+        missing, or if there are too few volumes to find the component from.
     """
 
     input_spec = RegionInput
@@ -67,44 +134,208 @@ class Region(StreamInterface):
 
     def start_run(self, context: RunContext) -> None:
         """Begin without a baseline."""
-        del context
+        self._emit = context.emit
         self._masks = MaskFiles()
-        if isinstance(self.inputs.mask, str | Path):
-            self._masks.find(self.inputs.mask)
-        self._state: RestBaseline[float] | OpeningBaseline = (
-            RestBaseline[float]() if self.inputs.baseline == "rest" else OpeningBaseline(self.inputs.opening)
-        )
+        for mask in (self.inputs.mask, self.inputs.minus):
+            if isinstance(mask, str | Path):
+                self._masks.find(mask)
+        self._state = _State([])
 
-    def snapshot(self) -> RestBaseline[float] | OpeningBaseline:
+    def snapshot(self) -> _State:
         """The means so far."""
         return self._state
 
-    def restore(self, state: RestBaseline[float] | OpeningBaseline) -> None:
+    def restore(self, state: _State) -> None:
         """Go on from them."""
         self._state = state
 
+    def _baseline(self) -> RestBaseline[float] | OpeningBaseline | None:
+        match self.inputs.baseline:
+            case "rest":
+                return RestBaseline[float]()
+            case "opening":
+                return OpeningBaseline(self.inputs.opening)
+        return None
+
+    def _values(self, mask: Any) -> tuple[NDArray[np.float32], Mask]:
+        """The voxels of a region in the volume at hand."""
+        region = self._masks.find(mask)
+        return take(self.inputs.incremental, region), region
+
     def _run_interface(self, runtime: Any) -> Any:
-        incremental: BidsIncremental = self.inputs.incremental
-        mask: Mask = self._masks.find(self.inputs.mask)
-        mean, doubt = covered_mean(take(incremental, mask), incremental.volume)
+        inputs, state = self.inputs, self._state
+        incremental: BidsIncremental = inputs.incremental
+        values, mask = self._values(inputs.mask)
+        mean, doubt = covered_mean(values, incremental.volume)
         if doubt:
             self.doubt(f"region: {doubt}")
-        baseline = self._baseline(mean, incremental)
+        regions = [(values, mean)]
+        if isdefined(inputs.minus):
+            values, _ = self._values(inputs.minus)
+            regions.append((values, covered_mean(values, incremental.volume)[0]))
+        if inputs.says and not state.told:
+            self._tell(mask)
+        state.told = True
+        state.first = state.first or incremental.volume
+        state.courses = state.courses or [_Course(self._baseline()) for _ in regions]
         self._results: dict[str, Any] = {"mean": mean}
-        if baseline is None:
-            return runtime
-        if baseline <= 0.0:
-            self.doubt(f"region: the baseline is {baseline:g}; percent signal change needs one above 0")
-            return runtime
-        self._results |= {"value": percent_change(mean, baseline), "kind": KIND}
+        # Each course takes the volume, whether or not the others have a value.
+        found = [
+            self._value(course, values, mean)
+            for course, (values, mean) in zip(state.courses, regions, strict=True)
+        ]
+        value = found[0] if len(found) == 1 else _difference(found)
+        if value is not None:
+            kind = inputs.summary if inputs.baseline == "none" else KIND
+            self._results |= {"value": value, "kind": kind if len(found) == 1 else f"{kind}_difference"}
         return runtime
 
-    def _baseline(self, mean: float, incremental: BidsIncremental) -> float | None:
-        if isinstance(self._state, OpeningBaseline):
-            return self._state.add(mean, incremental.volume, incremental.tr)
-        if not isdefined(self.inputs.trial_type):
+    def _value(self, course: _Course, values: NDArray[np.float32], mean: float) -> float | None:
+        """What a region says in this volume; None as long as that cannot be known."""
+        if self.inputs.summary == "component" and course.component is None and not self._find(course, values):
+            return None
+        signal = self._signal(course, values, mean)
+        if course.baseline is None:
+            return signal
+        baseline = _compare(course.baseline, signal, self._sample(values))
+        if baseline is None:
+            return None
+        if baseline <= 0.0:
+            self.doubt(f"region: the baseline is {baseline:g}; percent signal change needs one above 0")
+            return None
+        return percent_change(signal, baseline)
+
+    def _signal(self, course: _Course, values: NDArray[np.float32], mean: float) -> float:
+        if course.component is not None:
+            return course.component.course(values)
+        if self.inputs.summary == "median":
+            return float(np.median(values[values != 0].astype(np.float64)))
+        return mean
+
+    def _find(self, course: _Course, values: NDArray[np.float32]) -> bool:
+        """Find the component if all volumes for it have come; whether it is known now."""
+        sample = self._sample(values)
+        found_from = [earlier.values for earlier in course.samples if earlier.counts]
+        if sample.counts or not found_from:
+            if self.inputs.component == "training" and self.inputs.phase == "test":
+                raise VolumeError(
+                    "no training came before this test trial, and component='training' is found there; "
+                    "give train_trials to Labels, or use component='opening'"
+                )
+            course.samples.append(sample)
+            return False
+        course.component = Eigenvariate.of(np.stack(found_from))
+        # What came before is something to compare with, too.
+        earlier, course.samples = course.samples, []
+        for each in earlier:
+            if course.baseline is not None:
+                _compare(course.baseline, course.component.course(each.values), each)
+        return True
+
+    def _sample(self, values: NDArray[np.float32]) -> _Sample:
+        inputs, incremental = self.inputs, self.inputs.incremental
+        counts, label, tr = False, "", 0.0
+        if inputs.baseline == "rest":
+            if not isdefined(inputs.trial_type):
+                raise VolumeError(
+                    "Region: baseline='rest' needs to know when rest is; connect trial_type of Labels, "
+                    "or use baseline='opening'"
+                )
+            label = inputs.trial_type
+        if inputs.baseline == "opening" or (inputs.summary, inputs.component) == ("component", "opening"):
+            tr = incremental.tr
+        if inputs.summary == "component":
+            if inputs.component == "opening":
+                counts = OpeningBaseline.holds(
+                    incremental.volume, self._state.first, tr, seconds=inputs.opening
+                )
+            elif isdefined(inputs.phase):
+                counts = inputs.phase == "train"
+            else:
+                raise VolumeError(
+                    "Region: component='training' needs to know when training is; connect phase of Labels, "
+                    "or use component='opening'"
+                )
+        return _Sample(np.array(values, dtype=np.float32), counts, label, incremental.volume, tr)
+
+    def _tell(self, mask: Mask) -> None:
+        voxel = abs(float(np.linalg.det(mask.grid.matrix()[:3, :3])))
+        count = mask.indices.size
+        says = f"the region has {count} voxels ({count * voxel / 1000:.3g} ml): {self.inputs.says}"
+        self._emit(Event(name="region", volume=self.volume, node="region", data={"says": says}))
+
+
+def _compare(baseline: RestBaseline[float] | OpeningBaseline, signal: float, sample: _Sample) -> float | None:
+    """Let a baseline take a volume, and say what to compare that with."""
+    if isinstance(baseline, OpeningBaseline):
+        return baseline.add(signal, sample.volume, sample.tr)
+    return baseline.add(signal, sample.label)
+
+
+def _difference(found: list[float | None]) -> float | None:
+    first, second = found
+    return None if first is None or second is None else first - second
+
+
+class RegionOfFeaturesInput(RegionInput):
+    """Inputs of `RegionOfFeatures`."""
+
+    incremental = traits.Any(
+        mandatory=True, desc="the volume: a BidsIncremental, for its number and repetition time"
+    )
+    features = traits.Any(mandatory=True, desc="values within a mask: Features of ApplyMask or Denoise")
+    mask = traits.Any(desc="the region within these: a Mask, or the path of an image; default all of them")
+
+
+class RegionOfFeatures(Region):
+    """`Region` of values within a mask (of `Denoise`, say) in place of a whole volume's.
+
+    Percent signal change needs values that still have their mean, in the scanner's units; features of which
+    more than a quarter are negative are refused, but with ``baseline="none"``.
+
+    Raises
+    ------
+    GridError
+        Also if a region does not lie within the mask of the features.
+    VolumeError
+        Also if the features have lost their mean.
+    """
+
+    input_spec = RegionOfFeaturesInput
+
+    def _values(self, mask: Any) -> tuple[NDArray[np.float32], Mask]:
+        features: Features = self.inputs.features
+        region = self._masks.find(mask) if isdefined(mask) else features.mask
+        values = np.asarray(features.values, dtype=np.float32)
+        if region is not features.mask:
+            values = values[positions(region, features.mask)]
+        if not np.isfinite(values).all():
+            raise VolumeError(f"volume {self.volume} has values within the region that are not finite")
+        negative = np.count_nonzero(values < 0)
+        if self.inputs.baseline != "none" and negative > _MOST_NEGATIVE * values.size:
             raise VolumeError(
-                "Region: baseline='rest' needs to know when rest is; connect trial_type of Labels, "
-                "or use baseline='opening'"
+                f"volume {self.volume}: {negative} of the region's {values.size} values are negative: their "
+                "mean was taken out, and percent signal change needs it; give features in the scanner's "
+                "units, or use baseline='none'"
             )
-        return self._state.add(mean, self.inputs.trial_type)
+        return values, region
+
+
+def positions(region: Mask, mask: Mask) -> NDArray[np.intp]:
+    """Where the voxels of a region stand among those of a mask.
+
+    Raises
+    ------
+    GridError
+        If the grids differ, or a voxel of the region is not in the mask.
+    """
+    mask.grid.require(region.grid, "the region")
+    found = np.searchsorted(mask.indices, region.indices)
+    inside = found < mask.indices.size
+    inside[inside] = mask.indices[found[inside]] == region.indices[inside]
+    if not inside.all():
+        raise GridError(
+            f"{np.count_nonzero(~inside)} of the region's {inside.size} voxels are not within the mask of "
+            "the features; give a region that lies within it"
+        )
+    return found
