@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rtflow.nodes.accuracy import Accuracy
     from rtflow.nodes.convert import DicomToBids
     from rtflow.nodes.decode import Decode
+    from rtflow.nodes.denoise import Denoise
     from rtflow.nodes.dummies import SkipDummies
+    from rtflow.nodes.glm import GLM
     from rtflow.nodes.labels import Labels
     from rtflow.nodes.mask import ApplyMask, Mask
     from rtflow.nodes.realign import Realign
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from rtflow.nodes.subject import SubjectOutput
 
 __all__ = [
+    "GLM",
     "Accuracy",
     "ApplyMask",
     "Decode",
+    "Denoise",
     "DicomToBids",
     "Labels",
     "Mask",
@@ -42,7 +46,9 @@ _MODULES = {
     "Accuracy": "accuracy",
     "ApplyMask": "mask",
     "Decode": "decode",
+    "Denoise": "denoise",
     "DicomToBids": "convert",
+    "GLM": "glm",
     "Labels": "labels",
     "Mask": "mask",
     "Realign": "realign",

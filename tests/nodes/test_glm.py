@@ -1,0 +1,399 @@
+"""The incremental model against nilearn's, and what it does with volumes that are missing, odd or wrong."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from head_run import DESIGN, FACE, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun, head_mask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from incrementals import incremental
+from nilearn.glm.first_level import FirstLevelModel
+from nipype.interfaces.base import Undefined
+
+from rtflow.bids.masked import Features, Mask
+from rtflow.design import Design, Trial, write_events
+from rtflow.errors import GridError, UsageError, VolumeError
+from rtflow.nodes.glm import GLM, on_grid
+from rtflow.nodes.regressors import TaskColumns
+from rtflow.session import Session
+
+RUN = HeadRun()
+# nilearn warns of the mask that it passes on itself.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Generation of a mask has been requested:RuntimeWarning")
+PLAIN = {"design": DESIGN, "contrast": "scene - face", "nuisance": ["motion"]}
+
+
+@pytest.fixture
+def started(make_context):
+    """Callable from options to a node at the start of a run."""
+
+    def start(run_uid="run-a", volumes=VOLUMES, tr=TR, **options):
+        node = GLM(**(PLAIN | options))
+        node.start_run(make_context(run_uid, tr=tr, volumes=volumes))
+        return node
+
+    return start
+
+
+@pytest.fixture
+def through(started, call):
+    """Callable that takes some volumes of a run through a node, and returns it and what it gave."""
+
+    def run(numbers=range(1, VOLUMES + 1), data=RUN, changes=None, **options):
+        node = started(**options)
+        outputs = {}
+        for volume in numbers:
+            inputs = data.inputs(volume) | ((changes or {}).get(volume, {}))
+            if "motion" not in node.inputs.nuisance:
+                del inputs["motion"]
+            outputs[volume] = call(node, volume, **inputs)
+        return node, outputs
+
+    return run
+
+
+def table(folder) -> pd.DataFrame:
+    """The rows of the model, as the run left them."""
+    return pd.read_csv(folder / "design.tsv", sep="\t", index_col="volume")
+
+
+def by_nilearn(design: pd.DataFrame, data: np.ndarray, contrast: str) -> dict[str, np.ndarray]:
+    """Effect, t and z within the mask, by nilearn's model on the same rows."""
+    image = np.zeros((*MASK.data.shape, len(design)), np.float32)
+    image[MASK.data] = data[design.index - 1].T
+    affine = MASK.grid.matrix()
+    model = FirstLevelModel(
+        noise_model="ols",
+        signal_scaling=False,
+        mask_img=nib.Nifti1Image(MASK.data.astype(np.uint8), affine),
+        minimize_memory=False,
+    )
+    model.fit(nib.Nifti1Image(image, affine), design_matrices=[design.reset_index(drop=True)])
+    given = model.compute_contrast(contrast, output_type="all")
+    names = {"effect": "effect_size", "t": "stat", "z": "z_score"}
+    return {name: given[theirs].get_fdata()[MASK.data] for name, theirs in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [
+        ([], {}),
+        ([], {"drift": "cosine", "hrf": "spm", "slice_time_ref": 0.5, "contrast": "face"}),
+        ([1, 2, 40, 41, 42, 90, 133], {"contrast": "(scene + face) / 2"}),
+        ([], {"drift": "none", "nuisance": []}),
+    ],
+    ids=["plain", "cosines, spm", "gaps", "task alone"],
+)
+def test_the_last_volume_is_what_nilearn_says_of_the_run(through, make_context, missing, options) -> None:
+    node, outputs = through([n for n in range(1, VOLUMES + 1) if n not in missing], **options)
+    node.end_run()
+    folder = make_context().run_dir / "glm"
+    design = table(folder)
+    assert sorted({*range(1, VOLUMES + 1)} - {*design.index}) == missing
+    expected = by_nilearn(design, RUN.data, node.inputs.contrast)
+    last = outputs[VOLUMES]
+    # Effects run to some 30 units, t to 30: both are given as float32, and nilearn computes in float32.
+    for name in ("effect", "t"):
+        found = getattr(last[name], "values", None)
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-4 * scale)
+    np.testing.assert_allclose(last["z"].values, expected["z"], atol=0.03)
+    assert last["dof"] == len(design) - design.shape[1]
+    assert last["t_max"] == last["t"].values.max()
+
+
+def test_every_volume_is_what_an_analysis_of_the_volumes_so_far_says(through) -> None:
+    node, outputs = through()
+    rows, names = np.array(node._state.design), node._state.columns.names
+    given = [volume for volume, output in outputs.items() if output]
+    assert given == list(range(given[0], VOLUMES + 1))
+    for volume in given[::7]:
+        leading = node._state.columns.leading(volume)
+        design, data = rows[:volume, :leading], RUN.data[:volume].astype(np.float64)
+        coefficients, *_ = np.linalg.lstsq(design, data, rcond=None)
+        contrast = np.zeros(leading)
+        contrast[[names.index("scene"), names.index("face")]] = 1.0, -1.0
+        left = ((data - design @ coefficients) ** 2).sum(axis=0) / (volume - leading)
+        t = contrast @ coefficients / np.sqrt(left * (contrast @ np.linalg.inv(design.T @ design) @ contrast))
+        np.testing.assert_allclose(outputs[volume]["t"].values, t, rtol=1e-4, atol=1e-4)
+        assert outputs[volume]["dof"] == volume - leading
+
+
+def test_it_finds_what_responds_and_how_strongly(through) -> None:
+    _, outputs = through()
+    t, effect = outputs[VOLUMES]["t"].values, outputs[VOLUMES]["effect"].values
+    assert t[SCENE].min() > 5.0
+    assert t[FACE].max() < -5.0
+    rest = np.delete(np.arange(VOXELS), [*SCENE, *FACE])
+    # The noise is correlated from volume to volume, and this t does not know.
+    assert 0.8 < t[rest].std() < 1.8
+    np.testing.assert_allclose(100 * effect[SCENE] / RUN.base[SCENE], 2.0, atol=0.4)
+    np.testing.assert_allclose(100 * effect[FACE] / RUN.base[FACE], -2.0, atol=0.4)
+
+
+@pytest.mark.parametrize("moved", [-10.0, 10.0])
+def test_a_design_that_is_moved_finds_less(through, moved) -> None:
+    right, wrong = (through(design=design)[1][VOLUMES] for design in (DESIGN, DESIGN.later(moved)))
+    assert np.median(wrong["t"].values[SCENE]) < 0.7 * np.median(right["t"].values[SCENE])
+
+
+def test_nothing_is_said_before_it_can_be_known(through) -> None:
+    _, outputs = through()
+    first = min(volume for volume, output in outputs.items() if output)
+    # The second block, the first of faces, begins with volume 32, and its response some volumes later.
+    assert 34 <= first <= 40
+    alone = through(contrast="scene")[1]
+    assert min(volume for volume, output in alone.items() if output) < 28
+    strict = through(min_dof=60)[1]
+    assert next(output for output in strict.values() if output)["dof"] == 60
+
+
+def test_later_trials_do_not_enter(through) -> None:
+    known = [trial for trial in DESIGN.trials if trial.onset <= 59 * TR]
+    other = Design((*known, Trial(150.0, 40.0, "face"), Trial(200.0, 9.0, "scene")))
+    one, two = through(range(1, 61))[1][60], through(range(1, 61), design=other)[1][60]
+    assert np.array_equal(one["t"].values, two["t"].values)
+
+
+def test_to_leave_a_volume_out_is_to_give_it_a_regressor_of_its_own(through, make_context) -> None:
+    moved = {30: {"framewise_displacement": 2.5}, 77: {"framewise_displacement": Undefined}}
+    changes = {n: {"framewise_displacement": 0.1} for n in range(2, VOLUMES + 1)} | moved
+    bad = replace(RUN)
+    bad.data[29] *= 1.3
+    node, outputs = through(changes=changes, data=bad, max_fd=0.5)
+    doubts = node.take_doubts()
+    assert [sum("moved 2.50 mm" in one for one in doubts), sum("not known" in one for one in doubts)] == [
+        1,
+        1,
+    ]
+    assert outputs[30] == outputs[77] == {}
+    node.end_run()
+    design = table(make_context().run_dir / "glm")
+    assert {30, 77}.isdisjoint(design.index)
+    everything = through(data=bad)[0]
+    rows = np.column_stack([np.array(everything._state.design), np.eye(VOLUMES)[:, [29, 76]]])
+    spikes = pd.DataFrame(rows, range(1, VOLUMES + 1), [*design, "spike_1", "spike_2"])
+    expected = by_nilearn(spikes, bad.data, "scene - face")
+    np.testing.assert_allclose(outputs[VOLUMES]["t"].values, expected["t"], rtol=2e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"motion": Undefined}, "motion is not known"),
+        ({"motion": np.full(6, np.nan)}, "motion is not finite"),
+        ({"features": Features(np.zeros(VOXELS, np.float32), MASK)}, "only 0.0% of the voxels"),
+    ],
+)
+def test_a_volume_that_cannot_be_used_is_left_out_and_said(through, change, says) -> None:
+    node, outputs = through(changes={100: change})
+    assert outputs[100] == {}
+    assert [says in doubt for doubt in node.take_doubts()] == [True]
+    without, expected = through([n for n in range(1, VOLUMES + 1) if n != 100])
+    assert without.take_doubts() == []
+    assert np.array_equal(outputs[VOLUMES]["t"].values, expected[VOLUMES]["t"].values)
+
+
+def test_a_voxel_that_was_not_seen_once_is_0_from_then_on(through) -> None:
+    data = RUN.data[59].copy()
+    data[[3, 200]] = 0.0
+    node, outputs = through(changes={60: {"features": Features(data, MASK)}})
+    assert node.take_doubts() == []
+    assert np.flatnonzero(outputs[59]["t"].values == 0).size == 0
+    for volume in (60, VOLUMES):
+        for name in ("effect", "t", "z"):
+            assert np.flatnonzero(outputs[volume][name].values == 0).tolist() == [3, 200]
+
+
+def features(changed: float) -> Features:
+    data = RUN.data[99].copy()
+    data[5] = changed
+    return Features(data, MASK)
+
+
+OTHER = Mask(MASK.data & (np.arange(MASK.data.size).reshape(MASK.data.shape) % 2 == 0), MASK.grid)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"features": features(np.nan)}, VolumeError, "not finite"),
+        ({"features": features(-np.inf)}, VolumeError, "not finite"),
+        ({"features": Features(RUN.data[99], head_mask(shift=1.0))}, GridError, "affine"),
+        ({"features": Features(RUN.data[99], head_mask("xyz"))}, GridError, "reference xyz"),
+        ({"features": Features(RUN.data[99][: OTHER.indices.size], OTHER)}, GridError, "one mask"),
+        ({"motion": np.zeros(5)}, VolumeError, "5 values, expected 6"),
+        ({"confounds": np.zeros(3)}, VolumeError, "add 'confounds' to nuisance"),
+    ],
+)
+def test_a_wrong_volume_fails_and_costs_the_others_nothing(started, call, change, error, says) -> None:
+    node, plain = started(), started("run-b")
+    for volume in range(1, 100):
+        call(node, volume, **RUN.inputs(volume))
+        call(plain, volume, **RUN.inputs(volume))
+    with pytest.raises(error, match=says):
+        call(node, 100, **(RUN.inputs(100) | change))
+    node.inputs.confounds = Undefined
+    one, two = (call(glm, 101, **RUN.inputs(101)) for glm in (node, plain))
+    assert np.array_equal(one["t"].values, two["t"].values)
+
+
+def test_the_number_of_confounds_is_that_of_the_first_volume(started, call) -> None:
+    node = started(nuisance=["confounds"])
+    data = {"features": RUN.inputs(1)["features"]}
+    call(node, 1, confounds=np.zeros(3), **data)
+    assert node._state.columns.nuisance == ("confound_1", "confound_2", "confound_3")
+    with pytest.raises(VolumeError, match="2 nuisance regressors, the model has 3"):
+        call(node, 2, confounds=np.zeros(2), **data)
+
+
+def test_columns_that_cannot_be_told_apart_are_told_of(through) -> None:
+    rng = np.random.default_rng(0)
+    task = TaskColumns.of(DESIGN, TR)
+    changes = {}
+    for volume in range(1, VOLUMES + 1):
+        # One that goes with the response to scenes but for a hair.
+        column = task.row((volume - 1) * TR)[task.names.index("scene")] + 1e-4 * rng.normal()
+        changes[volume] = {"confounds": np.array([column])}
+    node, outputs = through(changes=changes, nuisance=["motion", "confounds"])
+    assert not any(outputs.values())
+    assert "condition number" in node.take_doubts()[-1]
+
+
+def test_the_repetition_time_comes_with_the_volume_where_the_run_does_not_know_it(started, call) -> None:
+    node = started(tr=None)
+    call(node, 1, incremental=incremental(1), **RUN.inputs(1))
+    assert node._state.columns.tr == 1.5
+    with pytest.raises(VolumeError, match=r"\[bids\] tr"):
+        call(started(tr=None), 1, **RUN.inputs(1))
+
+
+def test_without_a_planned_length_there_are_polynomials_and_it_is_said(make_context, call) -> None:
+    events = []
+    node = GLM(**PLAIN, drift="cosine")
+    node.start_run(make_context(tr=TR, emit=events.append))
+    call(node, 1, **RUN.inputs(1))
+    assert node._state.columns.drift.kind == "polynomial"
+    assert ["planned number of volumes" in event.data["says"] for event in events] == [True]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"contrast": "scene - house"}, "conditions scene, face"),
+        ({"design": Undefined}, "has no design"),
+        ({"design": Design(())}, "has no trial"),
+        ({"design": "nowhere.tsv"}, "nowhere.tsv"),
+        ({"region": "nowhere.nii"}, "nowhere.nii"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_first_volume(started, options, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        started(**options)
+
+
+def test_the_mean_of_a_region_is_modelled_as_one_voxel(through) -> None:
+    inside = np.zeros(MASK.data.shape, bool)
+    inside.ravel()[MASK.indices[SCENE]] = True
+    inside[0, 0, 0] = True  # outside the mask: it has no say
+    _, outputs = through(region=Mask(inside, MASK.grid), contrast="scene")
+    last = outputs[VOLUMES]
+    assert last["region_percent"] == pytest.approx(2.0, abs=0.2)
+    # Noise of different voxels averages out; what they share does not.
+    assert last["region_t"] > 2 * np.median(last["t"].values[SCENE])
+    assert len(last["t"].values) == VOXELS
+    assert {"region_t", "region_percent"}.isdisjoint(through()[1][VOLUMES])
+
+
+def test_a_region_on_another_grid_or_outside_the_mask_is_refused(started, call) -> None:
+    with pytest.raises(GridError, match="region"):
+        call(started(region=head_mask(shift=3.0)), 1, **RUN.inputs(1))
+    with pytest.raises(VolumeError, match="no voxel within the mask"):
+        call(started(region=Mask(~MASK.data, MASK.grid)), 1, **RUN.inputs(1))
+
+
+def test_events_may_come_from_a_file(through, tmp_path) -> None:
+    write_events(DESIGN, tmp_path / "events.tsv")
+    one, two = through(design=str(tmp_path / "events.tsv"))[1], through()[1]
+    assert np.array_equal(one[VOLUMES]["t"].values, two[VOLUMES]["t"].values)
+
+
+def test_a_run_leaves_its_maps_and_its_design(through, make_context, leave) -> None:
+    node, outputs = through(save="localizer")
+    node.end_run()
+    folder = make_context().run_dir / "glm"
+    last = outputs[VOLUMES]
+    stem = "contrast-sceneMinusFace_stat"
+    for stat in ("effect", "t", "z"):
+        image = nib.load(folder / f"{stem}-{stat}_statmap.nii.gz")
+        assert image.get_data_dtype() == np.float32
+        np.testing.assert_array_equal(image.get_fdata(), on_grid(last[stat].values, MASK))
+        np.testing.assert_allclose(image.affine, MASK.grid.matrix())
+    alone = [
+        nib.load(folder / f"contrast-{name}_stat-effect_statmap.nii.gz").get_fdata()
+        for name in ("scene", "face")
+    ]
+    np.testing.assert_allclose(
+        alone[0] - alone[1], on_grid(last["effect"].values, MASK), rtol=1e-4, atol=1e-3
+    )
+    assert len(list(folder.iterdir())) == 7
+    facts = json.loads((folder / "glm.json").read_text())
+    assert (facts["contrast"], facts["noise_model"], facts["hrf_model"]) == ("scene - face", "ols", "glover")
+    assert facts["degrees_of_freedom"] == last["dof"]
+    assert facts["columns"] == list(table(folder))
+    leave()
+    item = Session(make_context("run-b")).load("localizer", MASK.grid)
+    for stat in ("effect", "t"):
+        np.testing.assert_array_equal(item.arrays[stat], on_grid(last[stat].values, MASK))
+    assert item.facts["contrast"] == "scene - face"
+    assert item.grid == MASK.grid
+
+
+def test_a_run_that_ends_too_early_leaves_no_maps(through, make_context) -> None:
+    node, _ = through(range(1, 20), save="localizer")
+    node.end_run()
+    assert not (make_context().run_dir / "glm").exists()
+    empty = through([], save="localizer")[0]
+    empty.end_run()
+
+
+@settings(max_examples=5)
+@given(cut=st.integers(1, VOLUMES - 1))
+def test_a_node_goes_on_from_a_snapshot(tmp_path_factory, cut) -> None:
+    from rtflow.stream.interface import RunContext
+
+    root = tmp_path_factory.mktemp("snapshot")
+    context = RunContext("a", root / "run", root / "bids", root / "session", tr=TR, volumes=VOLUMES)
+    whole, first, second = (GLM(**PLAIN, region=MASK) for _ in range(3))
+    for node in (whole, first, second):
+        node.start_run(context)
+
+    def take(node, volume):
+        node.volume = volume
+        for name, value in RUN.inputs(volume).items():
+            setattr(node.inputs, name, value)
+        node._run_interface(None)
+        return node._results
+
+    for volume in range(1, cut + 1):
+        take(whole, volume)
+        take(first, volume)
+    second.restore(pickle.loads(pickle.dumps(first.snapshot())))
+    for volume in range(cut + 1, VOLUMES + 1):
+        one, two = take(whole, volume), take(second, volume)
+    assert one["region_t"] == two["region_t"]
+    assert np.array_equal(one["t"].values, two["t"].values)
+
+
+def test_a_second_run_begins_anew(started, call, make_context) -> None:
+    node = started()
+    outputs = []
+    for run in ("a", "b"):
+        node.start_run(make_context(run, tr=TR, volumes=VOLUMES))
+        outputs.append([call(node, volume, **RUN.inputs(volume)) for volume in range(1, 61)][-1])
+    assert np.array_equal(outputs[0]["t"].values, outputs[1]["t"].values)
