@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtflow.nodes.accuracy import Accuracy
+    from rtflow.nodes.confounds import Confounds
     from rtflow.nodes.convert import DicomToBids
     from rtflow.nodes.decode import Decode
     from rtflow.nodes.denoise import Denoise
     from rtflow.nodes.dummies import SkipDummies
+    from rtflow.nodes.echoes import Echoes
     from rtflow.nodes.glm import GLM
+    from rtflow.nodes.keep import KeepItems
     from rtflow.nodes.labels import Labels
     from rtflow.nodes.mask import ApplyMask, Mask
     from rtflow.nodes.realign import Realign
     from rtflow.nodes.record import RecordRun
     from rtflow.nodes.region import Region
     from rtflow.nodes.scanner import ScannerInput
+    from rtflow.nodes.slice_timing import SliceTiming
     from rtflow.nodes.smooth import Smooth
     from rtflow.nodes.subject import SubjectOutput
 
@@ -28,9 +32,12 @@ __all__ = [
     "GLM",
     "Accuracy",
     "ApplyMask",
+    "Confounds",
     "Decode",
     "Denoise",
     "DicomToBids",
+    "Echoes",
+    "KeepItems",
     "Labels",
     "Mask",
     "Realign",
@@ -38,6 +45,7 @@ __all__ = [
     "Region",
     "ScannerInput",
     "SkipDummies",
+    "SliceTiming",
     "Smooth",
     "SubjectOutput",
 ]
@@ -45,10 +53,13 @@ __all__ = [
 _MODULES = {
     "Accuracy": "accuracy",
     "ApplyMask": "mask",
+    "Confounds": "confounds",
     "Decode": "decode",
     "Denoise": "denoise",
     "DicomToBids": "convert",
     "GLM": "glm",
+    "Echoes": "echoes",
+    "KeepItems": "keep",
     "Labels": "labels",
     "Mask": "mask",
     "Realign": "realign",
@@ -56,6 +67,7 @@ _MODULES = {
     "Region": "region",
     "ScannerInput": "scanner",
     "SkipDummies": "dummies",
+    "SliceTiming": "slice_timing",
     "Smooth": "smooth",
     "SubjectOutput": "subject",
 }

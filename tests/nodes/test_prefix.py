@@ -10,6 +10,7 @@ from nipype import Node, Workflow
 from rtflow.design import block_design
 from rtflow.nodes import (
     ApplyMask,
+    Confounds,
     Decode,
     DicomToBids,
     Labels,
@@ -39,6 +40,7 @@ def chain(*names: str) -> Workflow:
         "mask": Mask(),
         "apply": ApplyMask(),
         "region": Region(),
+        "confounds": Confounds(settle=5),
         "labels": Labels(design=DESIGN, lag=4.0, train_trials=2),
         "decode": Decode(conditions=["scene", "face"]),
         "subject": SubjectOutput(),
@@ -57,6 +59,9 @@ def chain(*names: str) -> Workflow:
         ("realign", "region", [("incremental", "incremental")]),
         ("mask", "region", [("mask", "mask")]),
         ("labels", "region", [("trial_type", "trial_type")]),
+        ("realign", "confounds", [("incremental", "incremental")]),
+        ("realign", "confounds", [("framewise_displacement", "framewise_displacement")]),
+        ("mask", "confounds", [("mask", "mask")]),
         ("apply", "decode", [("features", "features")]),
         ("labels", "decode", [("trial_type", "trial_type"), ("trial", "trial"), ("phase", "phase")]),
         ("decode", "subject", [("value", "value"), ("kind", "kind")]),
@@ -81,8 +86,8 @@ def chain(*names: str) -> Workflow:
 
 @pytest.mark.parametrize(
     "names",
-    [("realign",), ("apply",), ("region",), ("subject", "record")],
-    ids=["realign", "skip-smooth-mask-apply", "labels-region", "decode-subject-record"],
+    [("realign",), ("apply",), ("region",), ("confounds",), ("subject", "record")],
+    ids=["realign", "skip-smooth-mask-apply", "labels-region", "confounds", "decode-subject-record"],
 )
 def test_prefix(tmp_path, names) -> None:
     flow = chain(*names)
