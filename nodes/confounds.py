@@ -18,13 +18,8 @@ from rtflow.nodes.alarm import Alarm, Thresholds, alarms
 from rtflow.nodes.displacement import FAST_TR, displacement_lift, rms_deviation
 from rtflow.nodes.mask import MaskFiles, covered_mean, take
 from rtflow.nodes.motion import PARAMETERS
-from rtflow.nodes.voxel_statistics import (
-    Spread,
-    VoxelStatistics,
-    slice_means,
-    slice_numbers,
-    warm_up,
-)
+from rtflow.nodes.slice_timing import slice_axis
+from rtflow.nodes.voxel_statistics import Slices, Spread, VoxelStatistics, warm_up
 from rtflow.stream.interface import RunContext, StreamInterface
 
 #: A slice lies apart from its own past by more standard deviations than this (MRIQC's `find_spikes`).
@@ -174,7 +169,7 @@ class Confounds(StreamInterface):
         if unknown := [name for name in self.inputs.regressors if name not in known]:
             raise UsageError(f"no regressor {', '.join(unknown)}; there are {', '.join(known)}")
         self._state = _State(alarms(ALARMS, self.inputs.alarms), Spread(len(_SIGNALS)))
-        self._slices: NDArray[np.intp] | None = None
+        self._slices: tuple[Mask, Slices] | None = None
         warm_up()
 
     def snapshot(self) -> _State:
@@ -209,13 +204,15 @@ class Confounds(StreamInterface):
                 values_there = take(incremental, self._masks.find(given))
                 found[name] = covered_mean(values_there, incremental.volume)[0]
         tr = incremental.tr
+        if self._slices is None or self._slices[0] is not mask:
+            self._slices = mask, Slices(mask, slice_axis(incremental.metadata)[0])
         # Nothing fails from here on: the state changes as a whole.
         if isdefined(inputs.framewise_displacement):
             found["framewise_displacement"] = float(inputs.framewise_displacement)
         if isdefined(inputs.motion):
             state.motion = np.asarray(inputs.motion, dtype=np.float64)
             found["rmsd"] = None if moved is None else rms_deviation(moved, state.motion)
-        self._statistics(found, values, before, mask, incremental)
+        self._statistics(found, values, before, self._slices[1])
         state.values = values
         self._results: dict[str, Any] = {
             name: value
@@ -233,8 +230,7 @@ class Confounds(StreamInterface):
         found: dict[str, float | None],
         values: NDArray[np.float32],
         before: NDArray[np.float32] | None,
-        mask: Mask,
-        incremental: BidsIncremental,
+        slices: Slices,
     ) -> None:
         """Fill in what rests on the voxels of the brain."""
         state, settle = self._state, self.inputs.settle
@@ -249,9 +245,7 @@ class Confounds(StreamInterface):
             if len(state.dvars) >= settle and (usual := float(np.median(state.dvars))) > 0:
                 found["dvars_running"] = found["dvars"] / usual
             state.dvars.append(found["dvars"])
-        if self._slices is None or self._slices.size != values.size:
-            self._slices = slice_numbers(mask, str(incremental.metadata.get("SliceEncodingDirection", "k")))
-        means = slice_means(values, self._slices)
+        means = slices.means(values)
         if state.slices is None:
             state.slices = Spread(means.size, SPIKE, shared=True)
         apart = state.slices.take(means)
