@@ -1,4 +1,4 @@
-"""Decoding with two L2 logistic regressions, each one condition against everything else: pure functions."""
+"""Decoding with L2 logistic regressions, each one condition against everything else: pure functions."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ _BLOCK = 16384
 
 @dataclass(frozen=True)
 class Decoder:
-    """Two one-against-the-rest logistic regressions on z-scored voxels.
+    """One logistic regression a condition, against everything else, on z-scored voxels.
 
     Parameters
     ----------
     conditions
-        A and B.
+        Two or more.
     mean, deviation
         Of each voxel over the training volumes, shape (voxels,), float64, frozen. Where the deviation is 0
         the voxel did not vary, or was not chosen, and has no say.
     coef
-        Weights of the z-scored voxels, shape (2, voxels), float64.
+        Weights of the z-scored voxels, shape (conditions, voxels), float64.
     intercept
-        Shape (2,), float64.
+        Shape (conditions,), float64.
     """
 
-    conditions: tuple[str, str]
+    conditions: tuple[str, ...]
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
 
+    @property
+    def voxels(self) -> NDArray[np.bool_]:
+        """Which voxels have a say, shape (voxels,)."""
+        return self.deviation > 0
+
     def decide(self, values: Values) -> NDArray[np.float64]:
-        """Log-odds of A and of B, each against everything else.
+        """Log-odds of each condition against everything else, shape (conditions,).
 
         Parameters
         ----------
@@ -53,12 +58,9 @@ class Decoder:
         decision: NDArray[np.float64] = self.coef @ z + self.intercept
         return decision
 
-    def evidence(self, values: Values) -> tuple[float, str]:
-        """``P(A) - P(B)``, and the likelier of the two conditions; `values` as for `decide`."""
-        decision = self.decide(values)
-        p_a, p_b = logistic(decision)
-        # By the log-odds: far out, both probabilities round to 1.
-        return float(p_a - p_b), self.conditions[0 if decision[0] >= decision[1] else 1]
+    def grade(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability of each condition against everything else; they need not add up to 1."""
+        return logistic(decision)
 
 
 def logistic(decision: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,16 +139,32 @@ def separation(samples: Values, labels: Sequence[str]) -> NDArray[np.float64]:
     return found
 
 
+def require_examples(labels: Sequence[str], conditions: tuple[str, ...]) -> None:
+    """Refuse to train on fewer than two volumes of a condition.
+
+    Raises
+    ------
+    VolumeError
+        With the number of volumes of each.
+    """
+    counts = {name: labels.count(name) for name in conditions}
+    if min(counts.values()) < 2:
+        raise VolumeError(
+            f"training saw {counts} volumes of the conditions, needs two of each at least; "
+            "check the conditions, the number of training trials and the motion limit"
+        )
+
+
 def train(
     samples: Values,
     labels: Sequence[str],
-    conditions: tuple[str, str],
+    conditions: tuple[str, ...],
     *,
     strength: float,
     seed: int,
     best: int = 0,
 ) -> Decoder:
-    """Fit the two regressions.
+    """Fit the regressions.
 
     The L2 penalty is the same in every rotation of the voxels, and the weights lie in the span of the
     volumes (the representer theorem: Kimeldorf & Wahba 1971). So scikit-learn fits them on the n
@@ -157,9 +175,9 @@ def train(
     samples
         Training volumes within the mask, shape (volumes, voxels), float32.
     labels
-        One per volume: A, B, or anything else, which counts as neither.
+        One per volume: a condition, or anything else, which counts as none.
     conditions
-        A and B.
+        Two or more.
     strength
         Inverse of the penalty: scikit-learn's ``C``.
     seed
@@ -171,18 +189,13 @@ def train(
     Raises
     ------
     VolumeError
-        If there are fewer than two volumes of A or of B, or no voxel varies.
+        If there are fewer than two volumes of a condition, or no voxel varies.
     """
     from sklearn.base import clone
     from sklearn.linear_model import LogisticRegression
 
     truth = np.array(labels)
-    counts = {name: int((truth == name).sum()) for name in conditions}
-    if min(counts.values()) < 2:
-        raise VolumeError(
-            f"training saw {counts} volumes of the conditions, needs two of each at least; "
-            "check the conditions, the number of training trials and the motion limit"
-        )
+    require_examples(labels, conditions)
     mean, deviation = moments(samples)
     if not deviation.any():
         raise VolumeError(
@@ -203,7 +216,7 @@ def train(
     )
     fits = [clone(model).fit(coordinates, truth == name) for name in conditions]
     duals = np.stack([axes[:, kept] @ (fit.coef_[0] / scale) for fit in fits])
-    coef = np.zeros((2, samples.shape[1]))
+    coef = np.zeros((len(conditions), samples.shape[1]))
     for where, z in _blocks(samples, mean, deviation):
         coef[:, where] = duals @ z
     return Decoder(conditions, mean, deviation, coef, np.array([fit.intercept_[0] for fit in fits]))
@@ -227,6 +240,6 @@ def pack(decoder: Decoder) -> dict[str, NDArray[Any]]:
     }
 
 
-def unpack(arrays: Mapping[str, NDArray[Any]], conditions: tuple[str, str]) -> Decoder:
+def unpack(arrays: Mapping[str, NDArray[Any]], conditions: tuple[str, ...]) -> Decoder:
     """The decoder whose arrays `pack` gave."""
     return Decoder(conditions, arrays["mean"], arrays["deviation"], arrays["coef"], arrays["intercept"])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
 from rtflow.design import REST, Design, Trial
-from rtflow.stream.interface import StreamInterface
+from rtflow.documents import Event
+from rtflow.stream.interface import RunContext, StreamInterface
 
 Phase = Literal["rest", "train", "test", "omit"]
+UNKNOWN = "n/a"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Label:
     Parameters
     ----------
     trial_type
-        ``rest``, or the condition of the trial.
+        ``rest``, or the condition of the trial; ``n/a`` where the design is not known.
     trial
         Number of the trial, from 0; -1 at rest.
     phase
@@ -35,7 +38,14 @@ class Label:
 
 
 def label_volume(
-    design: Design, volume: int, tr: float, *, lag: float, train_trials: int, transition: float = 0.0
+    design: Design,
+    volume: int,
+    tr: float,
+    *,
+    lag: float,
+    train_trials: int,
+    transition: float = 0.0,
+    settle: float = 0.0,
 ) -> Label:
     """The label of one volume.
 
@@ -54,6 +64,9 @@ def label_volume(
     transition
         Seconds after the start of a trial, and after its end, whose volumes are neither trained on nor
         tested: the response is still on its way there.
+    settle
+        Seconds of rest after the end of a trial that are left out likewise: the response still dies away
+        there, and what is compared with rest should not be compared with the trial before.
 
     Examples
     --------
@@ -70,10 +83,12 @@ def label_volume(
     trial = -1 if number is None else number
     trial_type = design.label(volume, tr, lag)
     phase: Phase
-    if transition > 0 and _transitions(design, transition).trial(volume, tr, lag) is not None:
+    if _within(_changes(design), transition, volume, tr, lag):
         phase = "omit"
     elif number is not None:
         phase = "train" if number < train_trials else "test"
+    elif _within(_ends(design), settle, volume, tr, lag):
+        phase = "omit"
     else:
         phase = "rest" if _training(design, train_trials).trial(volume, tr, lag) is None else "train"
     return Label(trial_type, trial, phase)
@@ -93,17 +108,59 @@ def _training(design: Design, train_trials: int) -> Design:
 
 
 @lru_cache(maxsize=8)
-def _transitions(design: Design, transition: float) -> Design:
-    """What follows each start and each end of a trial."""
-    changes = {at for trial in design.trials for at in (trial.onset, trial.onset + trial.duration)}
-    return Design(tuple(Trial(at, transition, REST) for at in sorted(changes)))
+def _ends(design: Design) -> tuple[float, ...]:
+    return tuple(sorted({trial.onset + trial.duration for trial in design.trials}))
+
+
+@lru_cache(maxsize=8)
+def _changes(design: Design) -> tuple[float, ...]:
+    return tuple(sorted({*_ends(design), *(trial.onset for trial in design.trials)}))
+
+
+def _within(times: tuple[float, ...], seconds: float, volume: int, tr: float, lag: float) -> bool:
+    """Whether a volume shows what came less than so many seconds after one of some times."""
+    return seconds > 0 and _spans(times, seconds).trial(volume, tr, lag) is not None
+
+
+@lru_cache(maxsize=16)
+def _spans(times: tuple[float, ...], seconds: float) -> Design:
+    return Design(tuple(Trial(at, seconds, REST) for at in times))
+
+
+def unseen(design: Design, seen: Iterable[int]) -> str:
+    """Which trials no volume of a run has shown, in words; empty if each was.
+
+    Parameters
+    ----------
+    design
+        The trials.
+    seen
+        Numbers of those that were shown.
+
+    Examples
+    --------
+    >>> from rtflow.design import block_design
+    >>> unseen(block_design(["scene", "face"], blocks=4, block=10.0, rest=10.0), [0, 1])
+    '2 of 4 trials are left out, as no volume of the run shows them: scene at 40 s, face at 60 s'
+    """
+    shown = set(seen)
+    absent = [trial for number, trial in enumerate(design.trials) if number not in shown]
+    if not absent:
+        return ""
+    named = [f"{trial.trial_type} at {trial.onset:g} s" for trial in absent]
+    if len(named) > 6:
+        named = [*named[:3], "...", *named[-2:]]
+    says = "are left out, as no volume of the run shows them"
+    return f"{len(absent)} of {len(design.trials)} trials {says}: {', '.join(named)}"
 
 
 class LabelsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `Labels`."""
 
     incremental = traits.Any(mandatory=True, desc="the volume, a BidsIncremental")
-    design = traits.Any(mandatory=True, desc="rtflow.design.Design: the trials, in seconds")
+    design = traits.Any(
+        desc="rtflow.design.Design: the trials, in seconds; without, every volume is a test of unknown type"
+    )
     lag = traits.Float(
         0.0, usedefault=True, desc="seconds by which the haemodynamic response trails the trials"
     )
@@ -113,21 +170,31 @@ class LabelsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
         usedefault=True,
         desc="seconds after each start and end of a trial that are neither trained nor tested",
     )
+    settle = traits.Float(
+        0.0,
+        usedefault=True,
+        desc="seconds of rest after each trial that are left out: the response dies away",
+    )
 
 
 class LabelsOutput(TraitedSpec):  # type: ignore[misc]
     """Outputs of `Labels`."""
 
-    trial_type = traits.Str(desc="rest, or the condition of the trial")
+    trial_type = traits.Str(desc="rest, or the condition of the trial; n/a without a design")
     trial = traits.Int(desc="number of the trial, from 0; -1 at rest")
     phase = traits.Enum("rest", "train", "test", "omit", desc="what the volume is for")
+    time = traits.Float(desc="start of the volume, seconds from the start of volume 1")
 
 
 class Labels(StreamInterface):
     """Say of each volume what the participant was doing, and what it is for; see `label_volume`.
 
     The lag of the response is applied here, once for the whole graph. The repetition time is that of the
-    volume's own metadata.
+    volume's own metadata, and time counts from its own number: of a scan that begins with number 79, that
+    volume is of second 78 TR.
+
+    Trials that no volume has shown (events before the first volume or after the last) are left out, and
+    said once, at the end of the run, in an event ``trials_left_out``.
 
     Raises
     ------
@@ -138,16 +205,32 @@ class Labels(StreamInterface):
     input_spec = LabelsInput
     output_spec = LabelsOutput
 
+    def start_run(self, context: RunContext) -> None:
+        """Begin with no trial seen."""
+        self._emit = context.emit
+        self._seen: set[int] = set()
+
+    def end_run(self) -> None:
+        """Say which trials no volume has shown."""
+        says = unseen(self.inputs.design, self._seen) if isdefined(self.inputs.design) else ""
+        if says and self._seen:
+            self._emit(Event(name="trials_left_out", data={"says": says}))
+
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         incremental = inputs.incremental
-        label = label_volume(
-            inputs.design,
-            incremental.volume,
-            incremental.tr,
-            lag=inputs.lag,
-            train_trials=inputs.train_trials,
-            transition=inputs.transition,
-        )
-        self._results = {"trial_type": label.trial_type, "trial": label.trial, "phase": label.phase}
+        label = Label(UNKNOWN, -1, "test")
+        if isdefined(inputs.design):
+            label = label_volume(
+                inputs.design,
+                incremental.volume,
+                incremental.tr,
+                lag=inputs.lag,
+                train_trials=inputs.train_trials,
+                transition=inputs.transition,
+                settle=inputs.settle,
+            )
+        # Not stateful, as no output depends on it; stock Nipype calls without start_run.
+        self.__dict__.setdefault("_seen", set()).add(label.trial)
+        self._results = {**vars(label), "time": (incremental.volume - 1) * incremental.tr}
         return runtime

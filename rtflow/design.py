@@ -19,6 +19,10 @@ from rtflow.setting_types import Count, LocalPath, NotNegative, Positive
 
 REST = "rest"
 
+# Seconds. Onsets are multiples of TR in most designs, and n * TR is not exact; those of a log lie a frame or
+# two of the display behind the trigger that they belong to.
+_GRACE = 0.05
+
 
 class Trial(msgspec.Struct, frozen=True):
     """One row of an events.tsv: ``onset`` and ``duration`` in seconds, and what it was."""
@@ -58,6 +62,35 @@ class Design(msgspec.Struct, frozen=True):
             tuple(Trial(trial.onset + seconds, trial.duration, trial.trial_type) for trial in self.trials)
         )
 
+    def joined(self, gap: float) -> Design:
+        """One trial in place of trials of one type that follow each other: a block logged image by image.
+
+        Parameters
+        ----------
+        gap
+            Seconds between the end of one and the start of the next, at most.
+
+        Examples
+        --------
+        >>> images = Design((Trial(12.0, 0.5, "face"), Trial(13.0, 0.5, "face"), Trial(20.0, 0.5, "face")))
+        >>> images.joined(1.0).trials[0]
+        Trial(onset=12.0, duration=1.5, trial_type='face')
+        """
+        found: list[Trial] = []
+        for trial in self.trials:
+            end = trial.onset + trial.duration
+            before = found[-1] if found else None
+            if (
+                before is not None
+                and before.trial_type == trial.trial_type
+                and trial.onset - (before.onset + before.duration) <= gap
+            ):
+                end = max(end, before.onset + before.duration)
+                found[-1] = Trial(before.onset, end - before.onset, trial.trial_type)
+            else:
+                found.append(trial)
+        return Design(tuple(found))
+
     def trial(self, volume: int, tr: float, lag: float = 0.0) -> int | None:
         """Which trial (from 0) shows in a volume, or None if rest does.
 
@@ -70,8 +103,7 @@ class Design(msgspec.Struct, frozen=True):
         lag
             Seconds by which the haemodynamic response trails the trials.
         """
-        # A microsecond's grace: onsets are multiples of TR in most designs, and n * TR is not exact.
-        at = (volume - 1) * tr - lag + 1e-6
+        at = (volume - 1) * tr - lag + _GRACE
         for number, trial in enumerate(self.trials):
             if trial.onset <= at < trial.onset + trial.duration:
                 return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,52 @@ def read_item(path: Path) -> Item:
             f"session item {path}: {error.strerror or error}; do the run that saves it again"
         ) from None
     return decode(data, path)
+
+
+def bundle(items: Iterable[Path], file: Path) -> None:
+    """Put items into one file, to be taken elsewhere; `read_member` takes them from there.
+
+    Parameters
+    ----------
+    items
+        Files of items.
+    file
+        What to write: a zip of them, in one step.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in items:
+            # A time of its own would make two equal bundles differ.
+            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
+    write_whole(file, buffer.getvalue())
+
+
+def read_member(place: Path, file_name: str) -> bytes:
+    """The file of an item that lies in a folder, or in a file that `bundle` wrote.
+
+    Raises
+    ------
+    SessionError
+        If there is no such place, or no such item in it.
+    """
+    try:
+        if place.is_dir():
+            return (place / file_name).read_bytes()
+        with zipfile.ZipFile(place) as archive:
+            return archive.read(file_name)
+    except KeyError:
+        why = "has no such item"
+    except (OSError, zipfile.BadZipFile) as error:
+        why = getattr(error, "strerror", None) or str(error)
+    raise SessionError(
+        f"item {file_name.removesuffix(SUFFIX)!r} of {place}: {why}; give the file or the folder that a run "
+        "left its items in"
+    )
 
 
 def publish(run_dir: Path, session: Path, *, whole: bool) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtflow.bids.grid import Grid
 from rtflow.errors import SessionError, UsageError
-from rtflow.items import SUFFIX, Item, decode, encode, read_item
+from rtflow.items import SUFFIX, Item, decode, encode, read_item, read_member
 from rtflow.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Session:
         self._run_dir = context.run_dir
         self._run_uid = context.run_uid
         self._resuming = context.resuming
+        self._replaying = context.replaying
 
     def save(
         self, name: str, arrays: Mapping[str, NDArray[Any]], grid: Grid | None = None, **facts: Any
@@ -84,7 +85,8 @@ class Session:
         Parameters
         ----------
         name
-            As it was saved.
+            As it was saved: one of this session. ``/PLACE/NAME`` is one of another place: a folder of
+            items, or a file that holds several (`rtflow.items.bundle`).
         grid
             The grid that the item must speak of; None takes any.
 
@@ -96,12 +98,16 @@ class Session:
             If there is no such item, if it is damaged, if it speaks of another grid, or if it was made with
             another reference than what the run has loaded before it.
         """
+        place, _, name = name.rpartition("/") if Path(name).is_absolute() else ("", "", name)
         path = self._folder / _file_name(name)
         taken = self._run_dir / "session" / path.name
         if self._resuming and taken.exists():
             path = taken  # the session may have gone on since the run was cut off
+            place = ""
+        if self._replaying and path.exists():
+            place = ""  # what the run took, wherever from, is in the session of its replay
         try:
-            data = path.read_bytes()
+            data = read_member(Path(place), path.name) if place else path.read_bytes()
         except OSError:
             raise SessionError(self._absent(name)) from None
         item = decode(data, path)
@@ -110,6 +116,21 @@ class Session:
         write_whole(taken, data)
         self._require_company(name, item, taken)
         return item
+
+    def hold(self, name: str, arrays: Mapping[str, NDArray[Any]], grid: Grid | None, **facts: Any) -> None:
+        """Keep an item that counts only if the run ends well, for `release` at its end; else as `save`."""
+        data, _ = encode(arrays, grid, facts, self._run_uid)
+        write_whole(self._run_dir / "held" / _file_name(name), data)
+
+    def release(self) -> None:
+        """Save what was held."""
+        for path in sorted((self._run_dir / "held").glob(f"*{SUFFIX}")):
+            write_whole(self._run_dir / "saved" / path.name, path.read_bytes())
+            path.unlink()
+
+    def saved(self) -> dict[str, Path]:
+        """What this run has saved so far: name to file."""
+        return {path.stem: path for path in sorted((self._run_dir / "saved").glob(f"*{SUFFIX}"))}
 
     def _require_company(self, name: str, item: Item, taken: Path) -> None:
         """Refuse an item that was made with another reference than one that the run has loaded already."""

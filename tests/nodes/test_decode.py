@@ -64,9 +64,9 @@ def check_frozen(features: np.ndarray, outputs: Outputs) -> None:
 class ForgetfulDecode(Decode):
     """Wrong: mean and deviation follow the test volumes too."""
 
-    def _collect(self, values):
+    def _collect(self, values, time):
         self.__dict__.setdefault("_all", []).append(values)
-        super()._collect(values)
+        super()._collect(values, time)
 
     def _predict(self, values):
         self._all.append(values)
@@ -80,14 +80,15 @@ class ForgetfulDecode(Decode):
 class HungryDecode(Decode):
     """Wrong: trains again with every test volume."""
 
-    def _train(self):
-        self._kept = list(self._state.samples)
-        super()._train()
+    def _begin_training(self):
+        self._kept = list(self._state.examples.samples)
+        super()._begin_training()
 
     def _predict(self, values):
-        self._collect(values)
-        self._state.samples = [*self._kept, values]
-        self._train()
+        self._collect(values, 0.0)
+        self._state.examples.samples = [*self._kept, values]
+        self._begin_training()
+        self._finish_training()
         super()._predict(values)
 
 
@@ -194,7 +195,8 @@ def test_what_each_phase_is_shown(play) -> None:
     for volume, output in enumerate(play(Participant().features()), start=1):
         if right_labels(volume).phase == "test":
             assert output["kind"] == "evidence"
-            assert set(output) == {"value", "kind", "predicted", "correct"}
+            assert set(output) == {"value", "kind", "predicted", "correct", "score_scene", "score_face"}
+            assert output["value"] == output["score_scene"] - output["score_face"]
             assert -1.0 <= output["value"] <= 1.0
         else:
             assert output == {"value": 0.0, "kind": "neutral"}

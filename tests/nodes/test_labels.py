@@ -60,7 +60,7 @@ def test_the_node_takes_the_true_tr_from_the_volume(call) -> None:
         )
         for tr in (1.0, 2.0)
     }
-    assert seen[2.0] == {"trial_type": "scene", "trial": 0, "phase": "train"}
-    assert seen[1.0] == {"trial_type": "rest", "trial": -1, "phase": "rest"}
+    assert seen[2.0] == {"trial_type": "scene", "trial": 0, "phase": "train", "time": 10.0}
+    assert seen[1.0] == {"trial_type": "rest", "trial": -1, "phase": "rest", "time": 5.0}
     with pytest.raises(VolumeError, match="RepetitionTime"):
         call(labels, 6, incremental=BidsIncremental(data, np.eye(4), volume=6))

@@ -1,0 +1,71 @@
+"""What a run has saved, as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
+
+from rtflow.errors import SessionError
+from rtflow.items import bundle
+from rtflow.session import Session
+from rtflow.stream.interface import RunContext, StreamInterface
+
+
+class KeepItemsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """Inputs of `KeepItems`."""
+
+    volumes = traits.List(
+        traits.Any(), desc="anything that the run gave: says that the node comes at its end"
+    )
+    names = traits.List(traits.Str(), mandatory=True, desc="names of session items that this run has saved")
+    file = traits.Str("", usedefault=True, desc="file to put them into as well; empty for the session only")
+
+
+class KeepItemsOutput(TraitedSpec):  # type: ignore[misc]
+    """Outputs of `KeepItems`."""
+
+    kept = traits.Int(desc="number of items")
+
+
+class KeepItems(StreamInterface):
+    """At the end of a run that ended well, put what it has saved into one file.
+
+    ``FILE/NAME`` is then the name of an item, for whatever loads one (``Mask(load="FILE/mask")``), in any
+    session on any machine: a decoder is of no use without the reference and the mask that it was trained
+    with.
+
+    For the end of the run: ``JoinNode(KeepItems(names=[...], file=FILE), joinsource="scanner",
+    joinfield=["volumes"], name="keep")``. A run that failed or was cut short does not come to it, and leaves
+    no file. In a replay nothing is written outside of its own folder.
+
+    Raises
+    ------
+    SessionError
+        If the run has not saved all of them.
+    OutputError
+        If the file cannot be written.
+    """
+
+    input_spec = KeepItemsInput
+    output_spec = KeepItemsOutput
+
+    def start_run(self, context: RunContext) -> None:
+        """Remember which run it is."""
+        self._session = Session(context)
+        self._replaying = context.replaying
+
+    def _run_interface(self, runtime: Any) -> Any:
+        items, file = self.inputs.names, self.inputs.file
+        self._session.release()
+        saved = self._session.saved()
+        if lacking := [name for name in items if name not in saved]:
+            raise SessionError(
+                f"the run has left no {' and no '.join(lacking)}, and what is there is of no use "
+                "without; check the events and the training trials, and do the run again"
+            )
+        if file and not self._replaying:
+            bundle([saved[name] for name in items], Path(file))
+        self._results = {"kept": len(items)}
+        return runtime
