@@ -256,7 +256,7 @@ class Region(StreamInterface):
                     "Region: component='training' needs to know when training is; connect phase of Labels, "
                     "or use component='opening'"
                 )
-        return _Sample(np.array(values, dtype=np.float32), counts, label, incremental.volume, tr)
+        return _Sample(values, counts, label, incremental.volume, tr)
 
     def _tell(self, mask: Mask) -> None:
         voxel = abs(float(np.linalg.det(mask.grid.matrix()[:3, :3])))
