@@ -117,20 +117,21 @@ def _prepare(root: Path) -> None:
         if kind != "derivative":
             raise OutputError(f"{root} is a data set of type {kind!r}, expected 'derivative'; remove it")
         put_in_order(root)
-        return
-    content = {
-        "Name": "Results of rtflow, made while the runs were scanned",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "rtflow", "Version": __version__}],
-        "DatasetLinks": {"raw": "../.."},
-    }
-    write_whole(root / "README.md", _README.encode())
-    # BIDS has no name for them yet; fMRIPrep's are left out of validation in the same way.
-    write_whole(root / ".bidsignore", b"*_timeseries.tsv\n*_timeseries.json\n")
-    # The last one: what was cut off before it is begun anew.
-    write_json(description, content)
+    else:
+        # The first one: from then on the folder is a data set, whatever else is there.
+        write_json(description, _DESCRIPTION)
+    for name, text in _BESIDE.items():
+        if not (root / name).exists():
+            write_whole(root / name, text.encode())
 
+
+_DESCRIPTION = {
+    "Name": "Results of rtflow, made while the runs were scanned",
+    "BIDSVersion": BIDS_VERSION,
+    "DatasetType": "derivative",
+    "GeneratedBy": [{"Name": "rtflow", "Version": __version__}],
+    "DatasetLinks": {"raw": "../.."},
+}
 
 _README = """# Results of rtflow
 
@@ -139,6 +140,12 @@ every output of every volume, `desc-feedback` what the participant got and what 
 `desc-timing` when everything happened. Row n is volume n; `n/a`: the volume does not have it. The JSON
 file beside each table describes its columns.
 """
+
+_BESIDE = {
+    # BIDS has no name for them yet; fMRIPrep's are left out of validation in the same way.
+    ".bidsignore": "*_timeseries.tsv\n*_timeseries.json\n",
+    "README.md": _README,
+}
 
 
 def _require_own(beside: Path, run_uid: str) -> None:
