@@ -131,7 +131,7 @@ class Live:
         about = json.loads(bold.with_suffix(".json").read_text())
         (confounds,) = self.raw.glob(f"{BELOW}/sub-*/func/*_desc-confounds_timeseries.tsv")
         names = [path.relative_to(self.raw).as_posix() for path in self.raw.rglob("*") if path.is_file()]
-        # What a killed process has left half written is hidden, and goes when it is old enough to be nobody's.
+        # What a killed process has left half written is hidden, and goes when it is surely nobody's.
         names = [name for name in names if not name.endswith(".partial")]
         return {
             "bold": np.asanyarray(nibabel.load(bold).dataobj),
