@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtflow.nodes.accuracy import Accuracy
     from rtflow.nodes.confounds import Confounds
+    from rtflow.nodes.connectivity import Connectivity
     from rtflow.nodes.convert import DicomToBids
     from rtflow.nodes.decode import Decode
     from rtflow.nodes.denoise import Denoise
     from rtflow.nodes.dummies import SkipDummies
     from rtflow.nodes.echoes import Echoes
+    from rtflow.nodes.feedback import Feedback
     from rtflow.nodes.glm import GLM
     from rtflow.nodes.keep import KeepItems
     from rtflow.nodes.labels import Labels
     from rtflow.nodes.mask import ApplyMask, Mask
     from rtflow.nodes.realign import Realign
     from rtflow.nodes.record import RecordRun
-    from rtflow.nodes.region import Region
+    from rtflow.nodes.region import Region, RegionOfFeatures
     from rtflow.nodes.scanner import ScannerInput
     from rtflow.nodes.slice_timing import SliceTiming
     from rtflow.nodes.smooth import Smooth
     from rtflow.nodes.subject import SubjectOutput
 
 __all__ = [
+    "Connectivity",
+    "Feedback",
     "GLM",
     "Accuracy",
     "ApplyMask",
@@ -43,6 +47,7 @@ __all__ = [
     "Realign",
     "RecordRun",
     "Region",
+    "RegionOfFeatures",
     "ScannerInput",
     "SkipDummies",
     "SliceTiming",
@@ -54,9 +59,11 @@ _MODULES = {
     "Accuracy": "accuracy",
     "ApplyMask": "mask",
     "Confounds": "confounds",
+    "Connectivity": "connectivity",
     "Decode": "decode",
     "Denoise": "denoise",
     "DicomToBids": "convert",
+    "Feedback": "feedback",
     "GLM": "glm",
     "Echoes": "echoes",
     "KeepItems": "keep",
@@ -65,6 +72,7 @@ _MODULES = {
     "Realign": "realign",
     "RecordRun": "record",
     "Region": "region",
+    "RegionOfFeatures": "region",
     "ScannerInput": "scanner",
     "SkipDummies": "dummies",
     "SliceTiming": "slice_timing",
