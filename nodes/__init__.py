@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from rtflow.nodes.subject import SubjectOutput
 
 __all__ = [
-    "Connectivity",
-    "Feedback",
     "GLM",
     "Accuracy",
     "ApplyMask",
     "Confounds",
+    "Connectivity",
     "Decode",
     "Denoise",
     "DicomToBids",
     "Echoes",
+    "Feedback",
     "KeepItems",
     "Labels",
     "Mask",
