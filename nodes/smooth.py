@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import VolumeError
-from rtflow.stream.interface import StreamInterface
+from rtflow.nodes.gaussian import gaussian, warm_up
+from rtflow.stream.interface import RunContext, StreamInterface
 
 #: Full width at half maximum of a normal distribution of standard deviation 1.
 _FWHM = np.sqrt(8.0 * np.log(2.0))
 
 
-def smooth(data: NDArray[Any], voxel_size: Sequence[float], fwhm: float) -> NDArray[np.float32]:
+def smooth(
+    data: NDArray[Any], voxel_size: Sequence[float], fwhm: float, *, keep_zeros: bool = False
+) -> NDArray[np.float32]:
     """Convolve with a Gaussian that is as wide along each axis of the grid, in millimetres.
 
     The kernel is cut at four standard deviations. At the edges of the volume the image is continued by its
@@ -33,16 +35,17 @@ def smooth(data: NDArray[Any], voxel_size: Sequence[float], fwhm: float) -> NDAr
         Millimetres along i, j, k.
     fwhm
         Full width at half maximum of the kernel, mm; 0 only makes floats of the data.
+    keep_zeros
+        Whether voxels that are exactly 0 stay 0.
 
     Returns
     -------
     Shape (i, j, k), float32, C order.
     """
-    smoothed: NDArray[np.float32] = np.array(data, dtype=np.float32, order="C")
-    if fwhm > 0:
-        sigma = [fwhm / _FWHM / size for size in voxel_size]
-        ndimage.gaussian_filter(smoothed, sigma, output=smoothed, mode="reflect", truncate=4.0)
-    return smoothed
+    if fwhm <= 0:
+        return np.array(data, dtype=np.float32, order="C")
+    sigma = [fwhm / _FWHM / size for size in voxel_size]
+    return gaussian(np.ascontiguousarray(data, dtype=np.float32), sigma, keep_zeros)
 
 
 class SmoothInput(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -75,14 +78,23 @@ class Smooth(StreamInterface):
     input_spec = SmoothInput
     output_spec = SmoothOutput
 
+    def start_run(self, context: RunContext) -> None:
+        """Compile, or load what was compiled."""
+        del context
+        warm_up()
+
     def _run_interface(self, runtime: Any) -> Any:
         incremental: BidsIncremental = self.inputs.incremental
-        if not np.isfinite(incremental.data).all():
+        smoothed = smooth(
+            incremental.data,
+            incremental.voxel_size,
+            self.inputs.fwhm,
+            keep_zeros=bool(incremental.reference),
+        )
+        # What is not finite is so in the smoothed volume, too.
+        if not np.isfinite(smoothed.sum()):
             raise VolumeError(
                 f"volume {incremental.volume} has voxels that are not finite; smoothing spreads them"
             )
-        smoothed = smooth(incremental.data, incremental.voxel_size, self.inputs.fwhm)
-        if incremental.reference:
-            smoothed[incremental.data == 0] = 0.0
         self._results = {"incremental": incremental.with_data(smoothed)}
         return runtime

@@ -3,7 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nilearn.image import smooth_img
+from scipy.ndimage import gaussian_filter
 from traits.api import TraitError
 
 from rtflow.bids.incremental import BidsIncremental
@@ -25,6 +28,24 @@ def volume():
 def test_it_is_nilearns_up_to_the_border(volume, fwhm):
     theirs = smooth_img(nib.Nifti1Image(volume.data.astype(np.float64), AFFINE), fwhm).get_fdata()
     np.testing.assert_allclose(smooth(volume.data, volume.voxel_size, fwhm), theirs, rtol=1e-5, atol=1e-2)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
+    sigma=st.tuples(*[st.floats(0.05, 4.0)] * 3),
+    order=st.sampled_from("CF"),
+)
+def test_it_is_scipys_whatever_the_shape_and_the_width(shape, sigma, order):
+    """Kernels wider than the volume, volumes of one slice, any order in memory."""
+    data = np.random.default_rng(sum(shape)).uniform(0, 2000, shape).astype(np.float32)
+    data[data < 500] = 0.0
+    theirs = gaussian_filter(data.astype(np.float64), sigma, mode="reflect", truncate=4.0)
+    fwhm = 2 * np.sqrt(2 * np.log(2))
+    ours = smooth(np.asarray(data, order=order), [1 / one for one in sigma], fwhm)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-2)
+    assert ours.flags.c_contiguous
+    kept = smooth(data, [1 / one for one in sigma], fwhm, keep_zeros=True)
+    np.testing.assert_array_equal(kept, np.where(data == 0, 0, ours))
 
 
 def test_width_is_in_millimetres_along_every_axis():
