@@ -60,7 +60,9 @@ class SubjectOutput(StreamSink):
 
     The node only offers: once the Result of the volume is in the journal, `deliver` writes
     ``RUN_DIR/feedback/volume-0013.json`` (`Feedback`) in one step, so that whoever watches the folder
-    never reads half a file.
+    never reads half a file. A volume has one file, which is written once: where a run was cut off behind its
+    file, and before the journal could say that it was delivered, the run that goes on finds it and leaves it
+    as it is. A volume without a value (withheld, or lost with a node that failed) has no file.
     """
 
     input_spec = SubjectOutputInput
@@ -72,6 +74,9 @@ class SubjectOutput(StreamSink):
         self._run_uid = context.run_uid
         self._folder: Path = context.run_dir / "feedback"
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._resuming = context.resuming
+        for partial in self._folder.glob(".*.partial"):
+            partial.unlink()  # of a run that was cut off
 
     def _run_interface(self, runtime: Any) -> Any:
         kind = self.inputs.kind
@@ -83,6 +88,9 @@ class SubjectOutput(StreamSink):
         message = outputs.get("message")
         if not message:
             return False
+        path = self._folder / f"volume-{result.volume:04d}.json"
+        if self._resuming and self._is_whole(path):
+            return True
         feedback = Feedback(
             run_uid=self._run_uid,
             volume=result.volume,
@@ -93,8 +101,14 @@ class SubjectOutput(StreamSink):
             quality=result.quality,
             time=now(),
         )
-        path = self._folder / f"volume-{result.volume:04d}.json"
         partial = path.with_name(f".{path.name}.partial")
         partial.write_bytes(msgspec.json.encode(feedback))
         partial.replace(path)
         return True
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether the file is there, as this run wrote it: a power cut may leave an empty one."""
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Feedback).run_uid == self._run_uid
+        except (OSError, msgspec.DecodeError):
+            return False

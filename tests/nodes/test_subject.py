@@ -1,11 +1,18 @@
 import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 
-from rtflow.documents import Result
+from rtflow.documents import Delivered, Result
+from rtflow.engine import load_workflow, run
+from rtflow.journal import Recording
 from rtflow.nodes.accuracy import Accuracy
 from rtflow.nodes.subject import SubjectOutput
+from rtflow.rerun import resume
+from rtflow.settings import load_settings
+from rtflow.workflows import roi_feedback
 
 
 def result(volume: int, **fields) -> Result:
@@ -70,6 +77,74 @@ def test_a_volume_delivered_twice_is_one_file(call, subject, make_context) -> No
         assert subject.deliver(result(5), call(subject, 5, value=value))
     assert read(make_context, 5)["value"] == 0.2
     assert len(list((make_context().run_dir / "feedback").iterdir())) == 1
+
+
+def test_what_reached_the_display_before_a_crash_is_not_written_again(call, make_context) -> None:
+    before, after = SubjectOutput(), SubjectOutput()
+    before.start_run(make_context())
+    assert before.deliver(result(5), call(before, 5, value=0.1, kind="evidence"))
+    shown = read(make_context, 5)
+    folder = make_context().run_dir / "feedback"
+    (folder / ".volume-0006.json.partial").write_text('{"run')
+    (folder / "volume-0006.json").write_text("")  # by a power cut
+    after.start_run(make_context(resuming=True))
+    for volume in (5, 6):
+        assert after.deliver(result(volume), call(after, volume, value=0.2, kind="evidence"))
+    assert read(make_context, 5) == shown
+    assert read(make_context, 6)["value"] == 0.2
+    assert sorted(file.name for file in folder.iterdir()) == ["volume-0005.json", "volume-0006.json"]
+
+
+TINY = (
+    *("source.volumes=18", "source.shape=[20, 24, 16]", "source.voxel=8", "source.speed=max"),
+    *("dummy_volumes=2", "opening=6"),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Recording:
+    """A run that ended."""
+    workflow = load_workflow(Path(roi_feedback.__file__))
+    settings = load_settings(workflow.settings_type, None, TINY)
+    stop = run(workflow, settings, tmp_path_factory.mktemp("whole"))
+    return Recording(Path(stop.outputs["run"]))
+
+
+def files(run_dir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((run_dir / "feedback").iterdir())}
+
+
+@pytest.mark.parametrize("cut", ["in its Result", "before Delivered", "after Delivered"])
+def test_a_run_that_was_killed_shows_each_volume_once(tmp_path, whole, cut) -> None:
+    """Cut off in volume 9: what was on disk then, and the run that goes on with it."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(whole.run_dir, run_dir)
+    expected = files(whole.run_dir)
+    journal = run_dir / "journal" / "documents.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    wanted = Result if cut == "in its Result" else Delivered
+    (at,) = (n for n, d in enumerate(whole.documents) if isinstance(d, wanted) and d.volume == 9)
+    kept = {"in its Result": [*lines[:at], lines[at][:20]], "before Delivered": lines[:at]}
+    journal.write_bytes(b"".join(kept.get(cut, lines[: at + 1])))
+    there = {name for name in expected if name < f"volume-{10 if wanted is Delivered else 9:04d}"}
+    for name in expected.keys() - there:
+        (run_dir / "feedback" / name).unlink()
+    stop = resume(run_dir)
+    after = Recording(run_dir)
+    assert stop.status == "completed"
+    assert [d.volume for d in after.documents if isinstance(d, Delivered)] == list(range(6, 19))
+    found = files(run_dir)
+    assert found.keys() == expected.keys() == {f"volume-{volume:04d}.json" for volume in range(6, 19)}
+    assert {name: found[name] for name in there} == {name: expected[name] for name in there}
+    values = {json.loads(data)["volume"]: json.loads(data)["value"] for data in found.values()}
+    assert values == {r.volume: r.values["region.value"] for r in whole.results if r.volume > 5}
+
+
+def test_a_repeated_value_is_handed_over_as_such(whole) -> None:
+    """`stale` of the file is that of the Result."""
+    for data in files(whole.run_dir).values():
+        shown = json.loads(data)
+        assert (shown["stale"], shown["kind"], shown["status"]) == (False, "percent_signal_change", "ok")
 
 
 def test_accuracy_is_the_share_of_right_decisions() -> None:
