@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rtflow.nodes.record import RecordRun
     from rtflow.nodes.region import Region, RegionOfFeatures
     from rtflow.nodes.scanner import ScannerInput
+    from rtflow.nodes.select import SelectVoxels
     from rtflow.nodes.slice_timing import SliceTiming
     from rtflow.nodes.smooth import Smooth
     from rtflow.nodes.subject import SubjectOutput
@@ -49,6 +50,7 @@ __all__ = [
     "Region",
     "RegionOfFeatures",
     "ScannerInput",
+    "SelectVoxels",
     "SkipDummies",
     "SliceTiming",
     "Smooth",
@@ -74,6 +76,7 @@ _MODULES = {
     "Region": "region",
     "RegionOfFeatures": "region",
     "ScannerInput": "scanner",
+    "SelectVoxels": "select",
     "SkipDummies": "dummies",
     "SliceTiming": "slice_timing",
     "Smooth": "smooth",

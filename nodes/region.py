@@ -259,9 +259,8 @@ class Region(StreamInterface):
         return _Sample(values, counts, label, incremental.volume, tr)
 
     def _tell(self, mask: Mask) -> None:
-        voxel = abs(float(np.linalg.det(mask.grid.matrix()[:3, :3])))
         count = mask.indices.size
-        says = f"the region has {count} voxels ({count * voxel / 1000:.3g} ml): {self.inputs.says}"
+        says = f"the region has {count} voxels ({count * millilitres(mask):.3g} ml): {self.inputs.says}"
         self._emit(Event(name="region", volume=self.volume, node="region", data={"says": says}))
 
 
@@ -339,3 +338,8 @@ def positions(region: Mask, mask: Mask) -> NDArray[np.intp]:
             "the features; give a region that lies within it"
         )
     return found
+
+
+def millilitres(mask: Mask) -> float:
+    """Volume of a voxel of a mask, ml."""
+    return abs(float(np.linalg.det(mask.grid.matrix()[:3, :3]))) / 1000.0
