@@ -32,9 +32,10 @@ RESPONSES = 3.0
 
 @dataclass
 class _State(RegressionState):
-    """And the region: which features it has, and the sum of its means."""
+    """And the region: which features it has, its mean in the last volume, and the sum of these."""
 
     region: NDArray[np.intp] | None = None
+    region_mean: float = 0.0
     region_total: float = 0.0
 
 
@@ -54,6 +55,7 @@ class GLMOutput(TraitedSpec):  # type: ignore[misc]
     t = traits.Any(desc="its t, by ordinary least squares, not corrected for autocorrelation: Features")
     z = traits.Any(desc="the normal deviate that is about as unlikely as that t: Features")
     t_max = traits.Float(desc="largest t within the mask")
+    region_mean = traits.Float(desc="mean of the region in this volume, in the units of the features")
     region_t = traits.Float(desc="t of the region's mean")
     region_percent = traits.Float(desc="contrast of the region's mean, in percent of its mean over the run")
     dof = traits.Int(desc="degrees of freedom of the residual")
@@ -70,9 +72,9 @@ class GLM(Regression):
 
     ``t`` is not corrected for autocorrelation, and thus larger than that of an offline analysis that is.
 
-    Outputs are withheld until every condition of the contrast is known (the sum of squares of its column is
-    three times the largest square), the model has ``min_dof`` degrees of freedom, and its columns
-    are well conditioned. They are withheld for a volume that is left out: one that moved more than
+    All but ``region_mean`` is withheld until every condition of the contrast is known (the sum of squares of
+    its column is three times the largest square), the model has ``min_dof`` degrees of freedom, and
+    its columns are well conditioned. All is withheld for a volume that is left out: one that moved more than
     ``max_fd``, whose motion or confounds are not known, or of which less than 95 % have signal. To leave a
     volume out does to all others what a regressor of its own (a spike) would do. Volumes that never come
     leave no row, and those after them keep their time.
@@ -185,6 +187,7 @@ class GLM(Regression):
         mean, doubt = covered_mean(values[state.region], self.volume)
         if doubt:
             self.doubt(f"glm: of the region, {doubt}")
+        state.region_mean = mean
         state.region_total += mean
         return row, np.append(values, mean)
 
@@ -196,6 +199,8 @@ class GLM(Regression):
         model, _ = advanced
         state: _State = self._state
         contrast = self._contrast(state.columns)
+        if state.region is not None:
+            self._results["region_mean"] = state.region_mean
         if not self._known(state, contrast) or not self._conditioned(model) or not model.estimable(contrast):
             return runtime
         effect, t = self._test(state, model, contrast)

@@ -303,11 +303,14 @@ def test_the_mean_of_a_region_is_modelled_as_one_voxel(through) -> None:
     inside[0, 0, 0] = True  # outside the mask: it has no say
     _, outputs = through(region=Mask(inside, MASK.grid), contrast="scene")
     last = outputs[VOLUMES]
+    for volume in (1, 2, VOLUMES):
+        mean = RUN.data[volume - 1][SCENE].mean(dtype=np.float64)
+        assert outputs[volume]["region_mean"] == pytest.approx(mean, rel=1e-6)
     assert last["region_percent"] == pytest.approx(2.0, abs=0.2)
     # Noise of different voxels averages out; what they share does not.
     assert last["region_t"] > 2 * np.median(last["t"].values[SCENE])
     assert len(last["t"].values) == VOXELS
-    assert {"region_t", "region_percent"}.isdisjoint(through()[1][VOLUMES])
+    assert {"region_mean", "region_t", "region_percent"}.isdisjoint(through()[1][VOLUMES])
 
 
 def test_a_region_on_another_grid_or_outside_the_mask_is_refused(started, call) -> None:
