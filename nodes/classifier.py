@@ -78,7 +78,7 @@ def standardise(
     return np.nan_to_num(z, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def percent(values: Values, baseline: NDArray[np.float64]) -> Values:
+def percent(values: NDArray[np.floating[Any]], baseline: NDArray[np.float64]) -> Values:
     """Values as percent above a baseline, float32.
 
     Parameters

@@ -78,7 +78,8 @@ class Decode(StreamInterface):
     ``rest`` every volume is expressed as percent of the rest block before it, as in `Region`, which takes out
     whatever drifts slower than the blocks come, too. With ``running`` it is percent of all rest of the run so
     far, fading over ``memory`` seconds; the training volumes are compared with the rest on both sides of
-    them. The choice is kept with the saved decoder, and a run that loads it must make the same.
+    them, and a later run with that of the training run as well, as far as the two are alike. The choice is
+    kept with the saved decoder, and a run that loads it must make the same.
 
     A voxel outside the field of view of a volume has no say in it; one that was outside in a training volume
     has none at all. A volume is never an example of anything but its own label, whatever is missing: gaps
@@ -270,6 +271,7 @@ class Decode(StreamInterface):
             **{name: getattr(inputs, name) for name in told},
             notes=self._notes,
             tr=state.tr,
+            rest_noise=state.units.noise,
             **{name: getattr(state.examples, name) for name in ("volumes", "labels", "censored")},
             opening_volumes=state.units.opening_volumes,
         )
@@ -289,7 +291,7 @@ class Decode(StreamInterface):
         except SessionError as error:
             raise SessionError(f"session item {inputs.load!r}: {error}") from None
         if "rest" in item.arrays:
-            self._state.units.borrow(item.arrays["rest"])
+            self._state.units.borrow(item.arrays["rest"], item.facts.get("rest_noise") or 0.0)
 
     def _predict(self, values: Values) -> None:
         inputs, state = self.inputs, self._state

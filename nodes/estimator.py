@@ -49,8 +49,8 @@ class FittedDecoder:
     def decide(self, values: Values) -> NDArray[np.float64]:
         """A score of each condition, shape (conditions,).
 
-        The logarithm of its probability where the estimator has ``predict_proba``, else its
-        ``decision_function``; of two classes, which share one, the first one's is the negative.
+        The logarithm of its probability (up to a constant) where the estimator has ``predict_proba``, else
+        its ``decision_function``; of two classes, which share one, each has half of it.
 
         Parameters
         ----------
@@ -64,14 +64,26 @@ class FittedDecoder:
             chosen = standardise_within(chosen)
         z = standardise(chosen[0], self.mean[voxels], self.deviation[voxels])[None, :]
         classes = [str(name) for name in self.estimator.classes_]
-        if self.gives_probabilities:
-            scores = np.log(np.maximum(self.estimator.predict_proba(z)[0], 1e-30))
-        else:
-            scores = np.ravel(self.estimator.decision_function(z))
-            if len(classes) == 2:
-                scores = np.array([-scores[0], scores[0]])
-        found: NDArray[np.float64] = scores[[classes.index(name) for name in self.conditions]]
-        return found
+        scores = self._scores(z)
+        return scores[[classes.index(name) for name in self.conditions]]
+
+    def _scores(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores of all classes, as `decide` says."""
+        decision: NDArray[np.float64] | None = None
+        if hasattr(self.estimator, "decision_function"):
+            decision = np.ravel(self.estimator.decision_function(z)).astype(np.float64)
+            if decision.size == 1:
+                decision = np.concatenate([-decision, decision]) / 2
+        if not self.gives_probabilities:
+            assert decision is not None
+            return decision
+        shares = self.estimator.predict_proba(z)[0]
+        # Where the decision is the logarithm of a probability (discriminant analysis, logistic regression) it
+        # tells conditions apart whose probabilities are 0 beside that of rest.
+        if decision is not None and decision.shape == shares.shape and np.allclose(softmax(decision), shares):
+            return decision
+        logarithm: NDArray[np.float64] = np.log(np.maximum(shares, 1e-30))
+        return logarithm
 
     @property
     def gives_probabilities(self) -> bool:
@@ -82,9 +94,14 @@ class FittedDecoder:
         """Probabilities that add up to 1 over the conditions; the scores as they are if there are none."""
         if not self.gives_probabilities:
             return decision
-        shares = np.exp(decision - decision.max())
-        found: NDArray[np.float64] = shares / shares.sum()
-        return found
+        return softmax(decision)
+
+
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``exp(scores)``, divided by their sum."""
+    shares = np.exp(scores - scores.max())
+    found: NDArray[np.float64] = shares / shares.sum()
+    return found
 
 
 def make(estimator: Any, seed: int) -> Any:

@@ -14,7 +14,7 @@ from rtflow.errors import VolumeError
 from rtflow.nodes.baseline import RestBaseline
 from rtflow.nodes.classifier import Values, percent
 from rtflow.nodes.labels import Phase
-from rtflow.nodes.running_rest import RunningRest, percent_of_rest
+from rtflow.nodes.running_rest import RunningRest, blend, gain, percent_of_rest
 
 
 @dataclass
@@ -25,8 +25,8 @@ class Normalisation:
     ----------
     kind
         ``training``: as they are. ``opening``: percent of the rest before the first trial. ``rest``: percent
-        of the rest block before. ``running``: percent of the rest so far (`RunningRest`); until there is any,
-        of the rest of the training run, if that is known.
+        of the rest block before. ``running``: percent of the rest so far (`RunningRest`), and of the rest
+        of the training run as far as it is like it (`blend`).
     memory
         Seconds, of ``running``.
     """
@@ -40,19 +40,25 @@ class Normalisation:
     _rest: RestBaseline[NDArray[np.float64]] = field(default_factory=RestBaseline)
     _running: RunningRest | None = None
     _of_training: NDArray[np.float64] | None = None
+    _noise: float = 0.0
     _rests: list[Values] = field(default_factory=list)
     _rest_times: list[float] = field(default_factory=list)
     _collecting: bool = True
 
-    def borrow(self, rest: NDArray[np.float64]) -> None:
-        """Take the rest of the training run, for as long as this one has none; there is no training here."""
-        self._of_training = rest
+    def borrow(self, rest: NDArray[np.float64], noise: float) -> None:
+        """Take the rest of the training run, and its variance (`RunningRest`); there is no training here."""
+        self._of_training, self._noise = rest, noise
         self._collecting = False
 
     @property
     def rest(self) -> NDArray[np.float64] | None:
-        """Of ``running``: what the next volume is compared with; shape (voxels,)."""
+        """Of ``running``: the mean over the rest of this run, shape (voxels,)."""
         return None if self._running is None else self._running.value
+
+    @property
+    def noise(self) -> float | None:
+        """Of ``running``: variance of a volume of rest, percent squared."""
+        return None if self._running is None else self._running.noise
 
     def relate(self, values: Values, trial_type: str, phase: Phase, time: float | None) -> Values | None:
         """One volume in these units; what is rest is taken in on the way.
@@ -85,7 +91,7 @@ class Normalisation:
             return self._relate_opening(values, phase)
         if time is None:
             raise VolumeError("Decode: normalise='running' needs to know the time; connect time of Labels")
-        before = self.rest
+        before = self._before(values)
         if trial_type == REST and phase != "omit":
             self._running = self._running or RunningRest(self.memory)
             self._running.add(values, time)
@@ -94,13 +100,17 @@ class Normalisation:
                 self._rest_times.append(time)
         if phase == "train":
             return values
-        if before is None and self._of_training is not None:
-            # One factor for all voxels: the receiver may be louder than it was.
-            ratio = values / np.where(self._of_training > 0, self._of_training, np.nan)
-            known = ratio[np.isfinite(ratio)]
-            before = self._of_training * (float(np.median(known)) if known.size else 1.0)
-            self.borrowed = True
         return None if before is None else percent(values, before)
+
+    def _before(self, values: Values) -> NDArray[np.float64] | None:
+        """What a volume is compared with: this run's rest so far, and that of the training run."""
+        own, other = self.rest, self._of_training
+        if other is None:
+            return own
+        if own is None or self._running is None:
+            self.borrowed = True
+            return other * gain(values, other)
+        return blend(own, self._running.count, other, self._noise)
 
     def training(self) -> Callable[[Values, list[float]], Values]:
         """What brings the training volumes into these units, once all are there: see `related`.

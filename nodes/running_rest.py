@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtflow.nodes.classifier import Values, percent
+
+# The median of a squared normal deviate, in units of its variance.
+_MEDIAN = 0.455
+
+# Effective number of volumes at most that the rest of another run counts for: about what `RunningRest` holds.
+_MOST = 8.0
 
 
 @dataclass
@@ -28,6 +35,18 @@ class RunningRest:
     _total: NDArray[np.float64] | None = None
     _weight: NDArray[np.float64] | None = None
     _time: float = 0.0
+    _squares: float = 0.0
+    _changes: int = 0
+
+    @property
+    def noise(self) -> float | None:
+        """Variance of a volume of rest about the mean of those before it, percent squared, median voxel."""
+        return self._squares / self._changes if self._changes else None
+
+    @property
+    def count(self) -> float:
+        """How many volumes the mean holds, older ones counting less; of the median voxel."""
+        return 0.0 if self._weight is None else float(np.median(self._weight))
 
     @property
     def value(self) -> NDArray[np.float64] | None:
@@ -50,6 +69,9 @@ class RunningRest:
         time
             Of the volume, seconds; not before that of the one before.
         """
+        if (before := self.value) is not None:
+            self._squares += spread(percent(values, before))
+            self._changes += 1
         seen = np.isfinite(values)
         fading = np.exp((self._time - time) / self.memory)
         total = 0.0 if self._total is None else fading * self._total
@@ -58,6 +80,52 @@ class RunningRest:
         self._total = total + np.where(seen, values, 0.0)
         self._weight = weight + seen
         self._time = time
+
+
+def spread(change: NDArray[np.floating[Any]]) -> float:
+    """The mean square over voxels, as the median one has it: a few wild voxels do not count.
+
+    Parameters
+    ----------
+    change
+        Shape (voxels,), percent; not-a-number where it is not known. All unknown: infinite.
+    """
+    known = change[np.isfinite(change)]
+    return float(np.median(known.astype(np.float64) ** 2)) / _MEDIAN if known.size else np.inf
+
+
+def blend(
+    own: NDArray[np.float64], count: float, other: NDArray[np.float64], noise: float
+) -> NDArray[np.float64]:
+    """The rest of this run and that of another one, each as far as it says something of this run.
+
+    The two differ by one factor (the receiver), which is taken out, by noise, and by what truly differs
+    between the runs. Each voxel's rest of this run is seen as drawn about that of the other run with the
+    variance that is left of the spread between them once the noise is taken off; the estimate is the
+    posterior mean (empirical Bayes: Efron & Morris 1973). Runs that follow each other without a move share
+    their rest from the start; of another day next to nothing is taken once this run has rest of its own.
+
+    Parameters
+    ----------
+    own, other
+        Shape (voxels,).
+    count
+        Number of volumes in ``own``.
+    noise
+        Variance of one volume of rest, percent squared.
+    """
+    scaled = other * gain(own, other)
+    excess = max(spread(percent(own, scaled)) - noise / count, 0.0)
+    borrowed = min(noise / excess, _MOST) if excess > 0 else _MOST
+    mean: NDArray[np.float64] = (count * own + borrowed * scaled) / (count + borrowed)
+    return np.where(np.isfinite(own), mean, scaled)
+
+
+def gain(values: NDArray[np.floating[Any]], rest: NDArray[np.float64]) -> float:
+    """By which factor values lie above a rest, in the median voxel; 1 where nothing is known of it."""
+    ratio = np.divide(values, rest, out=np.full(rest.shape, np.nan), where=rest > 0)
+    known = ratio[np.isfinite(ratio)]
+    return float(np.median(known)) if known.size else 1.0
 
 
 def percent_of_rest(

@@ -33,7 +33,7 @@ class Settings(RunSettings):
 
     decode: DecodingSettings = msgspec.field(default_factory=DecodingSettings)
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
-    fwhm: float = 0.0
+    fwhm: float = 4.0
 
 
 def build(settings: Settings) -> Workflow:

@@ -31,12 +31,14 @@ MASK = make_mask()
 
 @dataclass
 class Participant:
-    """Features of a head that answers the design exactly `LAG` seconds later, with noise."""
+    """Features of a head that answers the design exactly `LAG` seconds later, with noise and motion."""
 
     seed: int = 0
     effect: float = 12.0
     gain: float = 1.0
     drift: float = 0.0
+    motion: float = 0.0
+    conditions: tuple[str, ...] = tuple(CONDITIONS)
 
     def features(self, design: Design = DESIGN) -> np.ndarray:
         rng = np.random.default_rng(self.seed)
@@ -44,7 +46,13 @@ class Participant:
         labels = [design.label(volume, TR, LAG) for volume in range(1, VOLUMES + 1)]
         run = base + rng.normal(0.0, 12.0, (VOLUMES, VOXELS))
         run += self.drift * np.arange(VOLUMES)[:, None]
-        for start, condition in enumerate(CONDITIONS):
+        if self.motion:
+            # The head nods in every trial, whatever it is of, and wanders; no two voxels show it alike.
+            nods = np.array([label != "rest" for label in labels]) * rng.normal(1.0, 0.3, VOLUMES)
+            wander = rng.normal(0.0, 0.3, (VOLUMES, 3)).cumsum(axis=0)
+            shown_by = rng.normal(0.0, self.motion, (4, VOXELS))
+            run += np.column_stack([nods, wander]) @ shown_by
+        for start, condition in enumerate(self.conditions):
             shown = np.array([label == condition for label in labels])
             run[np.ix_(shown, np.arange(40 * start, 40 * start + 40))] += self.effect
         return (self.gain * run).astype(np.float32)
@@ -83,3 +91,19 @@ def reported(outputs: Outputs) -> float:
 def check_accuracy(outputs: Outputs, first: int = 6) -> None:
     assert accuracy(outputs, first) >= 0.9
     assert reported(outputs) == accuracy(outputs, first)
+
+
+# Samples without a run around them, for what is fitted.
+
+NAMES = ("face", "house", "shoe")
+
+
+def make_samples(names=NAMES, volumes: int = 72, voxels: int = 120, seed: int = 0):
+    """Volumes in which each condition has ten voxels of its own, and rest between the trials."""
+    rng = np.random.default_rng(seed)
+    cycle = [label for name in names for label in (name, "rest")]
+    labels = [cycle[n // 6 % len(cycle)] for n in range(volumes)]
+    samples = rng.normal(0.0, 1.0, (volumes, voxels))
+    for start, name in enumerate(names):
+        samples[np.ix_([label == name for label in labels], range(10 * start, 10 * start + 10))] += 1.5
+    return samples.astype(np.float32), labels

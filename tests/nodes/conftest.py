@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from decoding import CONDITIONS, MASK, Labeller, Outputs, right_labels
+from decoding import CONDITIONS, MASK, TR, Labeller, Outputs, right_labels
 from nipype.interfaces.base import Undefined
 
 from rtflow.bids.masked import Features, Mask
@@ -72,7 +72,7 @@ def play(call, make_context, leave) -> Callable[..., Outputs]:
         displacements: np.ndarray | None = None,
         **options: Any,
     ) -> list[dict[str, Any]]:
-        decode = kind(conditions=CONDITIONS, **options)
+        decode = kind(**{"conditions": CONDITIONS, **options})
         decode.start_run(make_context(run_uid, seed=7, volumes=len(features)))
         outputs = []
         for volume, row in enumerate(features, start=1):
@@ -88,6 +88,7 @@ def play(call, make_context, leave) -> Callable[..., Outputs]:
                     trial_type=label.trial_type,
                     trial=label.trial,
                     phase=label.phase,
+                    time=(volume - 1) * TR,
                 )
             )
         decode.end_run()
