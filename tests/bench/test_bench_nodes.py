@@ -7,7 +7,6 @@ import pytest
 
 from rtflow import nodes
 from rtflow.bench import nodes as bench
-from rtflow.documents import Result
 from rtflow.nodes.convert import frame_to_incrementals
 
 SHAPE = (20, 24, 16)
@@ -62,11 +61,9 @@ def test_the_report_has_a_row_for_each_node_and_its_bars(monkeypatch):
 
 
 def test_the_first_aligned_volume_is_the_second_of_run_1_and_the_first_of_run_2():
-    results = [
-        Result(volume=n, status="ok", latency=latency)
-        for n, latency in enumerate([9, 9, 80, 30, 10, 10, 10], 1)
-    ]
-    one, two = (bench.template_figures(f"template_run_{run}", results) for run in (1, 2))
+    latency = [9.0, 9.0, 80.0, 30.0, 10.0, 10.0, 10.0]
+    one, two = (bench.template_figures(f"template_run_{run}", latency, [5.0] * 7) for run in (1, 2))
     assert (one["template_run_1:opening_ms"], one["template_run_1:first_ms"]) == (80, 30)
     assert one["template_run_1:first_over_median"] == 3.0
     assert (two["template_run_2:first_ms"], two["template_run_2:slowest_ms"]) == (80, 80)
+    assert two["template_run_2:processor_ms"] == 5.0
