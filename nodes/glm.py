@@ -81,8 +81,12 @@ class GLM(Regression):
 
     A voxel that was outside the field of view in a volume of the model has effect and t 0 from then on.
 
-    At the end of the run, maps stand in ``RUN_DIR/glm`` (effect, t and z of the contrast, the effect of each
-    condition: NIfTI, 0 outside the mask) beside ``design.tsv`` (the rows of the model) and ``glm.json``.
+    At the end of the run, if the contrast is known by then, maps stand in ``RUN_DIR/glm`` (effect, t and z of
+    the contrast, the effect of each condition: NIfTI, 0 outside the mask) beside ``design.tsv`` (the rows of
+    the model) and ``glm.json``.
+
+    The features should not come from `Denoise`: nuisance belongs into one model with the task, or its
+    degrees of freedom are not counted.
 
     Raises
     ------
@@ -120,7 +124,7 @@ class GLM(Regression):
             return
         model = state.squares.model(state.columns.leading(state.volumes[-1]))
         contrast = self._contrast(state.columns)
-        if model.dof < 1 or not model.estimable(contrast):
+        if not self._tells(state, model, contrast):
             return
         facts = self._facts(state, model)
         maps = self._maps(state, model, contrast)
@@ -201,7 +205,7 @@ class GLM(Regression):
         contrast = self._contrast(state.columns)
         if state.region is not None:
             self._results["region_mean"] = state.region_mean
-        if not self._known(state, contrast) or not self._conditioned(model) or not model.estimable(contrast):
+        if not self._tells(state, model, contrast):
             return runtime
         effect, t = self._test(state, model, contrast)
         voxels = state.seen.size
@@ -220,11 +224,12 @@ class GLM(Regression):
                 self._results["region_percent"] = 100.0 * float(effect[-1]) / mean
         return runtime
 
-    def _known(self, state: _State, contrast: NDArray[np.float64]) -> bool:
-        """Whether the responses to all conditions of the contrast have been seen."""
+    def _tells(self, state: _State, model: Model, contrast: NDArray[np.float64]) -> bool:
+        """Whether the model tells the contrast: the responses to all its conditions have been seen."""
         columns = np.flatnonzero(contrast)
         largest = state.largest[columns]
-        return bool(np.all((largest > 0) & (state.squares.squares[columns] >= RESPONSES * largest)))
+        known = (largest > 0) & (state.squares.squares[columns] >= RESPONSES * largest)
+        return bool(np.all(known)) and self._conditioned(model) and model.estimable(contrast)
 
     def _test(
         self, state: _State, model: Model, contrast: NDArray[np.float64]
