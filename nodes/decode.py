@@ -18,7 +18,7 @@ from rtflow.errors import GridError, SessionError, UsageError, VolumeError, in_w
 from rtflow.items import Item
 from rtflow.nodes.classifier import Values, train
 from rtflow.nodes.decode_spec import LOGISTIC, DecodeInput, DecodeOutput
-from rtflow.nodes.estimator import fit, make
+from rtflow.nodes.estimator import fit, gives_probabilities, make
 from rtflow.nodes.estimator_bytes import (
     AnyDecoder,
     differences,
@@ -132,6 +132,12 @@ class Decode(StreamInterface):
         if inputs.target and inputs.target not in names:
             raise UsageError(
                 f"Decode: target {inputs.target!r} is none of {', '.join(names)}; name one of them"
+            )
+        able = self._estimator if self._loaded is None else self._state.decoder
+        if inputs.output == "probability" and not gives_probabilities(able):
+            raise UsageError(
+                "Decode: the estimator gives no probabilities; take output='evidence', or calibrate it "
+                "(sklearn.calibration.CalibratedClassifierCV)"
             )
         self._target = names.index(inputs.target or names[0])
 

@@ -17,7 +17,7 @@ class DecodeInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     time = traits.Float(desc="seconds, of Labels; needed for normalise='running' only")
     framewise_displacement = traits.Float(desc="mm, of Realign; needed for max_fd only")
     conditions = traits.List(
-        traits.Str(), desc="two or more; may be left out with load: those it was trained on"
+        traits.Str(), [], usedefault=True, desc="two or more; with load, default those of the training"
     )
     target = traits.Str(
         "", usedefault=True, desc="the condition that the value speaks for; default the first"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtflow.design import REST
 from rtflow.errors import UsageError, VolumeError
-from rtflow.nodes.classifier import Values, moments, require_examples, separation, standardise
+from rtflow.nodes.classifier import Decoder, Values, moments, require_examples, separation, standardise
 
 # A covariance of more voxels would take gigabytes.
 MOST_OF_LDA = 5000
@@ -88,13 +88,20 @@ class FittedDecoder:
     @property
     def gives_probabilities(self) -> bool:
         """Whether scores are logarithms of probabilities."""
-        return hasattr(self.estimator, "predict_proba")
+        return gives_probabilities(self)
 
     def grade(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities that add up to 1 over the conditions; the scores as they are if there are none."""
         if not self.gives_probabilities:
             return decision
         return softmax(decision)
+
+
+def gives_probabilities(decoder: Any) -> bool:
+    """Whether a decoder or an estimator knows probabilities; None stands for the logistic regressions."""
+    if isinstance(decoder, FittedDecoder):
+        return hasattr(decoder.estimator, "predict_proba")
+    return decoder is None or hasattr(decoder, "predict_proba") or isinstance(decoder, Decoder)
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
