@@ -6,7 +6,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 
-from rtflow.documents import Event
+from rtflow.bids.masked import Mask
 from rtflow.errors import RunError
 from rtflow.items import Item, read_item
 from rtflow.nodes.region import millilitres
@@ -18,11 +18,16 @@ from rtflow.stream.interface import RunContext, StreamInterface
 class SelectVoxelsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `SelectVoxels`."""
 
-    mask = traits.List(
-        traits.Any(), mandatory=True, desc="where to look: the Mask of every volume, of which the last counts"
+    volumes = traits.List(
+        traits.Any(), desc="anything that the run gave: says that the node comes at its end"
     )
     maps = traits.Str(mandatory=True, desc="session item with the map that this run has saved: of GLM")
     stat = traits.Str("t", usedefault=True, desc="which map of it")
+    within = traits.Str(
+        "",
+        usedefault=True,
+        desc="session item with a mask that this run has saved: where to look; default all",
+    )
     best = traits.Range(
         low=0, value=0, usedefault=True, desc="so many voxels, the best; 0: all that there are"
     )
@@ -47,18 +52,20 @@ class SelectVoxels(StreamInterface):
 
     The item is a mask on the grid of the map, and with the identity of its reference: ``Mask(load=NAME)`` of
     a later run takes it, if that run aligns its volumes with the same reference. It is also written as a
-    NIfTI mask among the derivatives of the run. How many voxels were found is told as a note of the run.
+    NIfTI mask among the derivatives of the run. How many voxels there are stands at the end of the run's
+    summary.
 
-    For the end of the run: ``JoinNode(SelectVoxels(maps="maps", save="localizer", best=100),
-    joinsource="scanner", joinfield=["mask"], name="select")``, with ``GLM(save="maps")`` before it. A run
-    that failed or was cut short does not come to it, and leaves no region.
+    For the end of the run: ``JoinNode(SelectVoxels(maps="glm", within="mask", save="localizer", best=100),
+    joinsource="scanner", joinfield=["volumes"], name="select")``, with ``GLM(save="glm")`` and
+    ``Mask(save="mask")`` before it. A run that failed or was cut short does not come to it, and leaves no
+    region.
 
     Raises
     ------
     SessionError
         If the map is on another grid than the mask.
     RunError
-        If there is no map, or too few voxels were found. The run has failed then.
+        If there is no map or no mask, or too few voxels were found. The run has failed then.
     """
 
     input_spec = SelectVoxelsInput
@@ -66,56 +73,55 @@ class SelectVoxels(StreamInterface):
 
     def start_run(self, context: RunContext) -> None:
         """Remember which run it is."""
-        self._context = context
         self._session = Session(context)
 
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
-        item = self._map()
-        mask = inputs.mask[-1]
-        item.require(mask.grid, inputs.maps)
+        item = self._item(inputs.maps, inputs.stat)
+        within = None
+        if inputs.within:
+            mask = self._item(inputs.within, "data")
+            assert mask.grid is not None
+            item.require(mask.grid, inputs.maps)
+            within = mask.arrays["data"]
         values = item.arrays[inputs.stat]
         found = select(
-            values, best=inputs.best, threshold=inputs.threshold, cluster=inputs.cluster, within=mask.data
+            values, best=inputs.best, threshold=inputs.threshold, cluster=inputs.cluster, within=within
         )
-        says = self._says(found)
         if found.voxels < inputs.least:
-            top = float(values[mask.data].max())
+            top = float((values if within is None else values[within]).max(initial=0.0))
             raise RunError(
-                f"{says}, expected {inputs.least} at least (the largest {inputs.stat} there is {top:.3g}); "
-                "no region was kept: look at motion and design, lower the threshold, or do the run again"
+                f"{self._says(found)}, expected {inputs.least} at least (the largest {inputs.stat} there is "
+                f"{top:.3g}); no region was kept: look at motion and design, lower the threshold, or do the "
+                "run again"
             )
+        facts = {name: getattr(inputs, name) for name in ("stat", "best", "threshold", "cluster")}
         self._session.save(
             inputs.save,
             {"data": found.data, inputs.stat: values},
-            mask.grid,
-            of=dict(item.facts),
+            item.grid,
             voxels=found.voxels,
             clusters=found.clusters,
-            lowest=found.lowest,
-            best=inputs.best,
-            threshold=inputs.threshold,
-            cluster=inputs.cluster,
+            of=dict(item.facts),
+            **facts,
         )
-        self._context.emit(
-            Event(name="region", node="select", data={"says": f"{says}, kept as {inputs.save!r}"})
-        )
+        assert item.grid is not None
         self._results = {
             "voxels": found.voxels,
             "clusters": found.clusters,
             "lowest": found.lowest,
             "highest": found.highest,
-            "size": found.voxels * millilitres(mask),
+            "size": found.voxels * millilitres(Mask(found.data, item.grid)),
         }
         return runtime
 
-    def _map(self) -> Item:
-        name, stat = self.inputs.maps, self.inputs.stat
+    def _item(self, name: str, array: str) -> Item:
+        """What this run has saved under a name."""
         path = self._session.saved().get(name)
         item = None if path is None else read_item(path)
-        if not self.inputs.mask or item is None or item.grid is None or stat not in item.arrays:
+        if item is None or item.grid is None or array not in item.arrays:
             raise RunError(
-                f"the run has left no map {stat} in {name!r}, so there is nothing to select from: too few "
+                f"the run has left no {array} in {name!r}, so there is nothing to select from: too few "
                 "volumes, or no trial of the contrast in them; look at the design, and do the run again"
             )
         return item

@@ -1,25 +1,16 @@
 """Mean of a region, as percent signal change, to the participant's display.
 
-The region is the brain, found in the first volume, unless ``mask`` names an image. With a design the
-signal is compared with the rest before each block, without one with the opening of the run.
+With a design it is compared with the rest before each block, without one with the opening of the run. To
+change it, copy it (``rtflow new DIR --workflow roi_feedback``); "Yours" marks what is your choice.
 """
 
 import msgspec
 from nipype import Node, Workflow
 
+from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.nodes import (
-    DicomToBids,
-    Labels,
-    Mask,
-    Realign,
-    RecordRun,
-    Region,
-    ScannerInput,
-    SkipDummies,
-    SubjectOutput,
-)
-from rtflow.setting_types import LocalPath
+from rtflow.nodes.feedback_settings import FeedbackSettings
+from rtflow.setting_types import LocalPath, Whole
 from rtflow.settings import RunSettings
 from rtflow.stream import stream
 
@@ -29,59 +20,60 @@ class Settings(RunSettings):
 
     Parameters
     ----------
-    mask
-        An image of the region on the grid of the series; empty for the brain.
-    opening
-        Seconds at the start of the run that the signal is compared with, where there is no design.
-    lag
-        Seconds by which the haemodynamic response trails the trials.
+    mask, localizer
+        An image of the region on the grid of the series, or the item of the session that a localizer run
+        has left; without either it is the brain, found in the first volume, and the run says so.
+    opening, lag
+        Seconds at the start that the signal is compared with, without a design; seconds by which the
+        haemodynamic response trails the trials, with one.
     design
         What the participant is asked to do, and when; none if that is not known.
+    train_blocks
+        How many of the first blocks are without feedback: its range is found there.
+    feedback
+        What is shown of the value; none for the value itself.
     """
 
     dummy_volumes: int = 3
     mask: LocalPath = ""
+    localizer: str = ""
     opening: float = 6.0
     lag: float = 4.0
     design: DesignSettings | None = None
+    train_blocks: Whole = 0
+    feedback: FeedbackSettings | None = None
 
 
 def build(settings: Settings) -> Workflow:
     """The graph; which node runs when is read off it."""
     design = {"design": settings.design.design()} if settings.design else {}
-
-    scanner = Node(ScannerInput(uri=settings.source, **design), name="scanner")
-    convert = Node(DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
-    record = Node(RecordRun(**design), name="record")
-    skip = Node(SkipDummies(volumes=settings.dummy_volumes), name="skip")
-    realign = Node(Realign(reference="first"), name="realign")
-    mask = Node(Mask(file=settings.mask), name="mask")
-    # Yours: what is shown when a volume cannot be used. "last" repeats the value before it, marked as stale.
-    region = stream(
-        Node(Region(baseline="rest" if design else "opening", opening=settings.opening), name="region"),
-        on_error="last",
-    )
-    subject = Node(SubjectOutput(), name="subject")
+    kept = {"load": settings.localizer} if settings.localizer else {}
+    says = "" if settings.mask or kept else "the whole brain; mask=FILE or localizer=NAME names another"
+    scanner = Node(nodes.ScannerInput(uri=settings.source, **design), name="scanner")
+    convert = Node(nodes.DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
+    record = Node(nodes.RecordRun(**design), name="record")
+    skip = Node(nodes.SkipDummies(volumes=settings.dummy_volumes), name="skip")
+    realign = Node(nodes.Realign(reference="session:reference" if kept else "first"), name="realign")
+    mask = Node(nodes.Mask(file=settings.mask, **kept), name="mask")
+    # Yours: what becomes of the region: summary="median" or "component", minus=FILE for a difference of two.
+    compare = {"baseline": "rest" if design else "opening", "opening": settings.opening}
+    region = shown = Node(nodes.Region(**compare, says=says), name="region")
+    subject = Node(nodes.SubjectOutput(), name="subject")
 
     flow = Workflow(name="roi_feedback", base_dir=settings.work_dir)
-    flow.connect(
-        [
-            (scanner, convert, [("frame", "frame")]),
-            (convert, record, [("incremental", "incremental")]),
-            (convert, skip, [("incremental", "incremental")]),
-            (skip, realign, [("incremental", "incremental")]),
-            (realign, mask, [("reference", "reference")]),
-            (realign, region, [("incremental", "incremental")]),
-            (mask, region, [("mask", "mask")]),
-            (region, subject, [("value", "value"), ("kind", "kind")]),
-        ]
-    )
+    flow.connect([(scanner, convert, [("frame",) * 2]), (realign, mask, [("reference",) * 2])])
+    for before, after in [(convert, record), (convert, skip), (skip, realign), (realign, region)]:
+        flow.connect(before, "incremental", after, "incremental")
+    flow.connect(mask, "mask", region, "mask")
     if design:
-        labels = Node(Labels(lag=settings.lag, **design), name="labels")
-        flow.connect(
-            [
-                (skip, labels, [("incremental", "incremental")]),
-                (labels, region, [("trial_type", "trial_type")]),
-            ]
-        )
+        labels = Node(nodes.Labels(lag=settings.lag, train_trials=settings.train_blocks, **design), "labels")
+        flow.connect([(skip, labels, [("incremental",) * 2]), (labels, region, [("trial_type",) * 2])])
+    if settings.feedback:
+        stream(region, on_error="skip")
+        shown = Node(nodes.Feedback(**msgspec.structs.asdict(settings.feedback)), name="feedback")
+        flow.connect(skip, "incremental", shown, "incremental")
+        flow.connect([(region, shown, [("value",) * 2, ("kind",) * 2])])
+        flow.connect([(labels, shown, [("phase",) * 2, ("trial",) * 2])] if design else [])
+    # Yours: what is shown when a volume cannot be used. "last" repeats the value before it, marked as stale.
+    flow.connect([(stream(shown, on_error="last"), subject, [("value",) * 2, ("kind",) * 2])])
     return flow
