@@ -30,8 +30,7 @@ def rms_deviation(before: NDArray[Any], after: NDArray[Any], radius: float = SPH
     before, after
         Parameters of two volumes that follow each other, as in `rtflow.nodes.motion`, shape (6,): mm and
         rad, about one centre. The sphere lies about that centre: for Realign, that of the reference's brain.
-        (MCFLIRT takes the centre of gravity of the reference; a centre that lies 10 mm elsewhere changes
-        1 degree of rotation by less than 0.2 mm.)
+        (One that lies 10 mm elsewhere changes what 1 degree of rotation gives by less than 0.2 mm.)
     radius
         Of the sphere, mm.
 
