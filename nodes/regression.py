@@ -156,7 +156,7 @@ class Regression(StreamInterface):
         seen = state.seen & (values != 0)
         covered = int(np.count_nonzero(seen)) / max(int(np.count_nonzero(state.seen)), 1)
         if covered < COVERAGE:
-            self.doubt(f"{self._name.lower()}: left out: only {covered:.1%} of the voxels have signal")
+            self.doubt(f"{self._name.lower()}: left out: less than {COVERAGE:.0%} of the voxels have signal")
             return None
         row, modelled = self._row(state.columns.row(self.volume, nuisance), values)
         state.seen = seen
@@ -186,8 +186,8 @@ class Regression(StreamInterface):
         if model.condition <= inputs.max_condition:
             return True
         self.doubt(
-            f"{self._name.lower()}: not well conditioned: condition number {model.condition:.3g} of "
-            f"{model.active.size} columns, expected {inputs.max_condition:g} at most"
+            f"{self._name.lower()}: nothing can be told yet: the columns of the model are nearly dependent, with "
+            f"a condition number above max_condition = {inputs.max_condition:g}"
         )
         return False
 
@@ -219,7 +219,7 @@ class Regression(StreamInterface):
             if not isdefined(moved):
                 return np.zeros(0), (), "its framewise displacement is not known"
             if moved > inputs.max_fd:
-                return np.zeros(0), (), f"it moved {moved:.2f} mm, more than max_fd = {inputs.max_fd:g}"
+                return np.zeros(0), (), f"it moved more than max_fd = {inputs.max_fd:g} mm"
         values: list[NDArray[np.float64]] = []
         names: tuple[str, ...] = ()
         for kind in ("motion", "confounds"):
