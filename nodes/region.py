@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Features, Mask
+from rtflow.design import REST
 from rtflow.documents import Event
 from rtflow.errors import GridError, VolumeError
 from rtflow.nodes.baseline import OpeningBaseline, RestBaseline, percent_change
@@ -21,6 +22,7 @@ from rtflow.stream.interface import RunContext, StreamInterface
 
 KIND = "percent_signal_change"
 _PERCENT = (KIND, "percent_signal_change_difference")
+OMIT = "omit"
 _RAW = tuple(f"{what}{end}" for what in ("mean", "median", "component") for end in ("", "_difference"))
 
 #: Of a region in the scanner's units few voxels are negative; of one without its mean, about half.
@@ -34,7 +36,9 @@ class RegionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     mask = traits.Any(mandatory=True, desc="the region: a Mask, or the path of an image")
     minus = traits.Any(desc="a second region, whose value is taken off: a Mask, or the path of an image")
     trial_type = traits.Str(desc="rest or a condition, of Labels; needed for baseline='rest'")
-    phase = traits.Str(desc="of Labels; needed for component='training'")
+    phase = traits.Str(
+        desc="of Labels; needed for component='training'; rest of phase omit enters no baseline"
+    )
     baseline = traits.Enum(
         "rest",
         "opening",
@@ -103,11 +107,12 @@ class Region(StreamInterface):
 
     With ``baseline="rest"`` a task volume is compared with the mean over the rest block before it, as
     `rtflow.nodes.baseline.RestBaseline` says in full; ``trial_type`` carries the haemodynamic lag
-    already. With ``baseline="opening"`` every volume after the first ``opening`` seconds is compared
-    with the mean over those, counted from the first volume that comes to the node. ``value`` and
-    ``kind`` are withheld while there is no baseline. No baseline holds a later volume, that against
-    rest none of a task. With ``baseline="none"`` the value is the summary itself, in the scanner's units, and
-    its ``kind`` is the name of the summary.
+    already, and rest of phase ``omit`` (the response still dies away) is left out of the mean. With
+    ``baseline="opening"`` every volume after the first ``opening`` seconds is compared with the mean over
+    those, counted from the first volume that comes to the node. ``value`` and ``kind`` are withheld while
+    there is no baseline. No baseline holds a later volume, that against rest none of a task. With
+    ``baseline="none"`` the value is the summary itself, in the scanner's units, and its ``kind`` is the name
+    of the summary.
 
     ``summary="component"`` is the first component of the region (`rtflow.nodes.eigenvariate`), found from the
     volumes of phase ``train``, or from the opening, with the first volume after those, and frozen then;
@@ -241,7 +246,8 @@ class Region(StreamInterface):
                     "Region: baseline='rest' needs to know when rest is; connect trial_type of Labels, "
                     "or use baseline='opening'"
                 )
-            label = inputs.trial_type
+            settling = inputs.trial_type == REST and isdefined(inputs.phase) and inputs.phase == OMIT
+            label = OMIT if settling else inputs.trial_type
         if inputs.baseline == "opening" or (inputs.summary, inputs.component) == ("component", "opening"):
             tr = incremental.tr
         if inputs.summary == "component":

@@ -21,17 +21,15 @@ class Settings(RunSettings):
     Parameters
     ----------
     mask, localizer
-        An image of the region on the grid of the series, or the item of the session that a localizer run
-        has left; without either it is the brain, found in the first volume, and the run says so.
-    opening, lag
-        Seconds at the start that the signal is compared with, without a design; seconds by which the
-        haemodynamic response trails the trials, with one.
+        An image of the region, or the item of the session that a localizer run left; or else the brain.
+    opening
+        Seconds at the start that the signal is compared with, where there is no design.
+    lag, settle
+        Seconds by which the response trails the trials, and that it takes to die away after each.
     design
         What the participant is asked to do, and when; none if that is not known.
-    train_blocks
-        How many of the first blocks are without feedback: its range is found there.
-    feedback
-        What is shown of the value; none for the value itself.
+    feedback, train_blocks
+        What is shown of the value (none: itself); how many blocks are without at first, for its range.
     """
 
     dummy_volumes: int = 3
@@ -39,6 +37,7 @@ class Settings(RunSettings):
     localizer: str = ""
     opening: float = 6.0
     lag: float = 4.0
+    settle: float = 0.0
     design: DesignSettings | None = None
     train_blocks: Whole = 0
     feedback: FeedbackSettings | None = None
@@ -59,15 +58,16 @@ def build(settings: Settings) -> Workflow:
     compare = {"baseline": "rest" if design else "opening", "opening": settings.opening}
     region = shown = Node(nodes.Region(**compare, says=says), name="region")
     subject = Node(nodes.SubjectOutput(), name="subject")
-
     flow = Workflow(name="roi_feedback", base_dir=settings.work_dir)
     flow.connect([(scanner, convert, [("frame",) * 2]), (realign, mask, [("reference",) * 2])])
     for before, after in [(convert, record), (convert, skip), (skip, realign), (realign, region)]:
         flow.connect(before, "incremental", after, "incremental")
     flow.connect(mask, "mask", region, "mask")
     if design:
-        labels = Node(nodes.Labels(lag=settings.lag, train_trials=settings.train_blocks, **design), "labels")
-        flow.connect([(skip, labels, [("incremental",) * 2]), (labels, region, [("trial_type",) * 2])])
+        times = {"lag": settings.lag, "settle": settings.settle, "train_trials": settings.train_blocks}
+        labels = Node(nodes.Labels(**times, **design), name="labels")
+        flow.connect(skip, "incremental", labels, "incremental")
+        flow.connect([(labels, region, [("trial_type",) * 2, ("phase",) * 2])])
     if settings.feedback:
         stream(region, on_error="skip")
         shown = Node(nodes.Feedback(**msgspec.structs.asdict(settings.feedback)), name="feedback")

@@ -70,6 +70,19 @@ def test_rest_that_never_came_is_not_in_the_baseline(make_context, call, region)
     assert found["value"] == pytest.approx(100 * (350 / (700 / 3) - 1), abs=1e-3)
 
 
+def test_rest_in_which_the_response_dies_away_is_not_in_the_baseline(make_context, call, region):
+    node = started(make_context(), mask=region)
+    # Rest of 400 and a block of 410; after that the first two volumes of rest still lie higher.
+    bases = [400.0] * 5 + [410.0] * 5 + [409.0, 405.0, 400.0, 400.0, 400.0] + [410.0] * 5
+    for number, (label, base) in enumerate(zip(LABELS, bases, strict=True), start=1):
+        phase = "omit" if number in (11, 12) else "rest" if label == "rest" else "test"
+        signal = volume(number, region, base=base)
+        found = call(node, number, incremental=signal, trial_type=label, phase=phase)
+        if number in (11, 12):
+            assert found["value"] == pytest.approx(100 * (base - 400) / 400, abs=1e-4)
+    assert found["value"] == pytest.approx(2.5, abs=1e-4)
+
+
 def test_without_rest_the_value_is_withheld(make_context, call, region):
     node = started(make_context(), mask=region)
     for number in range(1, 4):

@@ -1,0 +1,78 @@
+"""Connectivity of two regions to the participant's display: their correlation over the last seconds.
+
+Motion is taken out of both within the window; what the whole brain shares is not. To change it, copy it
+(``rtflow new DIR --workflow connectivity``); "Yours" marks what is your choice.
+"""
+
+import msgspec
+from nipype import Node, Workflow
+
+from rtflow import nodes
+from rtflow.design import DesignSettings
+from rtflow.nodes.feedback_settings import FeedbackSettings
+from rtflow.setting_types import LocalPath, Positive, Whole
+from rtflow.settings import RunSettings
+from rtflow.stream import stream
+
+
+class Settings(RunSettings):
+    """Settings of this experiment; the rest are those of every run.
+
+    Parameters
+    ----------
+    first, second
+        Images of the two regions on the grid of the series.
+    window, fisher
+        Seconds that the correlation is taken over, and whether the value is Fisher's z of it.
+    motion
+        Whether motion is taken out.
+    lag
+        Seconds by which the haemodynamic response trails the trials.
+    design, train_blocks
+        What the participant is asked to do, and when; how many of the first blocks are without feedback.
+    feedback
+        What is shown of the value.
+    """
+
+    dummy_volumes: int = 5
+    first: LocalPath = "first.nii"
+    second: LocalPath = "second.nii"
+    window: Positive = 40.0
+    fisher: bool = False
+    motion: bool = True
+    lag: float = 4.0
+    design: DesignSettings = msgspec.field(default_factory=DesignSettings)
+    train_blocks: Whole = 0
+    feedback: FeedbackSettings = msgspec.field(default_factory=FeedbackSettings)
+
+
+def build(settings: Settings) -> Workflow:
+    """The graph; which node runs when is read off it."""
+    design = settings.design.design()
+    scanner = Node(nodes.ScannerInput(uri=settings.source, design=design), name="scanner")
+    convert = Node(nodes.DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
+    record = Node(nodes.RecordRun(design=design), name="record")
+    skip = Node(nodes.SkipDummies(volumes=settings.dummy_volumes), name="skip")
+    realign = Node(nodes.Realign(), name="realign")
+    times = nodes.Labels(design=design, lag=settings.lag, train_trials=settings.train_blocks)
+    labels = Node(times, name="labels")
+    # Yours: which seconds, and trial of Labels where rest and task shall not be in one window.
+    pair = Node(nodes.Connectivity(window=settings.window, fisher=settings.fisher), name="connectivity")
+    feedback = Node(nodes.Feedback(**msgspec.structs.asdict(settings.feedback)), name="feedback")
+    subject = Node(nodes.SubjectOutput(), name="subject")
+
+    flow = Workflow(name="connectivity", base_dir=settings.work_dir)
+    flow.connect(scanner, "frame", convert, "frame")
+    for name, file in (("first", settings.first), ("second", settings.second)):
+        mask = Node(nodes.Mask(file=file), name=f"mask_{name}")
+        # Yours: what stands for a region; summary="component" is its first principal component.
+        region = Node(nodes.Region(baseline="none"), name=name)
+        flow.connect([(realign, mask, [("reference",) * 2]), (mask, region, [("mask",) * 2])])
+        flow.connect([(realign, region, [("incremental",) * 2]), (region, pair, [("value", name)])])
+    for before, afters in [(convert, (record, skip)), (skip, (realign, labels, pair, feedback))]:
+        flow.connect([(before, after, [("incremental",) * 2]) for after in afters])
+    flow.connect([(realign, pair, [("motion",) * 2])] if settings.motion else [])
+    flow.connect([(labels, feedback, [("phase",) * 2, ("trial",) * 2])])
+    flow.connect([(pair, feedback, [("value",) * 2, ("kind",) * 2])])
+    flow.connect([(stream(feedback, on_error="last"), subject, [("value",) * 2, ("kind",) * 2])])
+    return flow
