@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -159,6 +155,7 @@ def _work(
 
     from rtflow.batch.snakemake import said, work
     from rtflow.batch.table import write_table
+    from rtflow.cli.interrupt import on_interrupt, say
 
     stopping, at_once = threading.Event(), threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -173,13 +170,25 @@ def _work(
             progress.update(task, completed=count - len(left) + done)
 
         if left:
-            with _ending_on_interrupt(stopping, at_once, say=not quiet):
+
+            def end() -> None:
+                stopping.set()
+                if not quiet:
+                    say("ending the runs at work; Ctrl-C again kills them")
+
+            def kill() -> None:
+                at_once.set()
+                if not quiet:
+                    say("killing them")
+
+            with on_interrupt(end, kill):
                 went_well = work(folder, arguments, follow, stopping, at_once, lock)
     rows = write_table(folder)
     _tell(folder, rows, json=json, quiet=quiet)
     bad = [row for row in rows if row["status"] != "completed"]
     if stopping.is_set():
-        typer.echo(f"rtflow: ended; {len(rows) - len(bad)} of {len(rows)} runs are done, the same command goes on", err=True)
+        done = len(rows) - len(bad)
+        typer.echo(f"rtflow: ended; {done} of {len(rows)} runs are done, the same command goes on", err=True)
         return 1
     if not went_well and all(row["status"] == "to do" for row in bad):
         typer.echo(f"rtflow: snakemake did not end well: {said(folder)}", err=True)
@@ -205,23 +214,3 @@ def _tell(folder: Path, rows: list[dict[str, Any]], *, json: bool, quiet: bool) 
         for row in bad:
             typer.echo(f"{row['status']:7} {row['name']}: {row['why'] or 'not begun'}")
         typer.echo(f"table  {folder / 'group.tsv'}\npage   {folder / 'group.html'}")
-
-
-@contextlib.contextmanager
-def _ending_on_interrupt(stopping: threading.Event, at_once: threading.Event, *, say: bool) -> Iterator[None]:
-    """While in here, Ctrl-C (and SIGTERM) sets ``stopping``, and another one ``at_once``."""
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        again = stopping.is_set()
-        (at_once if again else stopping).set()
-        if say:  # past any buffer or lock: the thread that was interrupted may hold one
-            what = "killing them" if again else "ending the runs at work; Ctrl-C again kills them"
-            os.write(2, f"\nrtflow: {what}\n".encode())
-
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

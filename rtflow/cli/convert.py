@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,6 +71,7 @@ def command(
     """
     from rich.console import Console
 
+    from rtflow.cli.interrupt import interrupt, on_interrupt
     from rtflow.dicom.offline import BidsChoice, convert_folder, list_folder
 
     if out is None and not list_:
@@ -82,7 +80,7 @@ def command(
         raise UsageError("--subject, --session and --task name files in a BIDS data set; add --bids")
     choice = BidsChoice(subject, session, task) if bids else None
     try:
-        with _terminating(), _progress(Console(stderr=True, quiet=quiet)) as progress:
+        with on_interrupt(interrupt), _progress(Console(stderr=True, quiet=quiet)) as progress:
             if list_ or out is None:
                 told = list_folder(folder, bids=choice, progress=progress)
             else:
@@ -105,24 +103,6 @@ def command(
         held = "; ".join(map(str, told.left)) or "no files"
         raise SourceError(f"{folder} holds no series that can be converted: {held}")
     raise typer.Exit(0 if told.complete else LEFT)
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """While in here, SIGTERM ends the command as Ctrl-C does: what is half-written is removed."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,27 +12,6 @@ import typer
 if TYPE_CHECKING:
     from rtflow.sources.simulation.delivery import Delivered
     from rtflow.sources.simulation.scanner import Scanner
-
-
-@contextlib.contextmanager
-def stopping_on_interrupt(stopping: threading.Event) -> Iterator[None]:
-    """While in here, the first Ctrl-C (or SIGTERM) sets ``stopping``; another one ends the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ def _of_data_set(
                 names.append(f"design.events={events_file(spec, runs[0])}")
             loaded = load_workflow(workflow_path(workflow))
             settings = options.settings_for(loaded, config, format_source(spec), [*names, *set_], speed)
-            watched = Watched(json=json, quiet=quiet)
+            watched = Watched(json=json, quiet=quiet, goes_on="the same command begins it anew")
             watched.run(
                 lambda observe, stopping: run_workflow(
                     loaded, settings, out, observe=log.following(observe, out), stopping=stopping
@@ -169,7 +169,7 @@ def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet
         with stdout_to_stderr(json):
             from rtflow.rerun import replay
 
-            watched = Watched(json=json, quiet=quiet)
+            watched = Watched(json=json, quiet=quiet, goes_on="the same command begins it anew")
             found = watched.run(
                 lambda observe, stopping: replay(
                     run_dir,

@@ -176,7 +176,8 @@ def command(
     )
     target = _target(out, send, write, wait)
     truth_folder = out / "truth" if truth and out is not None else None
-    from rtflow.cli.delivering import progress_of, stopping_on_interrupt, tell
+    from rtflow.cli.delivering import progress_of, tell
+    from rtflow.cli.interrupt import on_interrupt
     from rtflow.sources.simulation.delivery import deliver
     from rtflow.sources.simulation.faults import STRAYS, Faults
     from rtflow.sources.simulation.protocol import ScanProtocol
@@ -211,7 +212,7 @@ def command(
     scanner = Scanner(spec, protocol, design=_design(events), faults=faults, restart=restart)
     _refuse_old(out, scanner, truth_folder, files=send is None)
     stopping = threading.Event()
-    with stopping_on_interrupt(stopping), progress_of(scanner, quiet=quiet) as progress:
+    with on_interrupt(stopping.set), progress_of(scanner, quiet=quiet) as progress:
         done = deliver(
             scanner, target, speed=spec.speed, truth=truth_folder, stopping=stopping, progress=progress
         )

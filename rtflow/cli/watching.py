@@ -29,13 +29,18 @@ class Watched:
         Print one JSON object to stdout, and all else to stderr.
     quiet
         Print nothing else.
+    goes_on
+        How a run goes on that was ended at once.
     """
 
-    def __init__(self, *, json: bool, quiet: bool) -> None:
+    def __init__(
+        self, *, json: bool, quiet: bool, goes_on: str = "'rtflow run --resume RUN_DIR' goes on"
+    ) -> None:
         from rtflow.summary import Summary
 
         self.json = json
         self.quiet = quiet
+        self.goes_on = goes_on
         self.summary: Summary = Summary()
 
     def run(self, engine: Engine) -> Any:
@@ -68,7 +73,8 @@ class Watched:
         stopping = threading.Event()
         display = Display(self.summary.seen, Console(stderr=self.json, quiet=self.quiet), stopping)
         try:
-            with ending_on_interrupt(stopping, say=not display.live), display:
+            tell = not display.live
+            with ending_on_interrupt(stopping, tell=tell, goes_on=self.goes_on), display:
                 return engine(watch, stopping)
         except RtflowError as error:
             # A source that breaks down in the middle is not a mistake of the one who typed the command.
@@ -91,6 +97,8 @@ class Watched:
         RunError
             If it cannot be printed.
         """
+        from rtflow.engine import none_done
+
         told = {**self.summary.as_dict(), **more}
         if exit_status is not None:
             told["exit_status"] = exit_status
@@ -109,6 +117,8 @@ class Watched:
             typer.echo(f"rtflow: aborted; {done} volumes are kept in {told['outputs'].get('run')}", err=True)
         elif told["status"] == "failed":
             typer.echo(f"rtflow: {' '.join(str(told.get('reason', 'the run failed')).split())}", err=True)
+        elif none_done(told["volumes"]):
+            typer.echo(f"rtflow: no volume was done: {next(iter(told['errors']), '')}", err=True)
         elif told["exit_status"] == BEYOND_LIMITS:
             volumes = told["volumes"]
             kinds = ("missing", "failed", "late")
