@@ -272,12 +272,10 @@ def _combined(
     weights: Sequence[NDArray[np.float32]],
     reference: BidsIncremental,
 ) -> BidsIncremental:
-    """The weighted sum; 0 where an echo was not seen."""
+    """The weighted sum: exactly 0 outside the field of view, where all echoes are."""
     total = weights[0] * aligned[0]
     for weight, one in zip(weights[1:], aligned[1:], strict=True):
         total += weight * one
-    for one in aligned:
-        total[one == 0.0] = 0.0
     metadata = {
         name: value for name, value in first.metadata.items() if name not in ("EchoTime", "EchoNumber")
     }

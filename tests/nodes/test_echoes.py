@@ -288,6 +288,10 @@ def test_scaling_of_stored_values_is_applied(combine, make_context):
     found = combine(scaled, 1, volume(1, stored, slope=4.0, intercept=-100.0))["incremental"]
     np.testing.assert_allclose(found.data, expected, rtol=1e-4)
     assert (found.slope, found.intercept) == (1.0, 0.0)
+    away = np.eye(4)
+    away[2, 3] = 9.0
+    moved = combine(scaled, 2, volume(2, stored, slope=4.0, intercept=-100.0), transform=away)["incremental"]
+    assert 0 < np.count_nonzero(moved.data == 0) < moved.data.size
 
 
 def test_it_goes_on_in_another_process_and_begins_anew_in_another_run(combine, make_context):
