@@ -186,8 +186,8 @@ class Regression(StreamInterface):
         if model.condition <= inputs.max_condition:
             return True
         self.doubt(
-            f"{self._name.lower()}: nothing can be told yet: the columns of the model are nearly dependent, with "
-            f"a condition number above max_condition = {inputs.max_condition:g}"
+            f"{self._name.lower()}: nothing can be told yet: the columns of the model are nearly dependent, "
+            f"their condition number is above max_condition = {inputs.max_condition:g}"
         )
         return False
 

@@ -17,6 +17,7 @@ from rtflow.nodes.denoise import Denoise, HighPass
 RUN = HeadRun(drift=5.0, moves=3.0)
 #: The same run, of a head that lay still in a scanner that did not drift.
 CLEAN = HeadRun(drift=0.0, moves=0.0)
+CUTOFF = 0.01
 FULL = {"nuisance": ["motion"], "design": DESIGN}
 
 
@@ -106,7 +107,9 @@ def test_a_design_keeps_the_response_from_being_taken_for_drift(through) -> None
         course = [values[volume][SCENE].mean() for volume in volumes]
         return float(np.corrcoef(course, truth[volumes - 1])[0, 1])
 
-    assert likeness(through(**FULL)[1]) > 0.95 > 0.9 > likeness(through(nuisance=["motion"])[1])
+    whole, without = likeness(through(**FULL)[1]), likeness(through(nuisance=["motion"])[1])
+    filtered = likeness(through(**FULL, drift="none", causal_high_pass=CUTOFF)[1])
+    assert whole > 0.95 > filtered > without
 
 
 def test_nothing_is_given_before_the_model_is_well_conditioned(through) -> None:
@@ -224,9 +227,6 @@ def test_a_rest_that_is_too_short_goes_on_with_the_next(through) -> None:
 def test_z_scores_say_what_they_need(through, kind, name) -> None:
     with pytest.raises(VolumeError, match=f"needs {name}"):
         through(zscore=kind)
-
-
-CUTOFF = 0.01
 
 
 def test_the_filter_is_the_one_that_it_says() -> None:
