@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from numpy.typing import NDArray
 
+from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import GridError, SessionError, UsageError, VolumeError
-from rtflow.nodes.brain import COVERAGE, read_volume
+from rtflow.nodes.brain import COVERAGE, read_mask, read_volume
 from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of
 from rtflow.nodes.reference import Reference, prepare
-from rtflow.nodes.registration import distrust, estimate
-from rtflow.nodes.reslice import require_signal, reslice
+from rtflow.nodes.registration import distrust, estimate, warm_up
+from rtflow.nodes.reslice import Places, require_signal, reslice
+from rtflow.nodes.spline import Spline
+from rtflow.nodes.transform_files import FORMATS, write_transforms
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 
 FIRST = "first"
+MEAN = "mean"
 SESSION = "session:"
+BRAIN = "brain"
 
 
 @dataclass
@@ -28,15 +34,22 @@ class _State:
     """What `Realign` knows in the middle of a run.
 
     ``transform`` and ``gain`` are those of the last trusted estimate, ``parameters`` those of the
-    volume ``volume``, the one before the next, or None if its estimate is missing or not trusted.
+    volume ``volume``, the one before the next, or None if its estimate is missing or not trusted. ``total``
+    and ``counts`` are sums over the volumes that a mean is to be made of, None when it is there.
     """
 
     reference: Reference | None = None
     image: BidsIncremental | None = None
+    places: Places | None = None
     transform: NDArray[np.float64] | None = None
     gain: float | None = None
     parameters: NDArray[np.float64] | None = None
     volume: int = 0
+    total: NDArray[np.float64] | None = None
+    counts: NDArray[np.int32] | None = None
+    averaged: int = 0
+    moving: Grid | None = None
+    transforms: list[NDArray[np.float64]] = field(default_factory=list)
 
 
 class RealignInput(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -46,9 +59,25 @@ class RealignInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     reference = traits.Str(
         FIRST,
         usedefault=True,
-        desc="'first' (the first volume that comes), the path of an image, or 'session:NAME'",
+        desc="'first' (the first volume that comes), 'mean' (of the first ones, on the grid of the first), "
+        "the path of an image, or 'session:NAME'",
+    )
+    mean_of = traits.Range(
+        low=2, value=10, usedefault=True, desc="with reference 'mean': how many trusted volumes it is of"
+    )
+    reslice = traits.Enum(
+        "full", "mask", usedefault=True, desc="where to resample: everywhere, or in the mask; 0 elsewhere"
+    )
+    mask = traits.Str(
+        BRAIN,
+        usedefault=True,
+        desc="with reslice 'mask': 'brain' (that of the reference, grown by two voxels), the path of an "
+        "image, or 'session:NAME'",
     )
     save = traits.Str("", usedefault=True, desc="session item to keep the reference under")
+    write = traits.Enum(
+        "", *FORMATS, usedefault=True, desc="format of a file in the run's folder with all transforms"
+    )
 
 
 class RealignOutput(TraitedSpec):  # type: ignore[misc]
@@ -63,6 +92,7 @@ class RealignOutput(TraitedSpec):  # type: ignore[misc]
     rot_x = traits.Float(desc="rad, about the axis from left to right")
     rot_y = traits.Float(desc="rad, about the axis from back to front")
     rot_z = traits.Float(desc="rad, about the axis from below to above")
+    motion = traits.Any(desc="the six, as an array: (6,), float64")
     framewise_displacement = traits.Float(desc="mm, Power et al. 2012")
 
 
@@ -78,7 +108,12 @@ class Realign(StreamInterface):
     Parameters are those of `rtflow.nodes.motion`, about the centre of the reference's brain. The
     framewise displacement is withheld, too, for the first volume and for one whose predecessor is
     missing or not trusted.
-    Voxels outside the volume's field of view are 0.
+    Voxels outside the volume's field of view, and outside the mask if only that is resliced, are 0. What
+    smooths needs more of a volume than the mask that it is for: give it a wider one, or the full volume.
+
+    With reference ``mean``, volumes are aligned with the first until `mean_of` trusted ones have come; their
+    mean, less noisy than any of them, is what later volumes are aligned with. Grid, centre, identity and the
+    output ``reference`` stay those of the first, so parameters run on, and masks made of it remain valid.
 
     Raises
     ------
@@ -98,13 +133,17 @@ class Realign(StreamInterface):
     stateful = True
 
     def start_run(self, context: RunContext) -> None:
-        """Find the reference, unless it is to come with the first volume."""
+        """Compile, find the mask, and the reference unless it is to come with the first volume."""
         self._session = Session(context)
+        self._run_dir = context.run_dir
         self._state = _State()
         self._subject = ""
+        warm_up()
+        self._wanted = self._find_mask()
         named = self.inputs.reference
-        if named == FIRST:
+        if named in (FIRST, MEAN):
             return
+        identity = ""
         if named.startswith(SESSION):
             item = self._session.load(named.removeprefix(SESSION))
             arrays, self._subject = item.arrays, item.facts.get("subject", "")
@@ -114,12 +153,27 @@ class Realign(StreamInterface):
                     f"{', '.join(sorted(arrays))}, expected data and affine; name one that Realign saved"
                 )
             data, affine = arrays["data"], arrays["affine"]
+            identity = "" if item.grid is None else item.grid.reference
         else:
             data, affine = read_volume(named, "reference")
         try:
-            self._refer(BidsIncremental(data, affine, volume=0))
+            self._refer(BidsIncremental(data, affine, volume=0), identity)
         except VolumeError as error:
             raise UsageError(f"Realign cannot use reference {named}: {error}") from None
+
+    def end_run(self) -> None:
+        """Write the transforms, if asked to."""
+        state = self._state
+        if not self.inputs.write or state.reference is None or state.moving is None:
+            return
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        write_transforms(
+            Path(self._run_dir) / "transforms",
+            np.array(state.transforms),
+            state.reference.grid,
+            state.moving,
+            self.inputs.write,
+        )
 
     def snapshot(self) -> _State:
         """The reference, and the last estimates."""
@@ -129,19 +183,68 @@ class Realign(StreamInterface):
         """Go on from there."""
         self._state = state
 
-    def _refer(self, image: BidsIncremental) -> Reference:
-        reference = prepare(image.data, image.affine)
-        self._state.reference = reference
-        self._state.image = image.with_data(image.data, reference=reference.identity)
-        if self.inputs.save:
+    def _find_mask(self) -> tuple[NDArray[np.bool_], Grid | None] | None:
+        """The mask of a file or of the session, with its grid; None where the brain's is to be made."""
+        named = self.inputs.mask
+        if self.inputs.reslice == "full" or named == BRAIN:
+            return None
+        if not named.startswith(SESSION):
+            mask = read_mask(named)
+            return mask.data, mask.grid
+        item = self._session.load(named.removeprefix(SESSION))
+        data = item.arrays.get("data")
+        if data is None or data.dtype != bool or data.ndim != 3:
+            raise SessionError(
+                f"session item {named.removeprefix(SESSION)!r} is no mask: it holds "
+                f"{', '.join(sorted(item.arrays))}; name one that Mask saved"
+            )
+        return data, item.grid
+
+    def _refer(self, image: BidsIncremental, identity: str = "") -> Reference:
+        reference = prepare(image.data, image.affine, identity=identity)
+        state = self._state
+        state.reference = reference
+        state.image = image.with_data(image.data, reference=reference.identity)
+        if self.inputs.reslice == "mask":
+            if self._wanted is None:
+                mask = reference.brain
+            else:
+                mask, grid = self._wanted
+                if grid is not None:
+                    reference.grid.require(grid, f"mask {self.inputs.mask}")
+            state.places = Places.of(mask)
+        if self.inputs.reference == MEAN:
+            state.total = np.zeros(image.data.shape)
+            state.counts = np.zeros(image.data.shape, dtype=np.int32)
+        self._save(image.data)
+        return reference
+
+    def _save(self, data: NDArray[Any]) -> None:
+        reference, image = self._state.reference, self._state.image
+        if self.inputs.save and reference is not None and image is not None:
             self._session.save(
                 self.inputs.save,
-                {"data": image.data, "affine": image.affine},
+                {"data": data, "affine": reference.affine},
                 reference.grid,
                 centre=reference.centre.tolist(),
                 subject=self._subject or image.entities.get("subject", ""),
             )
-        return reference
+
+    def _average(self, resliced: NDArray[np.float32]) -> None:
+        """Take a trusted volume into the mean, and make that the reference when it is of enough."""
+        state = self._state
+        if state.total is None or state.counts is None or state.reference is None:
+            return
+        state.total += resliced
+        state.counts += resliced != 0.0
+        state.averaged += 1
+        if state.averaged < self.inputs.mean_of:
+            return
+        first = state.reference
+        mean = (state.total / np.maximum(state.counts, 1)).astype(np.float32)
+        state.reference = prepare(mean, first.affine, identity=first.identity, centre=first.centre)
+        state.total = state.counts = None
+        self._save(mean)
 
     def _run_interface(self, runtime: Any) -> Any:
         state = self._state
@@ -158,6 +261,11 @@ class Realign(StreamInterface):
         # Should this volume fail, the next one has no predecessor.
         state.parameters, state.volume = None, volume
         require_signal(incremental.data, f"volume {volume}")
+        if min(incremental.data.shape) < 4:
+            raise VolumeError(
+                f"volume {volume} has shape {incremental.data.shape}; motion correction needs at least 4 "
+                "voxels along each axis"
+            )
         reference = state.reference
         if state.image is not None and self.inputs.reference.startswith(SESSION):
             _require_kin(incremental, state.image)
@@ -166,38 +274,50 @@ class Realign(StreamInterface):
             reference = self._refer(incremental)
             state.transform, state.gain = np.eye(4), 1.0
             transform, parameters = state.transform, np.zeros(6)
-            resliced = incremental.data.astype(np.float32)
+            resliced = incremental.data.astype(np.float32, order="C")
+            if state.places is not None:
+                state.places.clear(resliced)
         else:
-            transform, parameters = self._locate(reference, incremental)
-            resliced = reslice(incremental.data, incremental.affine, transform, reference.grid)
+            spline = Spline(incremental.data)
+            transform, parameters = self._locate(reference, spline, incremental.affine)
+            resliced = reslice(spline, incremental.affine, transform, reference.grid, state.places)
+        if parameters is not None:
+            self._average(resliced)
+        if self.inputs.write:
+            state.moving = incremental.grid if state.moving is None else state.moving
+            state.transforms.append(transform)
         self._results: dict[str, Any] = {
             "incremental": incremental.on_affine(resliced, reference.affine, reference=reference.identity),
             "reference": state.image,
             "transform": transform,
         }
         if parameters is not None:
-            self._results.update(zip(PARAMETERS, parameters.tolist(), strict=True))
+            self._results.update(zip(PARAMETERS, parameters.tolist(), strict=True), motion=parameters)
             if before is not None:
                 self._results["framewise_displacement"] = framewise_displacement(before, parameters)
         state.parameters = parameters
         return runtime
 
     def _locate(
-        self, reference: Reference, incremental: BidsIncremental
+        self, reference: Reference, spline: Spline, affine: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """The transform to reslice by, and the parameters if it can be trusted."""
         state = self._state
-        data, affine = incremental.data, incremental.affine
-        found = estimate(reference, data, affine, state.transform)
+        found = estimate(reference, spline, affine, state.transform)
         reason = distrust(found, state.gain)
         if reason and state.transform is not None:
-            found = estimate(reference, data, affine)
+            found = estimate(reference, spline, affine)
             reason = distrust(found, state.gain)
         if reason:
             self.doubt(f"realign: {reason}")
             return (np.eye(4) if state.transform is None else state.transform), None
         if found.overlap < COVERAGE:
             self.doubt(f"realign: only {found.overlap:.1%} of the brain lies in the field of view")
+        if found.slices:
+            counted = ", ".join(str(number + 1) for number in found.slices)
+            self.doubt(
+                f"realign: slices {counted} (of {len(reference.slices)}) have lost signal or gained some"
+            )
         state.transform, state.gain = found.transform, found.gain
         return found.transform, parameters_of(found.transform, reference.centre)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,49 @@ from numpy.typing import NDArray
 
 from rtflow.bids.grid import Grid
 from rtflow.errors import VolumeError
-from rtflow.nodes.spline import CHUNK, Spline, interpolating
+from rtflow.nodes.spline import Spline
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The voxels of a mask, as rows along i.
+
+    Parameters
+    ----------
+    mask
+        Shape (i, j, k).
+    rows
+        Shape (j, k, 2), int64: from which i to which i the mask reaches.
+    gaps
+        Flat C-order indices of the voxels in between that are not in the mask.
+    """
+
+    mask: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    gaps: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> Places:
+        """Those of a mask, shape (i, j, k)."""
+        size = mask.shape[0]
+        inside = mask.any(axis=0)
+        first = np.where(inside, mask.argmax(axis=0), 0)
+        last = np.where(inside, size - mask[::-1].argmax(axis=0), 0)
+        i = np.arange(size)[:, None, None]
+        gaps = np.flatnonzero((i >= first) & (i < last) & ~mask)
+        return cls(mask, np.stack([first, last], axis=-1).astype(np.int64), gaps)
+
+    def clear(self, image: NDArray[np.float32]) -> None:
+        """Set the voxels of an image to 0 that are not in the mask."""
+        image[~self.mask] = 0.0
 
 
 def reslice(
-    data: NDArray[Any],
+    volume: NDArray[Any] | Spline,
     affine: NDArray[Any],
     transform: NDArray[np.float64],
     onto: Grid,
+    places: Places | None = None,
 ) -> NDArray[np.float32]:
     """A volume as it would have been scanned on another grid, had the head not moved.
 
@@ -26,33 +62,27 @@ def reslice(
 
     Parameters
     ----------
-    data
-        Shape (i, j, k), integers or floats, finite.
+    volume
+        Shape (i, j, k), integers or floats, finite; or the `Spline` of it.
     affine
         Its 4x4, voxel indices to RAS+ mm.
     transform
         4x4, RAS+ mm: positions on the new grid to positions in the volume.
     onto
         The new grid.
+    places
+        Which of its voxels to make; the others are 0. None for all.
 
     Returns
     -------
     Shape ``onto.shape``, float32.
     """
+    spline = volume if isinstance(volume, Spline) else Spline(volume)
     move = np.linalg.inv(affine) @ transform @ onto.matrix()
-    spline = Spline(interpolating(data))
-    resliced = np.empty(onto.shape, dtype=np.float32)
-    i, j, k = np.ix_(*(np.arange(n, dtype=np.float64) for n in onto.shape))
-    in_plane = [move[axis, 1] * j + move[axis, 2] * k + move[axis, 3] for axis in range(3)]
-    rows = max(1, CHUNK // (onto.shape[1] * onto.shape[2]))
-    for start in range(0, onto.shape[0], rows):
-        slab = slice(start, start + rows)
-        where = [(move[axis, 0] * i[slab] + in_plane[axis]).ravel() for axis in range(3)]
-        values = spline.at(where)
-        for axis, size in zip(where, data.shape, strict=True):
-            if axis.min() < -0.5 or axis.max() > size - 0.5:
-                values[(axis < -0.5) | (axis > size - 0.5)] = 0.0
-        resliced[slab] = values.reshape(resliced[slab].shape)
+    if places is None:
+        return spline.through().onto(move, onto.shape)
+    resliced = spline.through().onto(move, onto.shape, places.rows)
+    resliced.reshape(-1)[places.gaps] = 0.0
     return resliced
 
 

@@ -1,98 +1,141 @@
 """Values of a cubic B-spline between the voxels of a volume.
 
-Each value is a weighted sum of 4 x 4 x 4 coefficients (Unser, IEEE Signal Process Mag 1999; 16:22-38). It
-is taken over arrays of points that stay in the processor's cache, coefficient by coefficient: a third of the
-time of `scipy.ndimage.affine_transform`, and exact at the border, where the latter is not unless the volume
-is continued by its mirror image.
+Each value is a weighted sum of 4 x 4 x 4 coefficients (Unser, IEEE Signal Process Mag 1999; 16:22-38). The
+loops are in `rtflow.nodes.kernels`, which is imported, and compiled, when the first spline is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-#: Points that are evaluated together.
-CHUNK = 16_384
-
-
-def interpolating(data: NDArray[Any]) -> NDArray[np.float32]:
-    """The coefficients, shape (i, j, k), of the spline that passes through every voxel."""
-    coefficients: NDArray[np.float32] = ndimage.spline_filter(data, order=3, output=np.float32, mode="mirror")
-    return coefficients
+# What a vector load may read beyond the last coefficient.
+_SPARE = 64
 
 
 class Spline:
     """A volume that has values between its voxels, too.
 
+    Made of voxels, it is a smoothed one: they stand as coefficients, and the kernel has a standard deviation
+    of 0.58 voxels. `through` gives the one that passes through every voxel.
+
     Parameters
     ----------
-    coefficients
-        Shape (i, j, k), integers or floats. Those of `interpolating` give a spline through the voxels; the
-        voxels themselves give a smoothed one (its kernel has a standard deviation of 0.58 voxels).
+    voxels
+        Shape (i, j, k), at least 2 along each axis, integers or floats.
     """
 
-    def __init__(self, coefficients: NDArray[Any]) -> None:
-        # One tap before the first voxel, two after the last: the mirror image about the outermost centre.
-        padded = np.pad(coefficients.astype(np.float32, copy=False), (1, 2), mode="reflect")
-        self._flat = padded.ravel()
-        self._strides = (padded.shape[1] * padded.shape[2], padded.shape[2], 1)
-        self.shape: tuple[int, ...] = coefficients.shape
+    def __init__(self, voxels: NDArray[Any]) -> None:
+        from rtflow.nodes import kernels
 
-    def at(self, where: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
-        """Values at points given in voxel indices.
+        self.shape: tuple[int, ...] = voxels.shape
+        self._kernels = kernels
+        self._sizes = np.array(voxels.shape, dtype=np.int64)
+        self._flat, padded, inner = self._padded()
+        inner[...] = voxels.T
+        _reflect(padded)
+
+    def _padded(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Room for coefficients in the order k, j, i: flat, in its shape, and without the padding."""
+        before, after = self._kernels.BEFORE, self._kernels.AFTER
+        shape = [size + before + after for size in self.shape[::-1]]
+        flat = np.empty(int(np.prod(shape)) + _SPARE, dtype=np.float32)
+        flat[-_SPARE:] = 0.0
+        padded = flat[:-_SPARE].reshape(shape)
+        inner = padded[tuple(slice(before, before + size) for size in self.shape[::-1])]
+        return flat, padded, inner
+
+    def through(self) -> Spline:
+        """The spline through the voxels that this one is made of."""
+        other = object.__new__(Spline)
+        other.shape, other._kernels, other._sizes = self.shape, self._kernels, self._sizes
+        other._flat, padded, _ = other._padded()
+        from rtflow.nodes import kernels_prefilter
+
+        kernels_prefilter.prefilter(self._flat[:-_SPARE].reshape(padded.shape), padded)
+        _reflect(padded)
+        return other
+
+    def along(
+        self, move: NDArray[np.float64], runs: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float32], float, float]:
+        """Values along runs of voxels of a grid.
 
         Parameters
         ----------
-        where
-            Three arrays of shape (n,): i, j, k. A point beyond the outermost centres takes the value of
-            the nearest point between them.
+        move
+            4x4: voxel indices of that grid to voxel indices of this volume.
+        runs
+            Shape (n, 4), int32: i, j, k of the first voxel, and the number of voxels along i.
 
         Returns
         -------
-        Shape (n,), float32.
+        values, seen, viewed
+            Shape (points,), float32, in the order of the runs, NaN for a point that is less than a voxel from
+            the outermost centres: the spline has no neighbours to rest on there. The fraction of points that
+            are not, and the fraction that lies in the field of view.
         """
-        count = len(where[0])
-        values = np.empty(count, dtype=np.float32)
-        for start in range(0, count, CHUNK):
-            part = slice(start, start + CHUNK)
-            self._evaluate([axis[part] for axis in where], values[part])
+        points = int(runs[:, 3].sum())
+        values = np.empty(points + self._kernels.LANES, dtype=np.float32)
+        seen, viewed = self._kernels.sample(self._flat, self._sizes, move, runs, values)
+        return values[:points], seen / points, viewed / points
+
+    def slice_sums(self, runs: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Sums over runs of voxels of this volume, as in `along`, for each slice: shape (k,)."""
+        sums = np.empty(self.shape[2])
+        self._kernels.slice_sums(self._flat, self._sizes, runs, sums)
+        return sums
+
+    def scaled(self, factors: NDArray[np.float64]) -> Spline:
+        """The spline of the volume with each slice times its factor, shape (k,); NaN makes it unknown."""
+        other = object.__new__(Spline)
+        other.shape, other._kernels, other._sizes = self.shape, self._kernels, self._sizes
+        other._flat, padded, _ = other._padded()
+        by_plane = np.pad(factors, (self._kernels.BEFORE, self._kernels.AFTER), mode="reflect")
+        np.multiply(
+            self._flat[:-_SPARE].reshape(padded.shape),
+            by_plane[:, None, None].astype(np.float32),
+            out=padded,
+        )
+        return other
+
+    def onto(
+        self,
+        move: NDArray[np.float64],
+        shape: tuple[int, int, int],
+        where: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Values on a grid.
+
+        Parameters
+        ----------
+        move
+            4x4: voxel indices of that grid to voxel indices of this volume.
+        shape
+            Of that grid.
+        where
+            Shape (j, k, 2): from which i to which i values are wanted; None for all.
+
+        Returns
+        -------
+        Shape ``shape``, float32. A point less than half a voxel beyond the outermost centres takes the value
+        of the nearest point between them; farther out, and where no value is wanted, it is 0.
+        """
+        if where is None:
+            where = np.zeros((*shape[1:], 2), dtype=np.int64)
+            where[..., 1] = shape[0]
+        values = np.empty(shape, dtype=np.float32)
+        self._kernels.resample(self._flat, self._sizes, move, where, values)
         return values
 
-    def _evaluate(self, where: Sequence[NDArray[np.float64]], out: NDArray[np.float32]) -> None:
-        weights = []
-        corner = np.zeros(out.shape, dtype=np.intp)
-        for axis, stride, size in zip(where, self._strides, self.shape, strict=True):
-            inside = np.clip(axis, 0.0, size - 1.0)
-            whole = inside.astype(np.intp)
-            weights.append(_weights((inside - whole).astype(np.float32)))
-            corner += whole * stride
-        out[:] = 0.0
-        term, row, plane = np.empty_like(out), np.empty_like(out), np.empty_like(out)
-        for i in range(4):
-            plane[:] = 0.0
-            for j in range(4):
-                row[:] = 0.0
-                offset = i * self._strides[0] + j * self._strides[1]
-                for k in range(4):
-                    # "clip" only spares a check: every index is within.
-                    self._flat[offset + k :].take(corner, out=term, mode="clip")
-                    term *= weights[2][k]
-                    row += term
-                row *= weights[1][j]
-                plane += row
-            plane *= weights[0][i]
-            out += plane
 
-
-def _weights(past: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Weights of the four coefficients about a point that lies ``past`` (0 to 1) the second of them."""
-    short = np.float32(1.0) - past
-    square, cube = past * past, past * past * past
-    first = short * short * short / np.float32(6.0)
-    second = np.float32(2.0 / 3.0) - square + cube / np.float32(2.0)
-    fourth = cube / np.float32(6.0)
-    return first, second, np.float32(1.0) - first - second - fourth, fourth
+def _reflect(padded: NDArray[np.float32]) -> None:
+    """Continue coefficients by their mirror image about the outermost centres: one before, two after."""
+    for axis, size in enumerate(padded.shape):
+        along = np.moveaxis(padded, axis, 0)
+        last = size - 3
+        along[0] = along[2]
+        along[last + 1] = along[last - 1]
+        along[last + 2] = along[last - 2]

@@ -14,6 +14,7 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.errors import GridError, SessionError, UsageError, VolumeError
 from rtflow.nodes.motion import PARAMETERS, framewise_displacement, parameters_of, transform_of
 from rtflow.nodes.realign import Realign
+from rtflow.nodes.transform_files import read_transforms
 from rtflow.session import Session
 
 SHAPE, AFFINE = oblique((48, 48, 26), (4.0, 4.0, 4.2))
@@ -231,6 +232,128 @@ def test_it_goes_on_in_another_process(make_context, call):
     assert scalars(found) == scalars(expected)
     np.testing.assert_array_equal(found["incremental"].data, expected["incremental"].data)
     assert found["incremental"].grid == expected["incremental"].grid
+
+
+def test_the_six_parameters_come_as_an_array_too(make_context, call):
+    node = started(make_context())
+    for number in (1, 2):
+        found = call(node, number, incremental=volume(number))
+        assert found["motion"].dtype == np.float64
+        np.testing.assert_array_equal(found["motion"], [found[name] for name in PARAMETERS])
+    assert "motion" not in call(node, 3, incremental=volume(3, noise(3)))
+
+
+def test_a_mean_becomes_the_reference_and_the_grid_stays(make_context, call, leave):
+    node = started(make_context(), reference="mean", mean_of=3, save="reference")
+    plain = started(make_context("run-b"))
+    resliced = []
+    for number in range(1, 7):
+        found = call(node, number, incremental=volume(number))
+        other = call(plain, number, incremental=volume(number))
+        assert found["incremental"].grid == other["incremental"].grid
+        assert found["reference"].reference == identify(scan(1), AFFINE)
+        assert PHANTOM.worst(motion(number), found["transform"]) < 0.12
+        if number <= 3:
+            resliced.append(found["incremental"].data)
+        # Until it is there all is as with the first volume, and no volume has a jump.
+        same = np.array_equal(found["transform"], other["transform"])
+        assert same == (number <= 3)
+        assert np.abs(found["motion"] - other["motion"]).max() < 0.06
+    leave("run-a")
+    item = Session(make_context("run-c")).load("reference")
+    brain = (PHANTOM.sample(SHAPE, AFFINE) > 300) & np.all([image != 0 for image in resliced], axis=0)
+    mean = np.mean(resliced, axis=0)
+    np.testing.assert_allclose(item.arrays["data"][brain], mean[brain], rtol=1e-5)
+    # A later run is held to the identity of the first volume, as are the masks of this one.
+    later = started(make_context("run-c"), reference="session:reference")
+    found = call(later, 1, incremental=volume(4))
+    assert found["incremental"].grid == other["incremental"].grid
+    assert PHANTOM.worst(motion(4), found["transform"]) < 0.12
+
+
+def test_volumes_that_are_not_trusted_are_not_in_the_mean(make_context, call):
+    node = started(make_context(), reference="mean", mean_of=2)
+    call(node, 1, incremental=volume(1))
+    call(node, 2, incremental=volume(2, noise(2)))
+    assert node.snapshot().total is not None
+    call(node, 3, incremental=volume(3))
+    assert node.snapshot().total is None
+
+
+@pytest.mark.parametrize("named", ["brain", "file", "session"])
+def test_only_the_mask_may_be_resliced(make_context, call, leave, tmp_path, named):
+    chosen = PHANTOM.sample(SHAPE, AFFINE) > 600
+    if named == "file":
+        named = str(tmp_path / "mask.nii")
+        nib.save(nib.Nifti1Image(chosen.astype(np.uint8), AFFINE), named)
+    elif named == "session":
+        Session(make_context("run-z")).save("mask", {"data": chosen}, volume(1).grid)
+        leave("run-z")
+        named = "session:mask"
+    node, whole = started(make_context(), reslice="mask", mask=named), started(make_context("run-b"))
+    for number in (1, 2, 3):
+        found = call(node, number, incremental=volume(number))
+        full = call(whole, number, incremental=volume(number))
+        if named == "brain":
+            chosen = node.snapshot().reference.brain
+        np.testing.assert_array_equal(found["transform"], full["transform"])
+        image = found["incremental"].data
+        # Rows begin elsewhere, and rounding with them.
+        np.testing.assert_allclose(image[chosen], full["incremental"].data[chosen], atol=0.001)
+        assert (image[~chosen] == 0.0).all()
+
+
+def test_a_mask_on_another_grid_is_refused(make_context, call, tmp_path):
+    path = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image(np.ones(OTHER_SHAPE, np.uint8), OTHER_AFFINE), path)
+    node = started(make_context(), reslice="mask", mask=str(path))
+    with pytest.raises(GridError, match=r"mask .*mask\.nii"):
+        call(node, 1, incremental=volume(1))
+
+
+def test_a_session_item_that_is_no_mask_is_refused(make_context, call, leave):
+    call(started(make_context(), save="reference"), 1, incremental=volume(1))
+    leave("run-a")
+    with pytest.raises(SessionError, match="'reference' is no mask"):
+        started(make_context("run-b"), reslice="mask", mask="session:reference")
+
+
+@pytest.mark.parametrize("fmt", ["itk", "fsl", "afni", "x5"])
+def test_the_transforms_of_a_run_are_written_at_its_end(make_context, call, fmt):
+    context = make_context()
+    node = started(context, write=fmt)
+    found = [call(node, number, incremental=volume(number)) for number in (1, 2, 3)]
+    found.append(call(node, 4, incremental=volume(4, noise(4))))
+    node.end_run()
+    grid = found[0]["incremental"].grid
+    read = read_transforms(context.run_dir / "transforms", grid, volume(1).grid, fmt)
+    np.testing.assert_allclose(read, [each["transform"] for each in found], atol=2e-4)
+
+
+def test_a_run_without_volumes_writes_no_transforms(make_context):
+    context = make_context()
+    node = started(context, write="itk")
+    node.end_run()
+    assert not context.run_dir.exists()
+
+
+def test_a_slice_that_has_lost_signal_is_told_and_no_motion(make_context, call):
+    node = started(make_context())
+    call(node, 1, incremental=volume(1))
+    data = scan(2).copy()
+    data[:, :, 9] //= 2
+    data[:, :, 13] = 0
+    found = call(node, 2, incremental=volume(2, data))
+    (doubt,) = node.take_doubts()
+    assert "slices 10, 14 (of 26)" in doubt
+    assert PHANTOM.worst(motion(2), found["transform"]) < 0.12
+
+
+def test_a_volume_that_is_too_thin_is_refused(make_context, call):
+    node = started(make_context())
+    call(node, 1, incremental=volume(1))
+    with pytest.raises(VolumeError, match=r"volume 2 has shape \(48, 48, 3\).*at least 4"):
+        call(node, 2, incremental=volume(2, scan(2)[:, :, :3]))
 
 
 def test_a_second_run_begins_anew(make_context, call):

@@ -105,7 +105,7 @@ def test_a_volume_may_lie_on_another_grid_than_the_reference():
         return np.corrcoef(image[inside], still[inside])[0, 1]
 
     # What the coarser voxels cannot carry is lost to the true transform, too.
-    assert likeness(resliced) == pytest.approx(likeness(best), abs=0.002)
+    assert likeness(resliced) > likeness(best) - 0.002
     assert likeness(reslice(volume, affine, np.eye(4), reference.grid)) < likeness(resliced) - 0.2
 
 

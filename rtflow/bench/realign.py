@@ -1,0 +1,142 @@
+"""What motion correction costs and errs, beside its peers: the same volumes, the same truth, one core.
+
+Times are CPU times of a volume, estimate and full reslice; each volume goes through all methods in turn, so
+that whatever else the machine does hits all of them. ``error_mm`` is the median over volumes of the largest
+distance, over the brain, between where the estimated and the true transform put a point.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtflow.bench.realign_peers import available
+from rtflow.bench.realign_truth import DAMAGES, SIZES, Damage, Truth, make_truth
+from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
+from rtflow.bids.incremental import BidsIncremental
+from rtflow.nodes.realign import Realign
+from rtflow.stream.interface import RunContext
+
+_VOLUMES = 12
+#: Slow peers get the first few volumes only.
+_FEW = 3
+_DAMAGED = 8
+
+#: What python-rtspm erred by with another sample of motions, mm: the truth may be another one, not its size.
+_RTSPM_ERRORS = {"S": 0.009, "M": 0.035, "L": 0.013}
+_PEER = "python-rtspm"
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Ours:
+    """The node `Realign` in a run of its own: each volume starts from the last trusted estimate."""
+
+    def __init__(self, reference: NDArray[Any], affine: NDArray[np.float64], folder: Path) -> None:
+        self._affine = affine
+        self._node = Realign()
+        self._node.start_run(RunContext("bench", folder, folder, folder))
+        self.count = 0
+        self(reference)
+
+    def __call__(self, volume: NDArray[Any]) -> NDArray[np.float64]:
+        """Estimate and reslice."""
+        self.count += 1
+        node = self._node
+        node.inputs.incremental = BidsIncremental(volume, self._affine, volume=self.count)
+        node._results = {}
+        node._run_interface(None)
+        found: NDArray[np.float64] = node._results["transform"]
+        return found
+
+
+Method = Callable[[NDArray[Any]], NDArray[np.float64]]
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of the programs that it has run."""
+    spent = os.times()
+    return time.process_time() + spent.children_user + spent.children_system
+
+
+def measure(
+    truth: Truth, methods: dict[str, Method], volumes: int, damage: Damage | None = None
+) -> dict[str, tuple[list[float], list[float]]]:
+    """CPU seconds and errors (mm) of each method, volume by volume in turn."""
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in methods}
+    for index in range(volumes):
+        volume = truth.volume(index, damage)
+        for name, method in methods.items():
+            if index >= _FEW and name not in ("rtflow", _PEER):
+                continue
+            began = cpu()
+            transform = method(volume)
+            found[name][0].append(cpu() - began)
+            found[name][1].append(truth.phantom.worst(truth.transforms[index], transform))
+    return found
+
+
+def of_size(
+    size: str, folder: Path, volumes: int = _VOLUMES, damaged: int = _DAMAGED
+) -> tuple[dict[str, float], dict[str, Bar]]:
+    """Figures and bars of one size: times and errors, and at size M those of damaged volumes."""
+    figures: dict[str, float] = {}
+    bars: dict[str, Bar] = {}
+    truth = make_truth(*SIZES[size], volumes=max(volumes, damaged if size == "M" else 0))
+    began = cpu()
+    ours = Ours(truth.reference, truth.affine, folder)
+    reference_ms = 1e3 * (cpu() - began)
+    peers = {name: peer(truth.reference, truth.affine) for name, peer in available().items()}
+    methods: dict[str, Method] = {"rtflow": ours, **peers}
+    for name, (seconds, errors) in measure(truth, methods, volumes).items():
+        row = f"{size} {name}"
+        figures[f"{row}:median_ms"] = 1e3 * float(np.median(seconds))
+        figures[f"{row}:p95_ms"] = 1e3 * float(np.percentile(seconds, 95))
+        figures[f"{row}:error_mm"] = float(np.median(errors))
+        figures[f"{row}:worst_mm"] = float(np.max(errors))
+        if name == "rtflow":
+            first = seconds[0]
+    median = figures[f"{size} rtflow:median_ms"]
+    figures[f"reference_{size}_ms"] = reference_ms
+    figures[f"first_over_median_{size}"] = 1e3 * first / median
+    bars[f"first_over_median_{size}"] = bar(figures[f"first_over_median_{size}"], 2.0)
+    if _PEER in peers:
+        name = f"time_over_{_PEER}_{size}"
+        figures[name] = median / figures[f"{size} {_PEER}:median_ms"]
+        bars[name] = bar(figures[name], 0.10)
+        figures[f"{_PEER}_error_over_note_{size}"] = figures[f"{size} {_PEER}:error_mm"] / _RTSPM_ERRORS[size]
+    if size == "M":
+        methods = {name: method for name, method in methods.items() if name in ("rtflow", _PEER)}
+        for what, (damage, afni) in DAMAGES.items():
+            for name, (_, errors) in measure(truth, methods, damaged, damage).items():
+                column = "error_mm" if name == "rtflow" else f"{name}_mm"
+                figures[f"{what}:{column}"] = float(np.median(errors))
+            figures[f"{what}:AFNI_mm"] = afni
+            bars[f"{what}:error_mm"] = bar(figures[f"{what}:error_mm"], 2.0 * afni)
+    return figures, bars
+
+
+def run() -> BenchReport:
+    """Measure all sizes."""
+    from threadpoolctl import threadpool_limits
+
+    figures: dict[str, float] = {}
+    bars: dict[str, Bar] = {}
+    with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
+        for size in SIZES:
+            more, held = of_size(size, Path(folder))
+            figures |= more
+            bars |= held
+    packages = ["rtflow", "numpy", "numba", "scipy"]
+    packages += [package for name, package in _PACKAGES.items() if name in available()]
+    return BenchReport("realign", machine(), versions(*packages), figures, bars)
+
+
+_PACKAGES = {_PEER: _PEER, "SimpleITK correlation": "SimpleITK", "elastix": "itk-elastix", "ANTs": "antspyx"}
