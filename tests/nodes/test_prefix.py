@@ -60,7 +60,7 @@ def chain(*names: str) -> Workflow:
         ("mask", "region", [("mask", "mask")]),
         ("labels", "region", [("trial_type", "trial_type")]),
         ("realign", "confounds", [("incremental", "incremental")]),
-        ("realign", "confounds", [("framewise_displacement", "framewise_displacement")]),
+        ("realign", "confounds", [(name, name) for name in ("framewise_displacement", "motion")]),
         ("mask", "confounds", [("mask", "mask")]),
         ("apply", "decode", [("features", "features")]),
         ("labels", "decode", [("trial_type", "trial_type"), ("trial", "trial"), ("phase", "phase")]),
