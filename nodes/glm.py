@@ -75,9 +75,9 @@ class GLM(Regression):
     All but ``region_mean`` is withheld until every condition of the contrast is known (the sum of squares of
     its column is three times the largest square), the model has ``min_dof`` degrees of freedom, and
     its columns are well conditioned. All is withheld for a volume that is left out: one that moved more than
-    ``max_fd``, whose motion or confounds are not known, or of which less than 95 % have signal. To leave a
-    volume out does to all others what a regressor of its own (a spike) would do. Volumes that never come
-    leave no row, and those after them keep their time.
+    ``max_fd``, whose motion or confounds are not known, or that lacks more than 5 % of the voxels seen so
+    far. To leave a volume out does to all others what a regressor of its own (a spike) would do. Volumes
+    that never come leave no row, and those after them keep their time.
 
     A voxel that was outside the field of view in a volume of the model has effect and t 0 from then on.
 

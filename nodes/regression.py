@@ -20,6 +20,9 @@ from rtflow.nodes.recursive import LeastSquares, Model
 from rtflow.nodes.regressors import Columns, Drift, TaskColumns
 from rtflow.stream.interface import RunContext, StreamInterface
 
+#: The least fraction of the mask that the first volume of a model shows; later ones, `COVERAGE` of that.
+FIRST_COVERAGE = 0.5
+
 
 class RegressionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `Denoise` and `GLM`."""
@@ -154,9 +157,10 @@ class Regression(StreamInterface):
         if not np.isfinite(values).all():
             raise VolumeError(f"volume {self.volume} has voxels within the mask that are not finite")
         seen = state.seen & (values != 0)
-        covered = int(np.count_nonzero(seen)) / max(int(np.count_nonzero(state.seen)), 1)
-        if covered < COVERAGE:
-            self.doubt(f"{self._name.lower()}: left out: less than {COVERAGE:.0%} of the voxels have signal")
+        # A mask may reach beyond the field of view throughout: the first volume says what can be seen.
+        least = COVERAGE if state.volumes else FIRST_COVERAGE
+        if np.count_nonzero(seen) < least * np.count_nonzero(state.seen):
+            self.doubt(f"{self._name.lower()}: left out: less than {least:.0%} of the voxels have signal")
             return None
         row, modelled = self._row(state.columns.row(self.volume, nuisance), values)
         state.seen = seen

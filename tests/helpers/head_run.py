@@ -1,5 +1,6 @@
 """A run of a small head within its mask: responses to a design, drift, motion and noise, all known."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 from rtflow.bids.grid import Grid
 from rtflow.bids.masked import Features, Mask
 from rtflow.design import Design, block_design
+from rtflow.nodes.glm import GLM
 from rtflow.nodes.regressors import TaskColumns
+from rtflow.stream.interface import RunContext, StreamInterface
 
 TR, VOLUMES, SHAPE = 2.0, 150, (8, 7, 6)
 DESIGN = block_design(["scene", "face"], blocks=8, block=16.0, rest=16.0, opening=30.0)
@@ -78,3 +81,34 @@ class HeadRun:
             "features": Features(self.data[volume - 1], mask),
             "motion": self.motion[volume - 1],
         }
+
+
+def feed(
+    node: StreamInterface,
+    run: HeadRun,
+    numbers: Iterable[int] = range(1, VOLUMES + 1),
+    changes: Mapping[int, Mapping[str, Any]] | None = None,
+) -> dict[int, dict[str, Any]]:
+    """Take volumes of a run through a node that has been started; volume to outputs.
+
+    ``changes`` has inputs of single volumes that are others. Motion is given to a node that asks for it.
+    """
+    outputs = {}
+    for volume in numbers:
+        inputs = run.inputs(volume) | dict((changes or {}).get(volume, {}))
+        if "motion" not in node.inputs.nuisance:
+            del inputs["motion"]
+        for name, value in inputs.items():
+            setattr(node.inputs, name, value)
+        node.volume = volume
+        node._results = {}
+        node._run_interface(None)
+        outputs[volume] = dict(node._results)
+    return outputs
+
+
+def start_glm(context: RunContext, **options: Any) -> GLM:
+    """A model of scenes against faces, with motion, at the start of a run; options say what is otherwise."""
+    node = GLM(**({"design": DESIGN, "contrast": "scene - face", "nuisance": ["motion"]} | options))
+    node.start_run(context)
+    return node

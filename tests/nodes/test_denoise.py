@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from head_run import DESIGN, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun, head_mask
+from head_run import DESIGN, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun, feed, head_mask
 from incrementals import incremental
 from nipype.interfaces.base import Undefined
 from scipy import signal
@@ -22,7 +22,7 @@ FULL = {"nuisance": ["motion"], "design": DESIGN}
 
 
 @pytest.fixture
-def through(make_context, call):
+def through(make_context):
     """Callable that takes a run through a node, and returns it and the values of volumes that have some."""
 
     def run(numbers=range(1, VOLUMES + 1), data=RUN, changes=None, node=None, **options):
@@ -30,11 +30,7 @@ def through(make_context, call):
             node = Denoise(**options)
             node.start_run(make_context(tr=TR, volumes=VOLUMES))
         values = {}
-        for volume in numbers:
-            inputs = data.inputs(volume) | ((changes or {}).get(volume, {}))
-            if "motion" not in node.inputs.nuisance:
-                del inputs["motion"]
-            output = call(node, volume, **inputs)
+        for volume, output in feed(node, data, numbers, changes).items():
             if "features" in output:
                 values[volume] = output["features"].values
                 seen = values[volume][values[volume] != 0]

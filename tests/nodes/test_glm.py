@@ -1,31 +1,24 @@
-"""The incremental model against nilearn's, and what it does with volumes that are missing, odd or wrong."""
+"""The incremental model against nilearn's, volume by volume; the maps that it leaves."""
 
 import json
-import pickle
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from head_run import DESIGN, FACE, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun, head_mask
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from incrementals import incremental
+from head_run import DESIGN, FACE, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun, feed, start_glm
 from nilearn.glm.first_level import FirstLevelModel
 from nipype.interfaces.base import Undefined
 
-from rtflow.bids.masked import Features, Mask
-from rtflow.design import Design, Trial, write_events
-from rtflow.errors import GridError, UsageError, VolumeError
-from rtflow.nodes.glm import GLM, on_grid
-from rtflow.nodes.regressors import TaskColumns
+from rtflow.bids.masked import Mask
+from rtflow.design import Design, Trial
+from rtflow.nodes.glm import on_grid
 from rtflow.session import Session
 
 RUN = HeadRun()
 # nilearn warns of the mask that it passes on itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Generation of a mask has been requested:RuntimeWarning")
-PLAIN = {"design": DESIGN, "contrast": "scene - face", "nuisance": ["motion"]}
 
 
 @pytest.fixture
@@ -33,26 +26,18 @@ def started(make_context):
     """Callable from options to a node at the start of a run."""
 
     def start(run_uid="run-a", volumes=VOLUMES, tr=TR, **options):
-        node = GLM(**(PLAIN | options))
-        node.start_run(make_context(run_uid, tr=tr, volumes=volumes))
-        return node
+        return start_glm(make_context(run_uid, volumes=volumes, tr=tr), **options)
 
     return start
 
 
 @pytest.fixture
-def through(started, call):
+def through(started):
     """Callable that takes some volumes of a run through a node, and returns it and what it gave."""
 
     def run(numbers=range(1, VOLUMES + 1), data=RUN, changes=None, **options):
         node = started(**options)
-        outputs = {}
-        for volume in numbers:
-            inputs = data.inputs(volume) | ((changes or {}).get(volume, {}))
-            if "motion" not in node.inputs.nuisance:
-                del inputs["motion"]
-            outputs[volume] = call(node, volume, **inputs)
-        return node, outputs
+        return node, feed(node, data, numbers, changes)
 
     return run
 
@@ -185,121 +170,6 @@ def test_to_leave_a_volume_out_is_to_give_it_a_regressor_of_its_own(through, mak
     np.testing.assert_allclose(outputs[VOLUMES]["t"].values, expected["t"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"motion": Undefined}, "motion is not known"),
-        ({"motion": np.full(6, np.nan)}, "motion is not finite"),
-        ({"features": Features(np.zeros(VOXELS, np.float32), MASK)}, "less than 95% of the voxels"),
-    ],
-)
-def test_a_volume_that_cannot_be_used_is_left_out_and_said(through, change, says) -> None:
-    node, outputs = through(changes={100: change})
-    assert outputs[100] == {}
-    assert [says in doubt for doubt in node.take_doubts()] == [True]
-    without, expected = through([n for n in range(1, VOLUMES + 1) if n != 100])
-    assert without.take_doubts() == []
-    assert np.array_equal(outputs[VOLUMES]["t"].values, expected[VOLUMES]["t"].values)
-
-
-def test_a_voxel_that_was_not_seen_once_is_0_from_then_on(through) -> None:
-    data = RUN.data[59].copy()
-    data[[3, 200]] = 0.0
-    node, outputs = through(changes={60: {"features": Features(data, MASK)}})
-    assert node.take_doubts() == []
-    assert np.flatnonzero(outputs[59]["t"].values == 0).size == 0
-    for volume in (60, VOLUMES):
-        for name in ("effect", "t", "z"):
-            assert np.flatnonzero(outputs[volume][name].values == 0).tolist() == [3, 200]
-
-
-def features(changed: float) -> Features:
-    data = RUN.data[99].copy()
-    data[5] = changed
-    return Features(data, MASK)
-
-
-OTHER = Mask(MASK.data & (np.arange(MASK.data.size).reshape(MASK.data.shape) % 2 == 0), MASK.grid)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "says"),
-    [
-        ({"features": features(np.nan)}, VolumeError, "not finite"),
-        ({"features": features(-np.inf)}, VolumeError, "not finite"),
-        ({"features": Features(RUN.data[99], head_mask(shift=1.0))}, GridError, "affine"),
-        ({"features": Features(RUN.data[99], head_mask("xyz"))}, GridError, "reference xyz"),
-        ({"features": Features(RUN.data[99][: OTHER.indices.size], OTHER)}, GridError, "one mask"),
-        ({"motion": np.zeros(5)}, VolumeError, "5 values, expected 6"),
-        ({"confounds": np.zeros(3)}, VolumeError, "add 'confounds' to nuisance"),
-    ],
-)
-def test_a_wrong_volume_fails_and_costs_the_others_nothing(started, call, change, error, says) -> None:
-    node, plain = started(), started("run-b")
-    for volume in range(1, 100):
-        call(node, volume, **RUN.inputs(volume))
-        call(plain, volume, **RUN.inputs(volume))
-    with pytest.raises(error, match=says):
-        call(node, 100, **(RUN.inputs(100) | change))
-    node.inputs.confounds = Undefined
-    one, two = (call(glm, 101, **RUN.inputs(101)) for glm in (node, plain))
-    assert np.array_equal(one["t"].values, two["t"].values)
-
-
-def test_the_number_of_confounds_is_that_of_the_first_volume(started, call) -> None:
-    node = started(nuisance=["confounds"])
-    data = {"features": RUN.inputs(1)["features"]}
-    call(node, 1, confounds=np.zeros(3), **data)
-    assert node._state.columns.nuisance == ("confound_1", "confound_2", "confound_3")
-    with pytest.raises(VolumeError, match="2 nuisance regressors, the model has 3"):
-        call(node, 2, confounds=np.zeros(2), **data)
-
-
-def test_columns_that_cannot_be_told_apart_are_told_of(through) -> None:
-    rng = np.random.default_rng(0)
-    task = TaskColumns.of(DESIGN, TR)
-    changes = {}
-    for volume in range(1, VOLUMES + 1):
-        # One that goes with the response to scenes but for a hair.
-        column = task.row((volume - 1) * TR)[task.names.index("scene")] + 1e-4 * rng.normal()
-        changes[volume] = {"confounds": np.array([column])}
-    node, outputs = through(changes=changes, nuisance=["motion", "confounds"])
-    assert not any(outputs.values())
-    assert "condition number" in node.take_doubts()[-1]
-
-
-def test_the_repetition_time_comes_with_the_volume_where_the_run_does_not_know_it(started, call) -> None:
-    node = started(tr=None)
-    call(node, 1, incremental=incremental(1), **RUN.inputs(1))
-    assert node._state.columns.tr == 1.5
-    with pytest.raises(VolumeError, match=r"\[bids\] tr"):
-        call(started(tr=None), 1, **RUN.inputs(1))
-
-
-def test_without_a_planned_length_there_are_polynomials_and_it_is_said(make_context, call) -> None:
-    events = []
-    node = GLM(**PLAIN, drift="cosine")
-    node.start_run(make_context(tr=TR, emit=events.append))
-    call(node, 1, **RUN.inputs(1))
-    assert node._state.columns.drift.kind == "polynomial"
-    assert ["planned number of volumes" in event.data["says"] for event in events] == [True]
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"contrast": "scene - house"}, "conditions scene, face"),
-        ({"design": Undefined}, "has no design"),
-        ({"design": Design(())}, "has no trial"),
-        ({"design": "nowhere.tsv"}, "nowhere.tsv"),
-        ({"region": "nowhere.nii"}, "nowhere.nii"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_the_first_volume(started, options, says) -> None:
-    with pytest.raises(UsageError, match=says):
-        started(**options)
-
-
 def test_the_mean_of_a_region_is_modelled_as_one_voxel(through) -> None:
     inside = np.zeros(MASK.data.shape, bool)
     inside.ravel()[MASK.indices[SCENE]] = True
@@ -314,19 +184,6 @@ def test_the_mean_of_a_region_is_modelled_as_one_voxel(through) -> None:
     assert last["region_t"] > 2 * np.median(last["t"].values[SCENE])
     assert len(last["t"].values) == VOXELS
     assert {"region_mean", "region_t", "region_percent"}.isdisjoint(through()[1][VOLUMES])
-
-
-def test_a_region_on_another_grid_or_outside_the_mask_is_refused(started, call) -> None:
-    with pytest.raises(GridError, match="region"):
-        call(started(region=head_mask(shift=3.0)), 1, **RUN.inputs(1))
-    with pytest.raises(VolumeError, match="no voxel within the mask"):
-        call(started(region=Mask(~MASK.data, MASK.grid)), 1, **RUN.inputs(1))
-
-
-def test_events_may_come_from_a_file(through, tmp_path) -> None:
-    write_events(DESIGN, tmp_path / "events.tsv")
-    one, two = through(design=str(tmp_path / "events.tsv"))[1], through()[1]
-    assert np.array_equal(one[VOLUMES]["t"].values, two[VOLUMES]["t"].values)
 
 
 def test_a_run_leaves_its_maps_and_its_design(through, make_context, leave) -> None:
@@ -366,40 +223,3 @@ def test_a_run_that_ends_too_early_leaves_no_maps(through, make_context) -> None
     assert not (make_context().run_dir / "glm").exists()
     empty = through([], save="localizer")[0]
     empty.end_run()
-
-
-@settings(max_examples=5)
-@given(cut=st.integers(1, VOLUMES - 1))
-def test_a_node_goes_on_from_a_snapshot(tmp_path_factory, cut) -> None:
-    from rtflow.stream.interface import RunContext
-
-    root = tmp_path_factory.mktemp("snapshot")
-    context = RunContext("a", root / "run", root / "bids", root / "session", tr=TR, volumes=VOLUMES)
-    whole, first, second = (GLM(**PLAIN, region=MASK) for _ in range(3))
-    for node in (whole, first, second):
-        node.start_run(context)
-
-    def take(node, volume):
-        node.volume = volume
-        for name, value in RUN.inputs(volume).items():
-            setattr(node.inputs, name, value)
-        node._run_interface(None)
-        return node._results
-
-    for volume in range(1, cut + 1):
-        take(whole, volume)
-        take(first, volume)
-    second.restore(pickle.loads(pickle.dumps(first.snapshot())))
-    for volume in range(cut + 1, VOLUMES + 1):
-        one, two = take(whole, volume), take(second, volume)
-    assert one["region_t"] == two["region_t"]
-    assert np.array_equal(one["t"].values, two["t"].values)
-
-
-def test_a_second_run_begins_anew(started, call, make_context) -> None:
-    node = started()
-    outputs = []
-    for run in ("a", "b"):
-        node.start_run(make_context(run, tr=TR, volumes=VOLUMES))
-        outputs.append([call(node, volume, **RUN.inputs(volume)) for volume in range(1, 61)][-1])
-    assert np.array_equal(outputs[0]["t"].values, outputs[1]["t"].values)

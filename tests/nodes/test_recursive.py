@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -32,6 +32,7 @@ def offline(design: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return coefficients, ((data - design @ coefficients) ** 2).sum(axis=0)
 
 
+@settings(deadline=None)
 @given(rows=st.integers(9, 40), columns=st.integers(1, 8), seed=st.integers(0, 999))
 def test_after_every_row_it_is_least_squares_of_the_rows_so_far(rows, columns, seed) -> None:
     design, data = example(rows, columns, seed=seed)
@@ -58,6 +59,7 @@ def test_a_long_run_of_many_voxels_loses_nothing() -> None:
     np.testing.assert_allclose(fit.unexplained(), left, rtol=1e-9)
 
 
+@settings(deadline=None)
 @given(order=st.permutations(range(14)))
 def test_the_order_of_the_rows_does_not_matter(order) -> None:
     design, data = example(14, 4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nilearn.glm.first_level import make_first_level_design_matrix
 
@@ -116,6 +116,7 @@ def test_a_run_takes_the_drift_of_a_run_of_its_length() -> None:
     assert Drift("none", 2.0, 200).columns == 0
 
 
+@settings(deadline=None)
 @given(tr=st.floats(0.3, 3.0), volumes=st.integers(2, 900), kind=st.sampled_from(["polynomial", "cosine"]))
 def test_the_last_planned_volume_takes_all_columns_and_no_earlier_one_takes_more(tr, volumes, kind) -> None:
     drift = Drift(kind, tr, volumes)
