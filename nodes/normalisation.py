@@ -41,6 +41,7 @@ class Normalisation:
     _running: RunningRest | None = None
     _of_training: NDArray[np.float64] | None = None
     _noise: float = 0.0
+    _blended: NDArray[np.float64] | None = None
     _rests: list[Values] = field(default_factory=list)
     _rest_times: list[float] = field(default_factory=list)
     _collecting: bool = True
@@ -95,6 +96,7 @@ class Normalisation:
         if trial_type == REST and phase != "omit":
             self._running = self._running or RunningRest(self.memory)
             self._running.add(values, time)
+            self._blended = None
             if self._collecting:
                 self._rests.append(values)
                 self._rest_times.append(time)
@@ -110,7 +112,9 @@ class Normalisation:
         if own is None or self._running is None:
             self.borrowed = True
             return other * gain(values, other)
-        return blend(own, self._running.count, other, self._noise)
+        if self._blended is None:  # it stays as it is until there is more rest
+            self._blended = blend(own, self._running.count, other, self._noise)
+        return self._blended
 
     def training(self) -> Callable[[Values, list[float]], Values]:
         """What brings the training volumes into these units, once all are there: see `related`.

@@ -133,7 +133,7 @@ def test_volumes_are_answered_while_the_estimator_is_fitted(call, make_context, 
     for volume, row in enumerate(features, start=1):
         label = right_labels(volume)
         if label.phase == "test" and not may_end.is_set():
-            assert started.is_set()
+            assert started.wait(60)
             # The rest before the first test trial went by.
             assert answered[-3:] == [{"value": 0.0, "kind": "neutral"}] * 3
             may_end.set()

@@ -4,7 +4,7 @@ import pytest
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.design import Design, Trial, block_design
 from rtflow.errors import VolumeError
-from rtflow.nodes.labels import Labels, label_volume
+from rtflow.nodes.labels import Labels, label_volume, unseen
 
 # 2 s a volume: opening 1-5, scene 6-10, rest 11-13, face 14-18, rest 19-21, scene 22-26, rest, face 30-34.
 DESIGN = block_design(["scene", "face"], blocks=4, block=10.0, rest=6.0, opening=10.0)
@@ -64,3 +64,61 @@ def test_the_node_takes_the_true_tr_from_the_volume(call) -> None:
     assert seen[1.0] == {"trial_type": "rest", "trial": -1, "phase": "rest", "time": 5.0}
     with pytest.raises(VolumeError, match="RepetitionTime"):
         call(labels, 6, incremental=BidsIncremental(data, np.eye(4), volume=6))
+
+
+def test_rest_settles_after_each_trial_and_trials_are_whole() -> None:
+    assert spans("omit", settle=4.0) == [11, 12, 19, 20, 27, 28, 35, 36]
+    assert spans("train", settle=4.0) == [6, 7, 8, 9, 10, 13, 14, 15, 16, 17, 18]
+    assert spans("test", settle=4.0) == spans("test")
+    # What follows at once is a trial, not rest that settles.
+    close = Design((Trial(0.0, 4.0, "scene"), Trial(4.0, 4.0, "face")))
+    phases = [label_volume(close, v, 2.0, lag=0, train_trials=2, settle=2.0).phase for v in range(1, 7)]
+    assert phases == ["train"] * 4 + ["omit", "rest"]
+
+
+def volume_of(number: int, tr: float = 2.0) -> BidsIncremental:
+    return BidsIncremental(
+        np.zeros((2, 2, 2), np.int16), np.eye(4), volume=number, metadata={"RepetitionTime": tr}
+    )
+
+
+def test_without_a_design_every_volume_is_a_test_of_what_nobody_knows(call, make_context) -> None:
+    labels = Labels(lag=4.0)
+    labels.start_run(make_context())
+    assert call(labels, 6, incremental=volume_of(6)) == {
+        **{"trial_type": "n/a", "trial": -1, "phase": "test", "time": 10.0}
+    }
+    labels.end_run()
+
+
+def test_time_counts_from_the_number_of_the_volume_and_what_is_outside_is_told_once(
+    call, make_context
+) -> None:
+    events = []
+    labels = Labels(design=DESIGN, lag=0.0)
+    labels.start_run(make_context(emit=events.append))
+    # A scan whose first volume has the number 20: the second scene, rest, and not the second face.
+    shown = [call(labels, v, incremental=volume_of(v))["trial_type"] for v in range(20, 29)]
+    assert shown == ["rest"] * 2 + ["scene"] * 5 + ["rest"] * 2
+    assert events == []
+    labels.end_run()
+    (event,) = events
+    assert event.name == "trials_left_out"
+    assert event.data["says"] == (
+        "3 of 4 trials are left out, as no volume of the run shows them: "
+        "scene at 10 s, face at 26 s, face at 58 s"
+    )
+
+
+def test_trials_that_were_all_shown_are_not_told_of(call, make_context) -> None:
+    events = []
+    labels = Labels(design=DESIGN, lag=4.0)
+    labels.start_run(make_context(emit=events.append))
+    for volume in range(1, 41):
+        call(labels, volume, incremental=volume_of(volume))
+    labels.end_run()
+    assert events == []
+    many = Design(tuple(Trial(10.0 * n, 1.0, "face") for n in range(20)))
+    assert unseen(many, []).endswith(
+        "face at 0 s, face at 10 s, face at 20 s, ..., face at 180 s, face at 190 s"
+    )

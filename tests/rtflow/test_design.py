@@ -39,6 +39,36 @@ def test_onsets_that_are_multiples_of_the_tr_are_met_whatever_the_rounding(volum
     assert [design.trial(volume + step, tr) for step in (-1, 0, 1)] == [None, 0, None]
 
 
+@pytest.mark.parametrize("late", [0.0, 0.012, 0.04])
+def test_onsets_that_a_log_has_a_frame_or_two_late_belong_to_their_volume(late: float) -> None:
+    design = Design((Trial(12.0 + late, 16.0, "a"),))
+    assert list(shown(design, 2.0, lag=4.0)) == list(range(9, 17))
+
+
+def test_a_block_that_is_logged_image_by_image_is_one_trial() -> None:
+    images = [Trial(12.028 + 1.016 * n, 0.883, "face") for n in range(16)]
+    others = [Trial(36.0 + n, 0.9, "scene") for n in range(16)]
+    again = [Trial(60.0 + n, 0.9, "scene") for n in range(16)]
+    blocks = Design((*images, *others, *again)).joined(1.0).trials
+    assert [(trial.trial_type, round(trial.onset, 3)) for trial in blocks] == [
+        ("face", 12.028),
+        ("scene", 36.0),
+        ("scene", 60.0),
+    ]
+    assert [round(trial.duration, 3) for trial in blocks] == [16.123, 15.9, 15.9]
+
+
+def test_trials_that_overlap_or_differ_are_joined_by_type_alone() -> None:
+    design = Design(
+        (Trial(0.0, 10.0, "a"), Trial(2.0, 3.0, "a"), Trial(10.0, 5.0, "b"), Trial(15.0, 5.0, "a"))
+    )
+    assert design.joined(0.0).trials == (
+        Trial(0.0, 10.0, "a"),
+        Trial(10.0, 5.0, "b"),
+        Trial(15.0, 5.0, "a"),
+    )
+
+
 def test_blocks_go_through_the_conditions_and_rest_follows_each() -> None:
     design = block_design(["a", "b"], blocks=3, block=4.0, rest=2.0, opening=6.0)
     labels = [design.label(volume, 2.0) for volume in range(1, 14)]

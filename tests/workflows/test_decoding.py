@@ -21,8 +21,8 @@ TR, LAG = 2.0, 4.0
 # 125 volumes: 10 of opening rest, eight blocks of 10 with 4 of rest after each.
 SHORT = (
     *("design.opening=20", "design.block=20", "design.rest=8", "source.volumes=125"),
-    # So few voxels of 5 mm need a clearer response, and fewer of them respond.
-    *("decode.best=60", "source.activation=3", "fwhm=5"),
+    # As much of the head as more voxels of a finer grid.
+    *("decode.best=100", "source.activation=2", "fwhm=5"),
 )
 LATER = ("bids.run=2", "source.seed=7")
 MOVED = ("source.shift=5", "source.gain=1.1")
