@@ -235,8 +235,8 @@ class Confounds(StreamInterface):
         """Fill in what rests on the voxels of the brain."""
         state, settle = self._state, self.inputs.settle
         if state.voxels is None or state.voxels.voxels != values.size:
-            state.voxels = VoxelStatistics(values.size)
-            state.slices = None
+            # Another mask has no past, whatever there was of this one.
+            state.voxels, state.slices, before = VoxelStatistics(values.size), None, None
         settled = state.voxels.volumes >= settle
         _, found["dvars"], outliers = state.voxels.take(values, before)
         if state.voxels.volumes >= settle:

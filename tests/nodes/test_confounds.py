@@ -16,9 +16,12 @@ from phantom import PHANTOM, oblique, rigid
 from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Mask
+from rtflow.dicom.convert import to_incrementals
+from rtflow.dicom.identify import read_object
 from rtflow.errors import GridError, UsageError, VolumeError
 from rtflow.nodes.confounds import Confounds
 from rtflow.nodes.displacement import rms_deviation
+from rtflow.nodes.mask import Mask as BrainMask
 from rtflow.nodes.motion import framewise_displacement, parameters_of, transform_of
 from rtflow.nodes.realign import Realign
 
@@ -391,6 +394,18 @@ def test_what_was_not_seen_counts_for_nothing(play, run):
     assert np.nansum(column(outputs, "spikes")) == 0
 
 
+def test_another_mask_has_no_past(call, make_context, run):
+    node = started(make_context(), settle=3)
+    for number in range(1, 8):
+        call(node, number, incremental=volume(number, run[..., number - 1]))
+    more = mask(np.ones(SHAPE, bool))
+    known = []
+    for number in range(8, 12):
+        found = call(node, number, incremental=volume(number, run[..., number - 1]), mask=more)
+        known.append(("dvars" in found, "tsnr" in found, "outlier_fraction" in found))
+    assert known == [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]
+
+
 def test_a_bad_volume_is_refused_and_the_next_has_no_predecessor(call, make_context, run, motion):
     node = started(make_context())
     call(node, 1, incremental=volume(1, run[..., 0]), motion=motion[0])
@@ -457,3 +472,29 @@ def test_later_volumes_change_nothing(play, run, motion):
 def test_what_cannot_be_is_refused_at_the_start(make_context, inputs, says):
     with pytest.raises(UsageError, match=says):
         started(make_context(), **inputs)
+
+
+@pytest.mark.realdata
+def test_a_quiet_real_run_raises_no_alarm(series, call, make_context):
+    told = []
+    files = sorted((series("siemens_Trio_mosaic_opennft155") / "dicom").glob("*.dcm"))[:60]
+    realign, brain, node = Realign(), BrainMask(), Confounds()
+    for interface in (realign, brain, node):
+        interface.start_run(make_context(emit=told.append))
+    fractions, relative = [], []
+    for path in files:
+        item = read_object(path.read_bytes())
+        incremental = to_incrementals([item], item.instance.volume)[0]
+        moved = call(realign, incremental.volume, incremental=incremental)
+        given = {"incremental": moved["incremental"], "motion": moved["motion"]}
+        given["mask"] = call(brain, incremental.volume, reference=moved["reference"])["mask"]
+        given["framewise_displacement"] = moved.get("framewise_displacement", Undefined)
+        found = call(node, incremental.volume, **given)
+        assert node.take_doubts() == []
+        fractions.append(found.get("outlier_fraction", np.nan))
+        relative.append(found.get("dvars_running", np.nan))
+    assert told == []
+    assert found["tsnr"] > 60
+    # Physiology is no white noise: a little more than 0.001, and far from 0.05.
+    assert 0.0005 < np.nanmedian(fractions) < 0.005
+    assert 0.85 < np.nanmedian(relative) < 1.15
