@@ -164,6 +164,15 @@ def test_a_region_that_does_not_vary_is_doubted(make_context, call):
     assert "does not vary" in node.take_doubts()[0]
 
 
+def test_a_region_that_varies_no_more_is_doubted(make_context, call):
+    """What rounding leaves in the sums, when the last volume that varied has gone, is no signal."""
+    rows = courses(45, 2)
+    rows[20:, 1] = 700.1
+    node = started(make_context(), window=30.0)
+    found = run(node, call, rows)
+    assert [volume for volume in found if "value" in found[volume]] == list(range(15, 35))
+
+
 def test_what_cannot_be_is_said(make_context, call):
     with pytest.raises(VolumeError, match="make the window longer"):
         run(started(make_context(), window=10.0), call, courses(1, 2))

@@ -122,6 +122,17 @@ def test_a_range_is_found_once_and_frozen(make_context, call, scaling):
             assert found[volume]["value"] == pytest.approx(wanted, abs=1e-12)
 
 
+def test_transitions_within_the_training_do_not_end_it(make_context, call):
+    values, phases = course(11), ["train"] * 8 + ["omit"] * 2 + ["train"] * 8 + ["rest"] + ["test"] * 4
+    node = started(make_context(), scaling="training", low_percentile=0.0, high_percentile=100.0)
+    for volume, (value, phase) in enumerate(zip(values, phases, strict=False), start=1):
+        at = incremental(volume, metadata=AT_TR)
+        found = call(node, volume, incremental=at, value=value, kind=PSC, phase=phase, trial=0)
+    chosen = values[:8] + values[10:18]
+    wanted = (values[22] - min(chosen)) / (max(chosen) - min(chosen))
+    assert found["value"] == pytest.approx(min(max(wanted, 0.0), 1.0))
+
+
 def test_a_range_goes_from_run_to_run(make_context, call, leave):
     values = course(2)
     first = run(started(make_context("a"), scaling="training", save="span"), call, values, train_trials=2)

@@ -85,7 +85,7 @@ def test_what_reached_the_display_before_a_crash_is_not_written_again(call, make
     assert before.deliver(result(5), call(before, 5, value=0.1, kind="evidence"))
     shown = read(make_context, 5)
     folder = make_context().run_dir / "feedback"
-    (folder / ".volume-0006.json.partial").write_text('{"run')
+    (folder / ".volume-0007.json.partial").write_text('{"run')
     (folder / "volume-0006.json").write_text("")  # by a power cut
     after.start_run(make_context(resuming=True))
     for volume in (5, 6):
