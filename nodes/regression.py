@@ -209,7 +209,8 @@ class Regression(StreamInterface):
         if kind == "cosine" and not planned:
             kind = "polynomial"
             says = "the planned number of volumes is not known: drift is modelled by polynomials, not cosines"
-            self._context.emit(Event(name="drift", volume=self.volume, node=self._name, data={"says": says}))
+            node = self._name.lower()
+            self._context.emit(Event(name="drift", volume=self.volume, node=node, data={"says": says}))
         task = None if self._design is None else TaskColumns.of(self._design, tr, inputs.hrf)
         drift = Drift(kind, tr, planned, inputs.high_pass)
         return Columns(task, nuisance, drift, tr, inputs.slice_time_ref)
@@ -218,8 +219,8 @@ class Regression(StreamInterface):
         """The nuisance regressors of the volume, their names, and why the volume must be left out."""
         inputs = self.inputs
         moved = inputs.framewise_displacement
-        if inputs.max_fd > 0 and self._state is not None:
-            # The displacement of the very first volume is not known, and it need not be.
+        if inputs.max_fd > 0 and self._state is not None and self._state.volumes:
+            # The displacement of the first volume is not known, and it need not be.
             if not isdefined(moved):
                 return np.zeros(0), (), "its framewise displacement is not known"
             if moved > inputs.max_fd:
