@@ -3,6 +3,9 @@
 
 BIN := .venv/bin
 
+# Tests run in as many processes as there are processors, each file in one: make test PROCESSES=0 for a debugger.
+PROCESSES ?= logical
+
 .PHONY: help run test check format soak constraints clean
 
 help:
@@ -19,7 +22,7 @@ run:
 	@$(BIN)/rtflow run workflows/template.py $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 check:
 	@.ci/environment test

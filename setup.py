@@ -99,6 +99,7 @@ setup(
             "mypy>=1.13",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "python-rtspm>=0.2.18; python_version < '3.13'",  # a peer in benchmarks; GPL, never shipped
             "ruff>=0.8",
             "setuptools>=77",

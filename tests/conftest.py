@@ -1,8 +1,10 @@
 """What every test shares: the real series, the order of the tests, and an environment without telemetry."""
 
+import fcntl
 import os
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -35,8 +37,6 @@ LATE_MARKERS = ("realdata", "slow")
 #: Modules that tests import by name: not to be imported once more, under another name, in search of tests.
 collect_ignore = ["helpers"]
 
-_deselected = pytest.StashKey[int]()
-
 
 def laid_out() -> list[Path]:
     """Return the folders that may hold laid-out series, the preferred one first."""
@@ -63,7 +63,10 @@ def find_series(name: str) -> Path:
             "lay it out there, or set RTFLOW_DATA to the folder that has it.",
             pytrace=False,
         )
-    done = subprocess.run([UNPACK, name], stdout=subprocess.PIPE, text=True, check=True)
+    # Tests may run in several processes: one of them lays a series out, the others wait for it.
+    with (Path(tempfile.gettempdir()) / f"rtflow-unpack-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([UNPACK, name], stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip().splitlines()[-1]) / name
 
 
@@ -89,7 +92,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     without = [item for item in items if item.get_closest_marker("realdata")]
     if without:
-        config.stash[_deselected] = len(without)
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if not item.get_closest_marker("realdata")]
 
@@ -103,11 +105,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how many tests were left out for want of real series, and why."""
-    if count := config.stash.get(_deselected, 0):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say that tests were left out for want of real series."""
+    if not have_realdata():
         terminalreporter.write_line(
-            f"{count} tests on real series left out: none in {' or '.join(map(str, laid_out()))}; "
+            f"The tests on real series were left out: there are none in {' or '.join(map(str, laid_out()))}; "
             "set RTFLOW_DATA to a folder that has them.",
             yellow=True,
         )
