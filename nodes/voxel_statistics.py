@@ -24,6 +24,9 @@ from rtflow.nodes.compiling import compiled
 #: Of voxels of normal noise, this fraction passes for outliers (as `-qthr` of AFNI's 3dToutcount).
 OUTLIERS = 0.001
 
+#: Outliers and spikes are held against about so many volumes; older ones count less and less.
+MEMORY = 30
+
 #: Voxels that vary less (scanner's units) have no tSNR, as in nipype.algorithms.confounds.TSNR.
 LEAST_SD = 1e-3
 
@@ -56,13 +59,13 @@ def _accumulate(values, before, mean, squares, count):
 
 
 @compiled()
-def _outliers(values, centre, variance, count, limit):
+def _outliers(values, centre, variance, count, limit, memory):
     """How many voxels lie farther than ``limit`` SDs from their centre; then, clipped there, they move it."""
     found = 0.0
     for v in range(values.size):
         value = values[v]
         seen = np.float32(1.0) if value != 0.0 else np.float32(0.0)
-        n = max(np.float32(count[v]), np.float32(1.0))
+        n = min(max(np.float32(count[v]), np.float32(1.0)), memory)
         off = (value - centre[v]) * seen
         # What has not varied yet has no outliers.
         reach = limit * math.sqrt(variance[v]) if variance[v] > 0.0 else np.float32(np.inf)
@@ -148,7 +151,8 @@ class VoxelStatistics:
             Fraction of the voxels, of those seen, that lie outside the prediction interval of their own
             earlier volumes (`outlier_limit`); None for the first three volumes. Means and variances of this
             are their own: an outlier enters them as if it lay at the edge of the interval, so that one bad
-            volume hides no other.
+            volume hides no other, and they forget (`MEMORY`), so that a drift, or a beginning in which the
+            magnetisation had not settled, does not make them wide for good.
         """
         total, changed, both = _accumulate(
             values, values if before is None else before, self.mean, self.squares, self.count
@@ -160,7 +164,12 @@ class VoxelStatistics:
             _catch_up(self)
             return total, dvars, None
         found = _outliers(
-            values, self._centre, self._variance, self.count, np.float32(outlier_limit(earlier))
+            values,
+            self._centre,
+            self._variance,
+            self.count,
+            np.float32(outlier_limit(min(earlier, MEMORY))),
+            np.float32(MEMORY),
         )
         return total, dvars, found / max(int(np.count_nonzero(values)), 1)
 
@@ -190,8 +199,8 @@ def _catch_up(statistics: VoxelStatistics) -> None:
 class Spread:
     """How far each of a few signals lies from its own past, in standard deviations.
 
-    Mean and variance are over all earlier volumes; what lies farther than ``limit`` standard deviations
-    enters them as if it lay at that distance, so that one spike hides no other.
+    Mean and variance are over the earlier volumes, about the last `MEMORY` of them; what lies farther than
+    ``limit`` standard deviations enters them as if it lay at that distance, so that one spike hides no other.
 
     Parameters
     ----------
@@ -238,7 +247,7 @@ class Spread:
         reach = np.where((self.count < 3) | (deviation == 0), np.inf, self.limit * deviation)
         off = np.clip(off, -reach, reach)
         self.count += known
-        n = np.maximum(self.count, 1.0)
+        n = np.clip(self.count, 1.0, MEMORY)
         self._mean += off / n
         self._variance += np.where(known, (off * off * (n - 1.0) / n - self._variance) / n, 0.0)
         return np.where(self.count > 3, distance, np.nan)

@@ -63,6 +63,16 @@ def test_a_change_that_stays_is_taken_for_usual_in_the_end(play, run):
     assert fractions[-1] < 0.01
 
 
+def test_a_beginning_that_had_not_settled_is_forgotten(play, run):
+    data = np.concatenate([run, *[run[..., 10:]] * 6], axis=3)
+    data[..., :2] *= 1.5
+    data[:, :, 5:7, 140] *= 0.88
+    outputs, _ = play(data)
+    assert outputs[140]["spikes"] == 2
+    # Two slices of ten; 12 % are 7 SD of a voxel.
+    assert outputs[140]["outlier_fraction"] > 0.15
+
+
 def test_slices_lie_where_the_header_says(call, make_context, run):
     data = run.copy()
     # One up, one down: slices along another axis keep their means.
