@@ -220,8 +220,8 @@ class LeastSquares:
     def unexplained(self, leading: int | None = None) -> Floats:
         """The sum of squares that the first columns leave, shape (voxels,); None for all columns."""
         left = self.residual.copy()
-        for later in self.projected[self.squares.size if leading is None else leading :]:
-            left += later * later
+        later = self.projected[self.squares.size if leading is None else leading :]
+        left += np.einsum("kv,kv->v", later, later)
         return left
 
 
@@ -247,7 +247,9 @@ def t_values(effect: NDArray[Any], unexplained: NDArray[Any], variance: float, d
     Shape (voxels,), float64; 0 where nothing is left unexplained.
     """
     error = np.sqrt(unexplained * (variance / dof))
-    t: Floats = np.divide(effect, error, out=np.zeros(error.shape), where=error > 0)
+    # An infinite error in place of none: a division that passes over elements takes ten times as long.
+    error[error == 0.0] = np.inf
+    t: Floats = effect / error
     return t
 
 
