@@ -124,9 +124,10 @@ class Confounds(StreamInterface):
         (after AFNI's 3dToutcount, which knows the whole run): 0.001 is what noise gives. Withheld for
         ``settle`` volumes.
     ``spikes``
-        How many slices have a mean farther than 6 standard deviations from that of their own earlier volumes,
-        less what most slices share (after MRIQC's ``find_spikes``); slices are those of the reference, along
-        ``SliceEncodingDirection`` (k if not said). Withheld for ``settle`` volumes.
+        How many slices have a mean farther than 6 standard deviations from that of their own earlier volumes
+        (more while these are few), less what most slices share (after MRIQC's ``find_spikes``); slices are
+        those of the reference, along ``SliceEncodingDirection`` (k if not said). Withheld for ``settle``
+        volumes.
     ``global_signal``, ``white_matter``, ``csf``
         Means over the three masks.
     ``confounds``

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from rtflow.nodes.compiling import compiled
 
 #: Of voxels of normal noise, this fraction passes for outliers (as `-qthr` of AFNI's 3dToutcount).
 OUTLIERS = 0.001
+
+# How often noise passes for a spike.
+_RARE = 1e-6
 
 #: Outliers and spikes are held against about so many volumes; older ones count less and less.
 MEMORY = 30
@@ -85,18 +89,27 @@ def _ratio(mean, squares, count, least, out):
         out[v] = np.float32(mean[v]) / deviation if known else np.float32(np.inf)
 
 
-def outlier_limit(earlier: int) -> float:
+def prediction_limit(earlier: Any, probability: float) -> NDArray[np.float64]:
     """How many standard deviations of ``earlier`` values the next one may lie from their mean.
 
-    The prediction interval of a normal variable of unknown mean and variance, which holds ``1 - OUTLIERS`` of
-    the values: Student's t with ``earlier - 1`` degrees of freedom, times ``sqrt(1 + 1 / earlier)``, for a
-    variance that is divided by ``earlier`` (hence the last factor).
+    The prediction interval of a normal variable of unknown mean and variance: Student's t with
+    ``earlier - 1`` degrees of freedom, times ``sqrt(1 + 1 / earlier)``, for a variance that is divided by
+    ``earlier`` (hence the last factor).
 
-    >>> [round(outlier_limit(n), 2) for n in (3, 10, 100)]
+    Parameters
+    ----------
+    earlier
+        How many values there were, 2 or more; a number or an array.
+    probability
+        That a value lies outside.
+
+    >>> prediction_limit(np.array([3, 10, 100]), 0.001).round(2).tolist()
     [44.69, 5.29, 3.43]
     """
-    student = -float(special.stdtrit(earlier - 1, OUTLIERS / 2.0))
-    return student * math.sqrt((1.0 + 1.0 / earlier) * earlier / (earlier - 1.0))
+    earlier = np.asarray(earlier, dtype=np.float64)
+    student = -special.stdtrit(earlier - 1.0, probability / 2.0)
+    limit: NDArray[np.float64] = student * np.sqrt((1.0 + 1.0 / earlier) * earlier / (earlier - 1.0))
+    return limit
 
 
 @dataclass
@@ -149,10 +162,10 @@ class VoxelStatistics:
             their units; None without one.
         outliers
             Fraction of the voxels, of those seen, that lie outside the prediction interval of their own
-            earlier volumes (`outlier_limit`); None for the first three volumes. Means and variances of this
-            are their own: an outlier enters them as if it lay at the edge of the interval, so that one bad
-            volume hides no other, and they forget (`MEMORY`), so that a drift, or a beginning in which the
-            magnetisation had not settled, does not make them wide for good.
+            earlier volumes (`prediction_limit`); None for the first three volumes. Means and variances of
+            this are their own: an outlier enters them as if it lay at the edge of the interval, so that one
+            bad volume hides no other, and they forget (`MEMORY`), so that a drift, or a beginning in which
+            the magnetisation had not settled, does not make them wide for good.
         """
         total, changed, both = _accumulate(
             values, values if before is None else before, self.mean, self.squares, self.count
@@ -168,7 +181,7 @@ class VoxelStatistics:
             self._centre,
             self._variance,
             self.count,
-            np.float32(outlier_limit(min(earlier, MEMORY))),
+            np.float32(prediction_limit(min(earlier, MEMORY), OUTLIERS)),
             np.float32(MEMORY),
         )
         return total, dvars, found / max(int(np.count_nonzero(values)), 1)
@@ -207,7 +220,8 @@ class Spread:
     signals
         How many there are.
     limit
-        In standard deviations.
+        In standard deviations. While the past is short it is a wider one, which noise passes once in a
+        million times (`prediction_limit`).
     shared
         Whether what the signals have in common is no deviation of any: the median of their deviations, which
         does not follow a few of them, is taken off.
@@ -233,8 +247,9 @@ class Spread:
 
         Returns
         -------
-        Shape (signals,): distance from the mean of the earlier volumes over their standard deviation; NaN
-        where there is no value, or none that varied before.
+        Shape (signals,): distance from the mean of the earlier volumes over their standard deviation, less by
+        as much as the limit is wider than ``limit``; NaN where there is no value, or none that varied
+        before.
         """
         known = np.isfinite(values)
         off = np.where(known, values - self._mean, 0.0)
@@ -243,8 +258,10 @@ class Spread:
         deviation = np.sqrt(self._variance)
         with np.errstate(divide="ignore", invalid="ignore"):
             distance = np.where(known & (deviation > 0), np.abs(off) / deviation, np.nan)
+        limit = np.maximum(self.limit, prediction_limit(np.clip(self.count, 2, MEMORY), _RARE))
+        distance *= self.limit / limit
         # Two values have no spread that a third could be held against.
-        reach = np.where((self.count < 3) | (deviation == 0), np.inf, self.limit * deviation)
+        reach = np.where((self.count < 3) | (deviation == 0), np.inf, limit * deviation)
         off = np.clip(off, -reach, reach)
         self.count += known
         n = np.clip(self.count, 1.0, MEMORY)
