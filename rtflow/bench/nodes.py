@@ -330,7 +330,6 @@ def template_figures(row: str, latency: Sequence[float], spent: Sequence[float])
     return {
         f"{row}:median_ms": median,
         f"{row}:p95_ms": float(np.percentile(aligned, 95)),
-        f"{row}:slowest_ms": max(aligned),
         f"{row}:processor_ms": float(np.median(spent[first:])),
         f"{row}:opening_ms": latency[_DUMMIES],
         f"{row}:first_ms": aligned[0],
