@@ -122,7 +122,7 @@ class GLM(Regression):
         state: _State | None = self._state
         if state is None or not state.volumes:
             return
-        model = state.squares.model(state.columns.leading(state.volumes[-1]))
+        model = self._model()
         contrast = self._contrast(state.columns)
         if not self._tells(state, model, contrast):
             return
@@ -131,8 +131,8 @@ class GLM(Regression):
         folder = self._context.run_dir / self.inputs.folder
         for name, values in maps.items():
             write_whole(folder / f"{name}_statmap.nii.gz", statmap(values, state.mask))
-        rows = zip(state.volumes, state.design, strict=True)
-        table = ["\t".join(("volume", *state.columns.names))]
+        rows = zip(state.volumes, np.array(state.design)[:, model.active], strict=True)
+        table = ["\t".join(("volume", *facts["columns"]))]
         table += ["\t".join([str(volume), *(f"{value:.12g}" for value in row)]) for volume, row in rows]
         write_whole(folder / "design.tsv", ("\n".join(table) + "\n").encode())
         write_whole(folder / "glm.json", (json.dumps(facts, indent=2) + "\n").encode())
@@ -155,7 +155,7 @@ class GLM(Regression):
             "contrast": inputs.contrast,
             "noise_model": NOISE,
             "degrees_of_freedom": model.dof,
-            "condition_number": model.condition,
+            "condition": model.condition,
             "columns": [names[index] for index in model.active],
             "hrf_model": inputs.hrf,
             "drift_model": columns.drift.kind,

@@ -25,6 +25,8 @@ class GLMSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         Slow changes; ``cosine`` needs a run of known length.
     high_pass
         Hz, of ``cosine``.
+    longest
+        Seconds that ``polynomial`` stands on: one order for 150 of them.
     slice_time_ref
         Moment of a volume that its data stand for, as a fraction of the repetition time: 0.5 without slice
         timing correction, 0 with one to the start of the volume.
@@ -41,6 +43,7 @@ class GLMSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     hrf: Literal["glover", "spm"] = "glover"
     drift: Literal["polynomial", "cosine", "none"] = "polynomial"
     high_pass: Positive = 0.01
+    longest: Positive = 900.0
     slice_time_ref: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     max_fd: NotNegative = 0.0
     min_dof: Count = 10

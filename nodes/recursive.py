@@ -52,9 +52,11 @@ class Model:
     dof
         Degrees of freedom of the residual: rows less active columns; may be 0 or less.
     condition
-        Condition number of the active columns after the first, which should be the constant: what the first
-        does not explain of each, scaled to unit length. It does not depend on where a regressor has its 0,
-        nor on its units; 1 where nothing is confused with anything.
+        How badly the columns that must be told apart are confused, with each other and with the rest: the
+        inverse of the smallest singular value of these columns, each about its mean and scaled to unit
+        length, after what the rest explains is taken out. By so much may the standard error of a combination
+        of their coefficients be larger than with columns that have nothing in common; 1 if they have none. It
+        does not depend on where a regressor has its 0, on its units, nor on how the rest is written.
     """
 
     active: NDArray[np.intp]
@@ -182,13 +184,15 @@ class LeastSquares:
             turns.append((column, cosine, sine))
         return turns
 
-    def model(self, leading: int | None = None) -> Model:
-        """What the first columns can tell by now.
+    def model(self, leading: int | None = None, apart: int | None = None) -> Model:
+        """What the first columns can tell by now; the very first should be the constant.
 
         Parameters
         ----------
         leading
             How many columns the model has; None for all.
+        apart
+            The columns after the constant, up to this one, are those that must be told apart; None for all.
         """
         leading = self.squares.size if leading is None else leading
         diagonal = np.diagonal(self.factor)[:leading]
@@ -198,13 +202,8 @@ class LeastSquares:
         confused = np.zeros((active.size, dependent.size))
         if active.size and dependent.size:
             confused = solve_triangular(factor, self.factor[np.ix_(active, dependent)])
-        condition = 1.0
-        if active.size > 1:
-            # Without its first row and column the factor is that of what the first column leaves.
-            singular = np.linalg.svd(
-                factor[1:, 1:] / np.linalg.norm(factor[1:, 1:], axis=0), compute_uv=False
-            )
-            condition = float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
+        told = (active > 0) & (active < (leading if apart is None else apart))
+        condition = _condition(factor, told)
         return Model(active, factor, confused, self.squares.size, self.rows - active.size, condition)
 
     def combine(self, weights: NDArray[Any]) -> Floats:
@@ -223,6 +222,20 @@ class LeastSquares:
         later = self.projected[self.squares.size if leading is None else leading :]
         left += np.einsum("kv,kv->v", later, later)
         return left
+
+
+def _condition(factor: Floats, told: NDArray[np.bool_]) -> float:
+    """See `Model`; ``told`` says which columns of the factor must be told apart."""
+    count = int(np.count_nonzero(told))
+    if not count:
+        return 1.0
+    # Behind the rest, the triangle of these columns is that of what the rest leaves of them.
+    triangle: Floats = np.linalg.qr(np.hstack([factor[:, ~told], factor[:, told]])).R
+    left = triangle[-count:, -count:]
+    # Without its first row the factor is that of the columns about their means.
+    lengths = np.linalg.norm(factor[1:, told], axis=0)
+    smallest = np.linalg.svd(left / lengths, compute_uv=False)[-1]
+    return float(1.0 / smallest) if smallest > 0 else np.inf
 
 
 def t_values(effect: NDArray[Any], unexplained: NDArray[Any], variance: float, dof: int) -> Floats:

@@ -17,7 +17,7 @@ from rtflow.errors import GridError, UsageError, VolumeError
 from rtflow.nodes.brain import COVERAGE
 from rtflow.nodes.motion import PARAMETERS
 from rtflow.nodes.recursive import LeastSquares, Model
-from rtflow.nodes.regressors import Columns, Drift, TaskColumns
+from rtflow.nodes.regressors import LONGEST, Columns, Drift, TaskColumns
 from rtflow.stream.interface import RunContext, StreamInterface
 
 #: The least fraction of the mask that the first volume of a model shows; later ones, `COVERAGE` of that.
@@ -49,6 +49,13 @@ class RegressionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     high_pass = traits.Range(
         low=0.0, value=0.01, exclude_low=True, usedefault=True, desc="Hz, of drift='cosine'"
     )
+    longest = traits.Range(
+        low=0.0,
+        value=LONGEST,
+        exclude_low=True,
+        usedefault=True,
+        desc="seconds that drift='polynomial' stands on: one order for 150 of them; longer runs take no more",
+    )
     design = traits.Any(desc="what the participant does: a Design, or the path of an events.tsv")
     hrf = traits.Enum("glover", "spm", usedefault=True, desc="haemodynamic response, as nilearn has it")
     slice_time_ref = traits.Range(
@@ -64,10 +71,10 @@ class RegressionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     )
     max_condition = traits.Range(
         low=1.0,
-        value=300.0,
+        value=100.0,
         usedefault=True,
-        desc="largest condition number of the columns, about their means and of unit length, that something "
-        "is given with",
+        desc="how badly columns of conditions and nuisance may be confused for something to be given: the "
+        "factor that standard errors grow by",
     )
 
 
@@ -168,7 +175,12 @@ class Regression(StreamInterface):
         state.largest = np.maximum(state.largest, row * row)
         state.volumes.append(self.volume)
         state.design.append(row)
-        return state.squares.model(state.columns.leading(self.volume)), row
+        return self._model(), row
+
+    def _model(self) -> Model:
+        """What the columns can tell after the last volume."""
+        state: RegressionState = self._state
+        return state.squares.model(state.columns.leading(state.volumes[-1]), state.columns.apart)
 
     def _require_mask(self, mask: Mask) -> None:
         state: RegressionState = self._state
@@ -190,8 +202,8 @@ class Regression(StreamInterface):
         if model.condition <= inputs.max_condition:
             return True
         self.doubt(
-            f"{self._name.lower()}: nothing can be told yet: the columns of the model are nearly dependent, "
-            f"their condition number is above max_condition = {inputs.max_condition:g}"
+            f"{self._name.lower()}: nothing can be told: columns of the model are nearly dependent, standard "
+            f"errors grow by more than max_condition = {inputs.max_condition:g}"
         )
         return False
 
@@ -212,7 +224,7 @@ class Regression(StreamInterface):
             node = self._name.lower()
             self._context.emit(Event(name="drift", volume=self.volume, node=node, data={"says": says}))
         task = None if self._design is None else TaskColumns.of(self._design, tr, inputs.hrf)
-        drift = Drift(kind, tr, planned, inputs.high_pass)
+        drift = Drift(kind, tr, planned, inputs.high_pass, inputs.longest)
         return Columns(task, nuisance, drift, tr, inputs.slice_time_ref)
 
     def _nuisance(self) -> tuple[NDArray[np.float64], tuple[str, ...], str]:

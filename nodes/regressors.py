@@ -23,8 +23,8 @@ CONSTANT = "constant"
 #: One order of polynomial for so many seconds (AFNI's 3dDeconvolve, -polort A).
 POLYNOMIAL_SECONDS = 150.0
 
-#: Length that a run is taken to have where nobody knows it, seconds.
-UNKNOWN_LENGTH = 900.0
+#: The longest run that polynomials are made for, seconds: seven of them.
+LONGEST = 900.0
 
 #: Steps of the convolution in a repetition time: nilearn's default.
 OVERSAMPLING = 50
@@ -112,14 +112,13 @@ class TaskColumns:
 
 @dataclass(frozen=True)
 class Drift:
-    """Slow changes: columns that depend on the time of a volume, and on how long the run is planned to be.
+    """Slow changes: columns that are functions of the time of a volume, settled before the first one.
 
-    A run takes the columns that a run of the length that it has come to would have; each is a function of
-    time that was settled before the first volume.
+    A run takes the columns that a run of the length that it has come to would have.
 
-    - ``polynomial``: Legendre polynomials on the planned length, of order 1 + length / 150 s at most
-      (AFNI's rule). Where the length is not known they stand on `UNKNOWN_LENGTH`: which functions they can
-      make up does not depend on it, only how many columns there can be; a longer run keeps these.
+    - ``polynomial``: Legendre polynomials of order 1 + length / 150 s at most (AFNI's rule). They stand on
+      ``longest`` seconds, whatever is planned: which functions they can make up does not depend on that. A
+      longer run has them continued, and takes no further ones.
     - ``cosine``: those of nilearn and SPM, periods down to 1 / high_pass seconds on the planned
       length, which must be known. They are what an offline analysis takes; early in a run they fit worse than
       polynomials, since none of the first ones can be a straight line there.
@@ -132,29 +131,27 @@ class Drift:
     tr
         Repetition time, seconds.
     volumes
-        Planned number of volumes, if known.
+        Planned number of volumes; for cosines.
     high_pass
         Lowest frequency that stays, Hz; for cosines.
+    longest
+        Seconds; for polynomials.
     """
 
     kind: Literal["polynomial", "cosine", "none"]
     tr: float
     volumes: int | None = None
     high_pass: float = 0.01
+    longest: float = LONGEST
 
     def __post_init__(self) -> None:
         if self.kind == "cosine" and not self.volumes:
             raise ValueError("cosines need the planned number of volumes")
 
     @property
-    def length(self) -> float:
-        """Seconds that the columns stand on."""
-        return self.volumes * self.tr if self.volumes else UNKNOWN_LENGTH
-
-    @property
     def columns(self) -> int:
         """How many there can be."""
-        return self._order(self.length)
+        return self._order((self.volumes or 0) * self.tr if self.kind == "cosine" else self.longest)
 
     def taken(self, volume: int) -> int:
         """How many of them a run has that has come to a volume."""
@@ -172,7 +169,7 @@ class Drift:
     def row(self, volume: int) -> Floats:
         """All columns in a volume, shape (columns,)."""
         if self.kind == "polynomial":
-            at = 2.0 * (volume - 1) * self.tr / self.length - 1.0
+            at = 2.0 * (volume - 1) * self.tr / self.longest - 1.0
             row: Floats = np.polynomial.legendre.legvander(np.array([at]), self.columns)[0, 1:]
             return row
         if self.kind == "cosine":
@@ -223,9 +220,14 @@ class Columns:
         """Nuisance and drift."""
         return slice(1 + len(self.conditions), None)
 
+    @property
+    def apart(self) -> int:
+        """How many columns there are without drift: those that must be told apart, and the constant."""
+        return 1 + len(self.conditions) + len(self.nuisance)
+
     def leading(self, volume: int) -> int:
         """How many of the columns the model has when the run has come to a volume."""
-        return 1 + len(self.conditions) + len(self.nuisance) + self.drift.taken(volume)
+        return self.apart + self.drift.taken(volume)
 
     def row(self, volume: int, nuisance: NDArray[Any]) -> Floats:
         """One row, shape (columns,).

@@ -130,7 +130,7 @@ def test_columns_that_cannot_be_told_apart_are_told_of(through) -> None:
         changes[volume] = {"confounds": np.array([column])}
     node, outputs = through(changes=changes, nuisance=["motion", "confounds"])
     assert not any(outputs.values())
-    assert "condition number" in node.take_doubts()[-1]
+    assert "nearly dependent" in node.take_doubts()[-1]
 
 
 def test_the_repetition_time_comes_with_the_volume_where_the_run_does_not_know_it(started, call) -> None:

@@ -112,15 +112,30 @@ def test_what_two_columns_share_is_not_said_of_either() -> None:
     np.testing.assert_allclose(fit.unexplained(), left, rtol=1e-6)
 
 
-def test_the_condition_does_not_depend_on_units_nor_on_where_0_is() -> None:
+def test_the_condition_does_not_depend_on_units_nor_on_where_0_is_nor_on_how_drift_is_written() -> None:
+    design, data = example(40, 6)
+    fit = fitted(design, data)
+    plain = fit.model(apart=4).condition
+    assert 1.0 < plain < 3.0
+    assert plain < fit.model().condition
+    moved = design * [1.0, 1e-3, 1e4, 1.0, 1.0, 1.0] + [0.0, 5.0, 0.0, -300.0, 0.0, 0.0]
+    moved[:, 4:] = design[:, 4:] @ [[1.0, 50.0], [0.01, 1.0]]
+    assert fitted(moved, data).model(apart=4).condition == pytest.approx(plain, rel=1e-6)
+
+
+def test_the_condition_is_by_how_much_standard_errors_grow() -> None:
+    rng = np.random.default_rng(0)
     design, data = example(40, 4)
-    plain = fitted(design, data).model().condition
-    assert plain < 3
-    moved = design * [1.0, 1e-3, 1e4, 1.0] + [0.0, 5.0, 0.0, -300.0]
-    assert fitted(moved, data).model().condition == pytest.approx(plain, rel=1e-6)
-    close = design.copy()
-    close[:, 3] = design[:, 1] + 1e-3 * design[:, 3]
-    assert fitted(close, data).model().condition > 500
+    for rest, share in ((1, 1e-3), (3, 1e-2)):
+        close = design.copy()
+        # The second column is all but the first, or all but drift.
+        close[:, 2] = design[:, rest] + share * rng.normal(size=40)
+        fit = fitted(close, data)
+        assert 0.5 < share * fit.model(apart=3).condition < 3.0
+        weights = fit.model().weights(np.eye(4)[2])
+        alone = 1.0 / np.sqrt(np.square(close[:, 2] - close[:, 2].mean()).sum())
+        assert np.sqrt(weights @ weights) / alone <= fit.model(apart=3).condition * (1 + 1e-9)
+    assert fitted(design[:, :1], data).model().condition == 1.0
 
 
 def test_t_is_that_of_the_textbook() -> None:

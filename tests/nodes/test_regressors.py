@@ -95,22 +95,28 @@ def test_cosines_are_nilearns_and_need_the_planned_length() -> None:
         Drift("cosine", 2.0)
 
 
-def test_polynomials_make_up_what_nilearns_do_whatever_the_length_is_taken_for() -> None:
+@pytest.mark.parametrize("longest", [100.0, 400.0, 900.0, 4000.0])
+def test_polynomials_make_up_what_nilearns_do_whatever_they_stand_on(longest) -> None:
     design = some_trials(2.0)
-    expected = theirs(design, 2.0, drift_model="polynomial", drift_order=3)
-    wanted = expected[[name for name in expected if name not in ("scene", "face")]].to_numpy()
-    for planned in (VOLUMES, None, 1000):
-        drift = Drift("polynomial", 2.0, planned)
-        rows = np.array([[1.0, *drift.row(volume)[:3]] for volume in range(1, VOLUMES + 1)])
-        fitted = rows @ np.linalg.lstsq(rows, wanted, rcond=None)[0]
-        np.testing.assert_allclose(fitted, wanted, atol=1e-9)
+    expected = theirs(design, 2.0, drift_model="polynomial", drift_order=1)
+    wanted = expected[["drift_1", "constant"]].to_numpy()
+    drift = Drift("polynomial", 2.0, longest=longest)
+    rows = np.array([[1.0, *drift.row(volume)] for volume in range(1, VOLUMES + 1)])
+    fitted = rows[:, :2] @ np.linalg.lstsq(rows[:, :2], wanted, rcond=None)[0]
+    np.testing.assert_allclose(fitted, wanted, atol=1e-9)
+    if drift.columns >= 3:
+        cubic = theirs(design, 2.0, drift_model="polynomial", drift_order=3)["drift_3"].to_numpy()
+        fitted = rows[:, :4] @ np.linalg.lstsq(rows[:, :4], cubic, rcond=None)[0]
+        np.testing.assert_allclose(fitted, cubic, atol=1e-8)
 
 
 def test_a_run_takes_the_drift_of_a_run_of_its_length() -> None:
     drift = Drift("polynomial", 2.0, 200)
-    assert (drift.columns, [drift.taken(n) for n in (1, 74, 75, 150, 200, 500)]) == (3, [1, 1, 2, 3, 3, 3])
-    unknown = Drift("polynomial", 2.0)
-    assert [unknown.taken(n) for n in (1, 74, 75, 150, 200)] == [1, 1, 2, 3, 3]
+    assert (drift.columns, [drift.taken(n) for n in (1, 74, 75, 150, 200, 500)]) == (7, [1, 1, 2, 3, 3, 7])
+    # The planned length says nothing: a run of unknown length, and its replay, give the same.
+    for volume in (1, 100, 500):
+        np.testing.assert_array_equal(drift.row(volume), Drift("polynomial", 2.0).row(volume))
+    assert Drift("polynomial", 2.0, longest=300.0).columns == 3
     cosines = Drift("cosine", 2.0, 200)
     assert (cosines.columns, [cosines.taken(n) for n in (1, 25, 199, 200, 300)]) == (8, [0, 1, 7, 8, 8])
     assert Drift("none", 2.0, 200).columns == 0
@@ -118,8 +124,10 @@ def test_a_run_takes_the_drift_of_a_run_of_its_length() -> None:
 
 @settings(deadline=None)
 @given(tr=st.floats(0.3, 3.0), volumes=st.integers(2, 900), kind=st.sampled_from(["polynomial", "cosine"]))
-def test_the_last_planned_volume_takes_all_columns_and_no_earlier_one_takes_more(tr, volumes, kind) -> None:
-    drift = Drift(kind, tr, volumes)
+def test_a_run_of_the_planned_length_has_taken_all_columns_and_no_earlier_volume_more(
+    tr, volumes, kind
+) -> None:
+    drift = Drift(kind, tr, volumes, longest=tr * volumes)
     taken = [drift.taken(volume) for volume in range(1, volumes + 1)]
     assert taken == sorted(taken)
     assert taken[-1] == drift.columns == drift.row(volumes).size

@@ -116,6 +116,7 @@ def test_every_setting_reaches_its_node() -> None:
         *("glm.contrast=face", "glm.region=region.nii", "glm.hrf=spm", "glm.drift=cosine", "fwhm=7"),
         *(
             "glm.high_pass=0.02",
+            "glm.longest=600",
             "glm.slice_time_ref=0.25",
             "glm.max_fd=0.5",
             "glm.min_dof=7",
@@ -125,19 +126,9 @@ def test_every_setting_reaches_its_node() -> None:
     )
     inputs = {name: flow.get_node(name).inputs for name in flow.list_node_names()}
     glm = inputs["glm"]
-    assert (glm.contrast, Path(glm.region).name, glm.hrf, glm.drift) == (
-        "face",
-        "region.nii",
-        "spm",
-        "cosine",
-    )
-    assert (glm.high_pass, glm.slice_time_ref, glm.max_fd, glm.min_dof, glm.save) == (
-        0.02,
-        0.25,
-        0.5,
-        7,
-        "maps",
-    )
+    assert (glm.contrast, Path(glm.region).name, glm.hrf) == ("face", "region.nii", "spm")
+    assert (glm.drift, glm.high_pass, glm.longest) == ("cosine", 0.02, 600.0)
+    assert (glm.slice_time_ref, glm.max_fd, glm.min_dof, glm.save) == (0.25, 0.5, 7, "maps")
     assert glm.design.conditions == inputs["scanner"].design.conditions == ("face", "house")
     assert (inputs["smooth"].fwhm, inputs["skip"].volumes, inputs["convert"].task) == (7.0, 4, "other")
     assert glm.nuisance == ["motion"]
