@@ -149,6 +149,13 @@ def test_without_a_planned_length_there_are_polynomials_and_it_is_said(make_cont
     assert ["planned number of volumes" in event.data["says"] for event in events] == [True]
 
 
+def test_whether_the_planned_length_is_known_changes_nothing(through) -> None:
+    # A scanner's folder does not tell it, and the replay of that run knows.
+    known, unknown = through()[1], through(volumes=None)[1]
+    for volume in (60, VOLUMES):
+        assert np.array_equal(known[volume]["t"].values, unknown[volume]["t"].values)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -10,6 +10,7 @@ import pytest
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Delivered
 from rtflow.engine import build_workflow, load_workflow
+from rtflow.rerun import replay
 from rtflow.session import Session
 from rtflow.settings import load_settings
 from rtflow.stream.interface import RunContext
@@ -95,6 +96,18 @@ def test_the_session_has_the_maps(ran) -> None:
     facts = json.loads((ran.out / "runs" / ran.stop.run_uid / "glm" / "glm.json").read_text())
     assert facts["volumes"] == list(range(6, VOLUMES + 1))
     assert {"constant", "scene", "face", "trans_x", "rot_z", "drift_1"} <= set(facts["columns"])
+
+
+def test_a_replay_gives_the_same_maps_and_values(ran, tmp_path) -> None:
+    run_dir = ran.out / "runs" / ran.stop.run_uid
+    stop, comparison = replay(run_dir, out=tmp_path)
+    assert (comparison.equal, comparison.differing) == (VOLUMES, ())
+    names = sorted(path.name for path in (run_dir / "glm").iterdir())
+    assert len(names) == 7
+    for name in names:
+        assert (Path(stop.outputs["run"]) / "glm" / name).read_bytes() == (
+            run_dir / "glm" / name
+        ).read_bytes()
 
 
 def test_one_condition_is_compared_with_rest(play, tmp_path) -> None:
