@@ -258,10 +258,13 @@ class GLM(Regression):
         for number, name in enumerate(state.columns.conditions, start=1):
             alone = np.zeros(contrast.size)
             alone[number] = 1.0
-            if model.estimable(alone):
+            if name != self.inputs.contrast and model.estimable(alone):
                 values = state.squares.combine(model.weights(alone))[:voxels].astype(np.float32)
                 values[~state.seen] = 0.0
-                maps.setdefault(f"contrast-{contrast_label(name)}_stat-effect", values)
+                label = contrast_label(name)
+                if f"contrast-{label}_stat-effect" in maps:  # "left hand" and "leftHand" have one label
+                    label += str(number)
+                maps[f"contrast-{label}_stat-effect"] = values
         return maps
 
 

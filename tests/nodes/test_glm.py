@@ -213,6 +213,16 @@ def test_a_run_leaves_its_maps_and_its_design(through, make_context, leave) -> N
     assert item.grid == MASK.grid
 
 
+def test_conditions_of_one_label_have_a_map_each(through, make_context) -> None:
+    spelled = {"scene": "left hand", "face": "leftHand"}
+    trials = (Trial(trial.onset, trial.duration, spelled[trial.trial_type]) for trial in DESIGN.trials)
+    node, _ = through(design=Design(tuple(trials)), contrast="leftHand")
+    node.end_run()
+    names = {path.name.removesuffix("_statmap.nii.gz") for path in (make_context().run_dir / "glm").iterdir()}
+    stats = {f"contrast-leftHand_stat-{stat}" for stat in ("effect", "t", "z")}
+    assert names == {*stats, "contrast-leftHand1_stat-effect", "design.tsv", "glm.json"}
+
+
 def test_a_run_that_ends_too_early_leaves_no_maps(through, make_context) -> None:
     node, _ = through(range(1, 35), save="localizer")
     node.end_run()
