@@ -25,6 +25,9 @@ LANES = 16
 #: Coefficients before and after those of the voxels along each axis: a spline rests on four.
 BEFORE, AFTER = 1, 2
 
+# So far inside the outermost centres, in voxels, rounding does not lead beyond them.
+_INSIDE = 1e-6
+
 # Unsigned, because numba counts signed indices from the end where they are negative, and looks each time.
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
@@ -55,33 +58,40 @@ def _plane(flat, at, row, i0, i1, i2, i3, j0, j1, j2, j3):
 
 
 @compiled()
-def _evaluate(flat, base, row, plane, x, y, z, dx, dy, dz, out, begin, count):
+def _evaluate(flat, base, row, plane, x, y, z, dx, dy, dz, out, begin, groups):
     """Values of the spline at points that move on by a coefficient each, into ``out`` from ``begin`` on.
 
     ``base`` is the first of the 64 coefficients about the first point, which lies x, y, z (0 to 1) past the
     second along each axis; dx, dy, dz is how the following ones lag or lead.
     """
-    for n in range(count):
-        t = np.float32(n)
-        at = base + np.uint64(n)
-        i0, i1, i2, i3 = _weights(x + t * dx)
-        j0, j1, j2, j3 = _weights(y + t * dy)
-        k0, k1, k2, k3 = _weights(z + t * dz)
-        out[begin + np.uint64(n)] = (
-            k0 * _plane(flat, at, row, i0, i1, i2, i3, j0, j1, j2, j3)
-            + k1 * _plane(flat, at + plane, row, i0, i1, i2, i3, j0, j1, j2, j3)
-            + k2 * _plane(flat, at + _TWO * plane, row, i0, i1, i2, i3, j0, j1, j2, j3)
-            + k3 * _plane(flat, at + _THREE * plane, row, i0, i1, i2, i3, j0, j1, j2, j3)
-        )
+    for group in range(groups):
+        done = np.float32(LANES * group)
+        from_flat, from_out = base + np.uint64(LANES * group), begin + np.uint64(LANES * group)
+        for n in range(LANES):
+            t = done + np.float32(n)
+            at = from_flat + np.uint64(n)
+            i0, i1, i2, i3 = _weights(x + t * dx)
+            j0, j1, j2, j3 = _weights(y + t * dy)
+            k0, k1, k2, k3 = _weights(z + t * dz)
+            out[from_out + np.uint64(n)] = (
+                k0 * _plane(flat, at, row, i0, i1, i2, i3, j0, j1, j2, j3)
+                + k1 * _plane(flat, at + plane, row, i0, i1, i2, i3, j0, j1, j2, j3)
+                + k2 * _plane(flat, at + _TWO * plane, row, i0, i1, i2, i3, j0, j1, j2, j3)
+                + k3 * _plane(flat, at + _THREE * plane, row, i0, i1, i2, i3, j0, j1, j2, j3)
+            )
 
 
 @compiled()
-def _within(low, high, start, step, first, last):
-    """Narrow the range low:high of steps to those at which start + step * n lies between first and last."""
-    if abs(step) < 1e-12:
-        return (low, high) if first <= start <= last else (low, low)
-    enter, leave = (first - start) / step, (last - start) / step
-    if step < 0.0:
+def _inverse(step):
+    """1 / step; of a step too small to lead anywhere, a number as large as is needed."""
+    return 1.0 / step if abs(step) > 1e-9 else 1e9
+
+
+@compiled()
+def _within(low, high, start, inverse, first, last):
+    """Narrow the range low:high of steps to those at which start + n / inverse is between first and last."""
+    enter, leave = (first - start) * inverse, (last - start) * inverse
+    if inverse < 0.0:
         enter, leave = leave, enter
     if enter > low:
         low = min(high, math.ceil(enter))
@@ -142,9 +152,57 @@ def _row(flat, sizes, strides, x, y, z, dx, dy, dz, low, high, out, begin):
             np.float32(change_k),
             out,
             np.uint64(begin + n),
-            (count + LANES - 1) // LANES * LANES,
+            (count + LANES - 1) // LANES,
         )
         n += count
+
+
+@compiled()
+def _inner_row(flat, strides, x, y, z, dx, dy, dz, inverses, low, high, out, begin):
+    """As `_row`, for points that all lie between the outermost centres (by `_INSIDE`); without divisions."""
+    lead = dx - 1.0
+    i, next_i, each_i, turn_i = _first(x + low * dx, inverses[3], low)
+    j, next_j, each_j, turn_j = _first(y + low * dy, inverses[1], low)
+    k, next_k, each_k, turn_k = _first(z + low * dz, inverses[2], low)
+    n = low
+    while n < high:
+        end = min(high, max(n + 1, math.ceil(min(next_i, min(next_j, next_k)))))
+        _evaluate(
+            flat,
+            np.uint64(k * strides[1] + j * strides[0] + i + n - low),
+            np.uint64(strides[0]),
+            np.uint64(strides[1]),
+            np.float32(x + low + n * lead - i),
+            np.float32(y + n * dy - j),
+            np.float32(z + n * dz - k),
+            np.float32(lead),
+            np.float32(dy),
+            np.float32(dz),
+            out,
+            np.uint64(begin + n),
+            (end - n + LANES - 1) // LANES,
+        )
+        n = end
+        while next_i <= n:
+            next_i += each_i
+            i += turn_i
+        while next_j <= n:
+            next_j += each_j
+            j += turn_j
+        while next_k <= n:
+            next_k += each_k
+            k += turn_k
+
+
+@compiled()
+def _first(at, inverse, low):
+    """Centre before the first point, the step at which the next takes over, steps between, direction."""
+    whole = math.floor(at)
+    past = at - whole
+    if inverse > 0.0:
+        return whole, low + (1.0 - past) * inverse, inverse, 1
+    # The last point on this side may lie on the centre itself.
+    return whole, low - past * inverse + 1e-9, -inverse, -1
 
 
 @compiled()
@@ -154,11 +212,11 @@ def _clear(out, begin, end):
 
 
 @compiled()
-def _steps_within(low, high, sizes, margin, x, y, z, dx, dy, dz):
+def _steps_within(low, high, sizes, margin, x, y, z, inverses):
     """Narrow low:high to the points that lie at least ``margin`` inside the outermost centres."""
-    low, high = _within(low, high, x, dx, margin, sizes[0] - 1 - margin)
-    low, high = _within(low, high, y, dy, margin, sizes[1] - 1 - margin)
-    return _within(low, high, z, dz, margin, sizes[2] - 1 - margin)
+    low, high = _within(low, high, x, inverses[0], margin, sizes[0] - 1 - margin)
+    low, high = _within(low, high, y, inverses[1], margin, sizes[1] - 1 - margin)
+    return _within(low, high, z, inverses[2], margin, sizes[2] - 1 - margin)
 
 
 @compiled()
@@ -189,15 +247,19 @@ def resample(flat, shape, move, chosen, out):
     width = ni + LANES
     slab = np.zeros(nk * width, np.float32)
     dx, dy, dz = move[0, 0], move[1, 0], move[2, 0]
+    inverses = (_inverse(dx), _inverse(dy), _inverse(dz), _inverse(dx - 1.0))
     for j in range(nj):
         for k in range(nk):
             x = move[0, 1] * j + move[0, 2] * k + move[0, 3]
             y = move[1, 1] * j + move[1, 2] * k + move[1, 3]
             z = move[2, 1] * j + move[2, 2] * k + move[2, 3]
-            low, high = _steps_within(chosen[j, k, 0], chosen[j, k, 1], sizes, -0.5, x, y, z, dx, dy, dz)
+            low, high = _steps_within(chosen[j, k, 0], chosen[j, k, 1], sizes, -0.5, x, y, z, inverses)
             begin = k * width
             _clear(slab, begin, begin + low)
-            _row(flat, sizes, strides, x, y, z, dx, dy, dz, low, high, slab, begin)
+            first, last = _steps_within(low, high, sizes, _INSIDE, x, y, z, inverses)
+            _row(flat, sizes, strides, x, y, z, dx, dy, dz, low, first, slab, begin)
+            _inner_row(flat, strides, x, y, z, dx, dy, dz, inverses, first, last, slab, begin)
+            _row(flat, sizes, strides, x, y, z, dx, dy, dz, last, high, slab, begin)
             _clear(slab, begin + high, begin + ni)
         # Rows of `out` run along k.
         for i in range(ni):
@@ -225,15 +287,16 @@ def sample(flat, shape, move, runs, out):
     """
     sizes, strides = _layout(shape)
     dx, dy, dz = move[0, 0], move[1, 0], move[2, 0]
+    inverses = (_inverse(dx), _inverse(dy), _inverse(dz), _inverse(dx - 1.0))
     begin, seen, viewed = 0, 0, 0
     for n in range(runs.shape[0]):
         i, j, k, count = runs[n, 0], runs[n, 1], runs[n, 2], np.int64(runs[n, 3])
         x = move[0, 0] * i + move[0, 1] * j + move[0, 2] * k + move[0, 3]
         y = move[1, 0] * i + move[1, 1] * j + move[1, 2] * k + move[1, 3]
         z = move[2, 0] * i + move[2, 1] * j + move[2, 2] * k + move[2, 3]
-        low, high = _steps_within(np.int64(0), count, sizes, 1.0, x, y, z, dx, dy, dz)
-        first, last = _steps_within(np.int64(0), count, sizes, -0.5, x, y, z, dx, dy, dz)
-        _row(flat, sizes, strides, x, y, z, dx, dy, dz, low, high, out, begin)
+        low, high = _steps_within(np.int64(0), count, sizes, 1.0, x, y, z, inverses)
+        first, last = _steps_within(np.int64(0), count, sizes, -0.5, x, y, z, inverses)
+        _inner_row(flat, strides, x, y, z, dx, dy, dz, inverses, low, high, out, begin)
         for m in range(low):
             out[begin + m] = np.nan
         for m in range(high, count):

@@ -20,7 +20,7 @@ _BINS = 1 << (31 - _SHIFT)
 
 
 @compiled()
-def scale(design, sampled, model, absolute):
+def scale(design, sampled, model, residuals):
     """The median of what a model leaves, in absolute value; a fortieth of itself is how exact it is.
 
     Parameters
@@ -31,18 +31,19 @@ def scale(design, sampled, model, absolute):
         Shape (points or more,), float32; points that are NaN do not count.
     model
         Shape (regressors,), float32.
-    absolute
-        Shape (points,), float32: becomes the absolute residuals.
+    residuals
+        Shape (points,), float32: becomes what the model leaves.
     """
     count, points = design.shape
-    absolute[:] = sampled[:points]
+    for n in range(points):
+        residuals[n] = sampled[n]
     for regressor in range(count):
         weight = model[regressor]
         line = design[regressor]
         for n in range(points):
-            absolute[n] -= weight * line[n]
+            residuals[n] -= weight * line[n]
     bins = np.zeros(_BINS + 1, np.int64)
-    bits = absolute.view(np.int32)
+    bits = residuals.view(np.int32)
     total = 0
     for n in range(points):
         # Without the sign, the bits of floats are in the order of their values, and NaN comes last.
@@ -63,13 +64,13 @@ def scale(design, sampled, model, absolute):
 
 
 @compiled()
-def normal_equations(design, sampled, model, limit, matrix, right):
+def normal_equations(design, residuals, limit, matrix, right):
     """Weighted normal equations, with Tukey's biweight of what a model leaves.
 
     Parameters
     ----------
-    design, sampled, model
-        As for `scale`.
+    design, residuals
+        As `scale` takes and leaves them.
     limit
         Residual from which on a point has no weight.
     matrix, right
@@ -83,7 +84,7 @@ def normal_equations(design, sampled, model, limit, matrix, right):
     count, points = design.shape
     matrix[:] = 0.0
     right[:] = 0.0
-    residual = np.empty(STRETCH, np.float32)
+    left = np.empty(STRETCH, np.float32)
     trust = np.empty(STRETCH, np.float32)
     weighted = np.empty(STRETCH, np.float32)
     inverse = np.float32(1.0 / limit) if limit > 0.0 else np.float32(0.0)
@@ -91,13 +92,8 @@ def normal_equations(design, sampled, model, limit, matrix, right):
     inliers, weights, slopes = 0, 0.0, 0.0
     for begin in range(0, points, STRETCH):
         size = min(STRETCH, points - begin)
-        left = residual[:size]
-        left[:] = sampled[begin : begin + size]
-        for regressor in range(count):
-            times = model[regressor]
-            line = design[regressor, begin : begin + size]
-            for n in range(size):
-                left[n] -= times * line[n]
+        for n in range(size):
+            left[n] = residuals[begin + n]
         kept, weight, slope = 0, none, none
         for n in range(size):
             squared = left[n] * inverse

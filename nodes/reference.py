@@ -128,7 +128,6 @@ def prepare(
         raise VolumeError(
             f"the reference has shape {data.shape}; motion correction needs at least 4 voxels along each axis"
         )
-    coefficients = data.astype(np.float64)
     mask = ndimage.binary_dilation(brain_mask(data), iterations=2)
     # At the border the spline has no neighbours to rest on.
     inner = np.zeros_like(mask)
@@ -140,11 +139,15 @@ def prepare(
         )
     runs = _thinned(rows, points)
     voxels = voxels_of(runs)
-    found = np.ravel_multi_index(tuple(voxels), data.shape)
+    # What lies about the brain is not needed, and is most of the volume.
+    corner = voxels.min(axis=1) - 1
+    box = tuple(slice(low, high + 2) for low, high in zip(corner, voxels.max(axis=1), strict=True))
+    about = data[box].astype(np.float64)
+    found = tuple(voxels - corner[:, None])
 
-    values = _correlate(coefficients, (_SPLINE, _SPLINE, _SPLINE)).ravel()[found]
+    values = _correlate(about, (_SPLINE, _SPLINE, _SPLINE))[found]
     kernels = [[_SLOPE if a == axis else _SPLINE for a in range(3)] for axis in range(3)]
-    by_voxel = np.stack([_correlate(coefficients, kernel).ravel()[found] for kernel in kernels])
+    by_voxel = np.stack([_correlate(about, kernel)[found] for kernel in kernels])
     # Gradients transform by the inverse transpose of the affine.
     gradient = np.linalg.solve(affine[:3, :3].T, by_voxel)
 

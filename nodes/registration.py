@@ -201,6 +201,8 @@ class _Search:
         if self.count == 1:
             there = np.isfinite(sampled)
             known = level.design[6, there].sum(dtype=np.float64)
+            if not known > 0.0:
+                return None
             self.model[6] = sampled[there].sum(dtype=np.float64) / known
         self.model[:6] = 0.0
         try:
@@ -234,10 +236,10 @@ class _Search:
             If too few points keep a weight to tell the parameters apart.
         """
         model = self.model.astype(np.float32)
-        scratch = np.empty(design.shape[1], dtype=np.float32)
-        self.residual = MAD * self.kernels.scale(design, sampled, model, scratch)
+        residuals = np.empty(design.shape[1], dtype=np.float32)
+        self.residual = MAD * self.kernels.scale(design, sampled, model, residuals)
         inliers, weights, slopes = self.kernels.normal_equations(
-            design, sampled, model, _TUKEY * self.residual, self.matrix, self.right
+            design, residuals, _TUKEY * self.residual, self.matrix, self.right
         )
         self.inliers = inliers / (seen * design.shape[1])
         longer = min(_LONGEST, weights / slopes) if slopes > 0.0 else _LONGEST

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtflow.errors import VolumeError
+
 # What a vector load may read beyond the last coefficient.
 _SPARE = 64
 
@@ -25,11 +27,18 @@ class Spline:
     ----------
     voxels
         Shape (i, j, k), at least 2 along each axis, integers or floats.
+
+    Raises
+    ------
+    VolumeError
+        If there is one voxel along an axis.
     """
 
     def __init__(self, voxels: NDArray[Any]) -> None:
         from rtflow.nodes import kernels
 
+        if min(voxels.shape) < 2:
+            raise VolumeError(f"a volume of shape {voxels.shape} has nothing between its voxels")
         self.shape: tuple[int, ...] = voxels.shape
         self._kernels = kernels
         self._sizes = np.array(voxels.shape, dtype=np.int64)
@@ -54,7 +63,7 @@ class Spline:
         other._flat, padded, _ = other._padded()
         from rtflow.nodes import kernels_prefilter
 
-        kernels_prefilter.prefilter(self._flat[:-_SPARE].reshape(padded.shape), padded)
+        kernels_prefilter.prefilter(self._flat, self._sizes, other._flat)
         _reflect(padded)
         return other
 

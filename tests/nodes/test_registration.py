@@ -8,6 +8,7 @@ import pytest
 from phantom import CENTRE, PHANTOM, noisy, oblique, rigid
 from scipy import ndimage
 
+from rtflow.bench.realign_truth import DAMAGES, SIZES, make_truth
 from rtflow.errors import VolumeError
 from rtflow.nodes.motion import parameters_of
 from rtflow.nodes.reference import prepare
@@ -55,7 +56,7 @@ def errors(name, damage=lambda volume: volume):
 def test_known_motion_is_found_to_a_twentieth_of_a_millimetre(name):
     found = errors(name)
     assert np.median(found) <= 0.05
-    assert found.max() <= 0.1
+    assert found.max() <= 0.08
 
 
 def test_parameters_are_those_of_the_motion_in_sign_and_order():
@@ -140,41 +141,43 @@ def test_left_stays_left():
         assert peak[0] == pytest.approx(-40.0, abs=5.0), name
 
 
-def zero_slices(volume):
-    volume[:, :, 20:26] = 0
-    return volume
+@pytest.fixture(scope="module")
+def fine_truth():
+    return make_truth(*SIZES["M"], volumes=3)
 
 
-def dim_slices(volume):
-    volume[:, :, ::6] *= 0.6
-    return volume
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_to_a_part_moves_the_estimate_at_most_twice_as_far_as_afnis(what, fine_truth):
+    damage, afni = DAMAGES[what]
+    reference = prepare(fine_truth.reference, fine_truth.affine)
+    found = []
+    for index, truth in enumerate(fine_truth.transforms):
+        estimated = estimate(reference, fine_truth.volume(index, damage), fine_truth.affine)
+        assert distrust(estimated, 1.0) == ""
+        found.append(fine_truth.phantom.worst(truth, estimated.transform))
+    assert np.median(found) <= 2.0 * afni
 
 
-def lose_front(volume):
-    # Signal lost above the nose: a smooth edge, four fifths gone.
-    front = 1 / (1 + np.exp(-0.6 * (np.arange(64) - 43)))
-    volume[:, :, :18] *= 1 - 0.8 * front[:, None]
-    return volume
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_to_a_part_does_not_pass_for_motion_in_coarse_voxels(what):
+    def damaged(volume):
+        DAMAGES[what][0](volume)
+        return volume
+
+    found = errors("oblique 3 mm", damaged)
+    assert np.median(found) <= 0.06
+    assert found.max() <= 0.12
 
 
-def spike(volume):
-    volume[20:30, 20:30, 15:20] *= 4
-    return volume
+def test_a_louder_volume_is_no_moved_one():
+    assert errors("oblique 3 mm", lambda volume: 1.3 * volume).max() <= 0.06
 
 
-def tilt_gain(volume):
-    return volume * (1 + 0.1 * np.linspace(-1, 1, 64)[:, None])
-
-
-def brighten(volume):
-    return volume * 1.3
-
-
-@pytest.mark.parametrize("damage", [zero_slices, dim_slices, lose_front, spike, tilt_gain, brighten])
-def test_damage_to_a_part_does_not_pass_for_motion(damage):
-    found = errors("oblique 3 mm", damage)
-    assert np.median(found) <= 0.1
-    assert found.max() <= 0.2
+def test_at_two_millimetres_a_fiftieth_of_a_millimetre_is_found(fine_truth):
+    reference = prepare(fine_truth.reference, fine_truth.affine)
+    for index, truth in enumerate(fine_truth.transforms):
+        found = estimate(reference, fine_truth.volume(index), fine_truth.affine)
+        assert fine_truth.phantom.worst(truth, found.transform) <= 0.03
 
 
 def noise(volume):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from rtflow.errors import VolumeError
 from rtflow.nodes.spline import Spline
 
 shapes = st.tuples(st.integers(2, 40), *[st.integers(2, 12)] * 2)
@@ -102,6 +103,11 @@ def test_only_what_is_wanted_is_made():
     wanted[4:21, 2, 3] = wanted[0, 2, 4] = True
     np.testing.assert_allclose(values[wanted], data[wanted], atol=0.01)
     assert (values[~wanted] == 0.0).all()
+
+
+def test_a_single_slice_is_refused():
+    with pytest.raises(VolumeError, match=r"shape \(9, 8, 1\)"):
+        Spline(volume((9, 8, 1), 0))
 
 
 def test_slices_are_summed_and_scaled():
