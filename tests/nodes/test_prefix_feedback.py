@@ -7,6 +7,7 @@ from rtflow.design import block_design
 from rtflow.nodes import (
     ApplyMask,
     Connectivity,
+    Denoise,
     DicomToBids,
     Feedback,
     Labels,
@@ -34,6 +35,8 @@ def chain(**feedback) -> Workflow:
     voxels = Node(ApplyMask(), name="voxels")
     labels = Node(Labels(design=DESIGN, lag=4.0, train_trials=2, settle=2.0), name="labels")
     part = Node(RegionOfFeatures(summary="component"), name="part")
+    denoise = Node(Denoise(nuisance=["motion"], min_dof=5), name="denoise")
+    clean = Node(RegionOfFeatures(), name="clean")
     signals = {
         "first": Node(Region(baseline="none"), name="first"),
         "second": Node(Region(baseline="none", summary="median"), name="second"),
@@ -50,6 +53,9 @@ def chain(**feedback) -> Workflow:
     flow.connect([(realign, one, [("reference",) * 2]) for one in (mask, inner)])
     flow.connect([(mask, voxels, [("mask",) * 2]), (inner, part, [("mask",) * 2])])
     flow.connect([(voxels, part, [("features",) * 2]), (realign, part, [("incremental",) * 2])])
+    flow.connect([(voxels, denoise, [("features",) * 2]), (realign, denoise, [("motion",) * 2])])
+    flow.connect([(denoise, clean, [("features",) * 2]), (realign, clean, [("incremental",) * 2])])
+    flow.connect([(labels, clean, [("trial_type",) * 2, ("phase",) * 2])])
     flow.connect([(labels, part, [("trial_type",) * 2, ("phase",) * 2])])
     flow.connect([(realign, pair, [("incremental",) * 2])])
     flow.connect(

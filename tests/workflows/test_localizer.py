@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Event
 from rtflow.engine import build_workflow, load_workflow
 from rtflow.errors import RunError, SessionError
@@ -141,3 +142,23 @@ def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
     flow = build(*BLOCKS, "source.volumes=60", "select.threshold=0", "select.least=1")
     flow.base_dir = str(tmp_path)
     prefix_test(flow, after=45)
+
+
+@pytest.mark.realdata
+def test_it_finds_the_regions_of_a_real_run(play, series, tmp_path) -> None:
+    """Those that its experimenters had found before: of 30 000 voxels of a brain, in 189."""
+    folder = series("siemens_Trio_mosaic_opennft155")
+    # Seven blocks of ten volumes; the protocol does not count the first five of the scanner.
+    trials = [Trial((start + 5 - 1) * 1.97, 19.7, "regulate") for start in range(11, 132, 20)]
+    write_events(Design(tuple(trials)), tmp_path / "events.tsv")
+    run = play(
+        "localizer",
+        tmp_path / "out",
+        *(f"source=folder:{folder}/dicom?idle=0", f"design.events={tmp_path / 'events.tsv'}"),
+        *("design.conditions=[regulate]", "select.best=100", "select.cluster=5"),
+    )
+    masks = [nib.load(path) for path in sorted((folder / "ROIs_D1").glob("*.nii"))]
+    regions = np.logical_or.reduce([np.asarray(mask.dataobj) > 0 for mask in masks])
+    found = kept(run)
+    assert np.count_nonzero(found & regions) > 0.4 * np.count_nonzero(found)
+    assert run.stop.values["select.lowest"] > 6.0

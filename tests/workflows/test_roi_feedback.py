@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Event, Part, VolumeReceived
 from rtflow.engine import build_workflow, load_workflow
 from rtflow.nodes.baseline import RestBaseline, percent_change
@@ -74,11 +75,11 @@ def share(ran) -> float:
     return float(REGIONS[0].weight(points).mean())
 
 
-def effect(design, series: dict[int, float], shift: int = 0) -> dict[int, float]:
+def effect(design, series: dict[int, float], shift: int = 0, tr: float = TR) -> dict[int, float]:
     """Percent signal change of the volumes of the blocks, if the design is slid by so many volumes."""
-    slid, baseline, found = design.later(shift * TR), RestBaseline(), {}
+    slid, baseline, found = design.later(shift * tr), RestBaseline(), {}
     for volume in sorted(series):
-        label = label_volume(slid, volume, TR, lag=LAG, train_trials=0, settle=SETTLE)
+        label = label_volume(slid, volume, tr, lag=LAG, train_trials=0, settle=SETTLE)
         settling = label.trial < 0 and label.phase == "omit"
         before = baseline.add(series[volume], "omit" if settling else label.trial_type)
         if before is not None and label.trial >= 0:
@@ -255,6 +256,31 @@ def test_every_volume_of_a_real_series_ends_in_a_result(play, series, tmp_path, 
     about = json.loads(bold.with_suffix(".json").read_text())
     assert image.header.get_zooms()[3] == pytest.approx(about["RepetitionTime"])
     assert "MissingVolumes" not in about
+
+
+@pytest.mark.realdata
+def test_a_real_region_peaks_where_the_design_is(play, series, tmp_path) -> None:
+    """The left region of a real neurofeedback run, seven blocks of ten volumes."""
+    folder = series("siemens_Trio_mosaic_opennft155")
+    tr = 1.97
+    # The protocol does not count the first five volumes of the scanner.
+    starts = [(start + 5 - 1) * tr for start in range(11, 132, 20)]
+    design = Design(tuple(Trial(start, 10 * tr, "regulate") for start in starts))
+    write_events(design, tmp_path / "events.tsv")
+    ran = play(
+        "roi_feedback",
+        tmp_path / "out",
+        *(f"source=folder:{folder}/dicom?idle=0", f"design.events={tmp_path / 'events.tsv'}"),
+        *("design.conditions=[regulate]", f"mask={folder / 'ROIs_D1' / 'lROI_1.nii'}", "dummy_volumes=5"),
+        *(f"lag={LAG}", f"settle={SETTLE}"),
+    )
+    means, values = ran.values("region.mean"), ran.values("region.value")
+    found = {shift: effect(design, means, shift, tr) for shift in range(-5, 6)}
+    assert {volume: values[volume] for volume in found[0]} == found[0]
+    average = {shift: np.mean(list(blocks.values())) for shift, blocks in found.items()}
+    assert max(average, key=average.__getitem__) == 0
+    assert average[0] > 0.8
+    assert max(abs(average[-5]), abs(average[5])) < 0.2
 
 
 @pytest.mark.realdata
