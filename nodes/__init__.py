@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtflow.nodes.accuracy import Accuracy
+    from rtflow.nodes.bring_mask import BringMask
     from rtflow.nodes.confounds import Confounds
     from rtflow.nodes.connectivity import Connectivity
     from rtflow.nodes.convert import DicomToBids
@@ -35,6 +36,7 @@ __all__ = [
     "GLM",
     "Accuracy",
     "ApplyMask",
+    "BringMask",
     "Confounds",
     "Connectivity",
     "Decode",
@@ -60,6 +62,7 @@ __all__ = [
 _MODULES = {
     "Accuracy": "accuracy",
     "ApplyMask": "mask",
+    "BringMask": "bring_mask",
     "Confounds": "confounds",
     "Connectivity": "connectivity",
     "Decode": "decode",
