@@ -14,10 +14,11 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Features, Mask
 from rtflow.design import REST
 from rtflow.documents import Event
-from rtflow.errors import GridError, VolumeError
+from rtflow.errors import VolumeError
 from rtflow.nodes.baseline import OpeningBaseline, RestBaseline, percent_change
 from rtflow.nodes.eigenvariate import Eigenvariate
 from rtflow.nodes.mask import MaskFiles, covered_mean, take
+from rtflow.nodes.selection import millilitres, positions
 from rtflow.stream.interface import RunContext, StreamInterface
 
 KIND = "percent_signal_change"
@@ -221,8 +222,9 @@ class Region(StreamInterface):
         """Find the component if all volumes for it have come; whether it is known now."""
         sample = self._sample(values)
         found_from = [earlier.values for earlier in course.samples if earlier.counts]
-        if sample.counts or not found_from:
-            if self.inputs.component == "training" and self.inputs.phase == "test":
+        training = self.inputs.component == "training"
+        if sample.counts or not found_from or (training and self.inputs.phase == OMIT):
+            if training and self.inputs.phase == "test":
                 raise VolumeError(
                     "no training came before this test trial, and component='training' is found there; "
                     "give train_trials to Labels, or use component='opening'"
@@ -324,28 +326,3 @@ class RegionOfFeatures(Region):
                 "units, or use baseline='none'"
             )
         return values, region
-
-
-def positions(region: Mask, mask: Mask) -> NDArray[np.intp]:
-    """Where the voxels of a region stand among those of a mask.
-
-    Raises
-    ------
-    GridError
-        If the grids differ, or a voxel of the region is not in the mask.
-    """
-    mask.grid.require(region.grid, "the region")
-    found = np.searchsorted(mask.indices, region.indices)
-    inside = found < mask.indices.size
-    inside[inside] = mask.indices[found[inside]] == region.indices[inside]
-    if not inside.all():
-        raise GridError(
-            f"{np.count_nonzero(~inside)} of the region's {inside.size} voxels are not within the mask of "
-            "the features; give a region that lies within it"
-        )
-    return found
-
-
-def millilitres(mask: Mask) -> float:
-    """Volume of a voxel of a mask, ml."""
-    return abs(float(np.linalg.det(mask.grid.matrix()[:3, :3]))) / 1000.0

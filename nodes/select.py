@@ -9,8 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from rtflow.bids.masked import Mask
 from rtflow.errors import RunError
 from rtflow.items import Item, read_item
-from rtflow.nodes.region import millilitres
-from rtflow.nodes.selection import Selection, select
+from rtflow.nodes.selection import Selection, millilitres, select
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 

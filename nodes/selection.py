@@ -1,4 +1,4 @@
-"""Which voxels of a map are taken for a region."""
+"""Which voxels of a map are taken for a region, and where they stand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from rtflow.bids.masked import Mask
+from rtflow.errors import GridError
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,3 +93,28 @@ def select(
     found = known[chosen]
     lowest, highest = (float(found.min()), float(found.max())) if found.size else (np.nan, np.nan)
     return Selection(chosen, lowest, highest, count, above)
+
+
+def positions(region: Mask, mask: Mask) -> NDArray[np.intp]:
+    """Where the voxels of a region stand among those of a mask.
+
+    Raises
+    ------
+    GridError
+        If the grids differ, or a voxel of the region is not in the mask.
+    """
+    mask.grid.require(region.grid, "the region")
+    found = np.searchsorted(mask.indices, region.indices)
+    inside = found < mask.indices.size
+    inside[inside] = mask.indices[found[inside]] == region.indices[inside]
+    if not inside.all():
+        raise GridError(
+            f"{np.count_nonzero(~inside)} of the region's {inside.size} voxels are not within the mask of "
+            "the features; give a region that lies within it"
+        )
+    return found
+
+
+def millilitres(mask: Mask) -> float:
+    """Volume of a voxel of a mask, ml."""
+    return abs(float(np.linalg.det(mask.grid.matrix()[:3, :3]))) / 1000.0

@@ -19,7 +19,7 @@ from rtflow.nodes import (
     SkipDummies,
 )
 from rtflow.stream import stream
-from rtflow.testing import prefix_test
+from rtflow.testing import prefix_test, run_frames, source_frames
 
 SOURCE = "simulate:?speed=max&shape=20,24,16&voxel=8&volumes=44&activation=3"
 DESIGN = block_design(["scene", "face"], blocks=4, block=12.0, rest=8.0, opening=6.0)
@@ -77,3 +77,17 @@ def test_prefix(tmp_path, feedback, after) -> None:
     flow = chain(**feedback)
     flow.base_dir = str(tmp_path)
     prefix_test(flow, after=after)
+
+
+def test_the_region_of_what_denoise_leaves_has_percentages(tmp_path) -> None:
+    """Once there are degrees of freedom enough; within a percent or two of what the volume itself gives."""
+    flow = chain()
+    flow.base_dir = str(tmp_path)
+    frames, tr = source_frames(flow)
+    results = run_frames(flow, frames, tr=tr)
+    assert {result.status for result in results} == {"ok"}
+    found = {result.volume: result.values for result in results if "clean.value" in result.values}
+    assert min(found) < 25
+    assert max(found) == len(frames)
+    assert {values["clean.kind"] for values in found.values()} == {"percent_signal_change"}
+    assert max(abs(values["clean.value"]) for values in found.values()) < 5.0

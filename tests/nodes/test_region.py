@@ -304,6 +304,15 @@ def test_the_component_is_spms_eigenvariate_of_the_training_about_the_mean(
         assert np.mean([outputs["value"] for _, outputs in found[36:]]) > 2.4
 
 
+def test_transitions_within_the_training_do_not_end_it(make_context, call, region):
+    node = started(make_context(), mask=region, summary="component", baseline="none")
+    chance, found = np.random.default_rng(5), []
+    for number, phase in enumerate(["train"] * 7 + ["omit"] * 2 + ["train"] * 7 + ["rest"], start=1):
+        signal = responding(number, region, chance)
+        found.append("value" in call(node, number, incremental=signal, phase=phase))
+    assert found == [False] * 16 + [True]
+
+
 def test_the_component_of_the_opening_is_known_after_it(make_context, call, region):
     found = play_component(make_context(), call, region, component="opening")
     assert ["value" in outputs for _, outputs in found] == [False] * 12 + [True] * 34
