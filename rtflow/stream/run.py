@@ -147,12 +147,10 @@ class StreamRun:
             sys.setswitchinterval(interval)
 
     def _open_source(self) -> None:
-        source = self.source
-        self.context = replace(
-            self.context,
-            tr=self.context.tr or source.tr,
-            volumes=self.context.volumes or source.volumes,
-        )
+        if self.context.replaying:
+            return  # the nodes know no more, and no less, than they did
+        tr, volumes = self.context.tr or self.source.tr, self.context.volumes or self.source.volumes
+        self.context = replace(self.context, tr=tr, volumes=volumes)
 
     def _set_up(self) -> None:
         if self.source_known:

@@ -52,6 +52,8 @@ def test_a_replay_equals_the_live_run(tmp_path, mode, stages, sleep):
     assert [r.status for r in again.results] == [r.status for r in live.results]
     assert [r.stale for r in again.results] == [r.stale for r in live.results]
     assert again.start.replay_of == live.start.run_uid
+    # How many volumes there are was not known before: a node that counts on it must not know it now.
+    assert (again.start.tr, again.start.volumes) == (live.start.tr, live.start.volumes) == (None, None)
     # A replay takes the recorded decisions, and makes none of its own.
     assert [event for event in again.events if event.name in ("deadline_missed", "late")] == []
 
