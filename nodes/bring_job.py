@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from rtflow.bids.entities import parse_name
 from rtflow.bids.grid import Grid
@@ -231,8 +232,14 @@ class Loaded:
     def _outline(self, found: Alignment, grid: Grid) -> NDArray[np.bool_]:
         """The brain of the registered image on the reference; of its head where the brain is not known."""
         brain = brain_mask(self.image) if self.brain is None else self.brain
-        whole = bringing.Roi(brain.astype(np.float32), self.affine, str(self.job.way.image))
-        return bringing.bring(whole, [], found.transform, grid).data
+        move = np.linalg.inv(self.affine) @ found.transform @ grid.matrix()
+        outline: NDArray[np.bool_] = (
+            ndimage.affine_transform(
+                brain.astype(np.float32), move[:3, :3], move[:3, 3], output_shape=grid.shape, order=1
+            )
+            > 0.5
+        )
+        return outline
 
 
 class BringerInput(BaseInterfaceInputSpec):  # type: ignore[misc]

@@ -281,7 +281,7 @@ def job_of(inputs: Any) -> Job:
     if inputs.fmriprep:
         if transforms:
             raise UsageError(
-                "BringMask finds its transforms in fmriprep; leave out transforms, or give image"
+                "BringMask finds its transforms in fmriprep: leave transforms out, or give image"
             )
         of = FmriprepRun(
             inputs.fmriprep, inputs.subject, inputs.session, inputs.task, inputs.run, inputs.through

@@ -83,10 +83,10 @@ def test_at_set_up_the_mask_is_there_from_the_first_volume_on(files, tmp_path) -
     assert {node.name: node.when for node in inspect(flow).nodes}["bring"] == "set-up"
     events = []
     context = RunContext("run", tmp_path / "run", tmp_path / "bids", tmp_path / "session", emit=events.append)
-    plugin = StreamPlugin(context=context)
+    plugin = StreamPlugin(context=context, observers=(events.append,))
     flow.run(plugin=plugin)
     assert ["region.value" in result.values for result in plugin.results] == [True] * 18
-    (note,) = [event for event in events if event.name == "region"]
+    (note,) = [event for event in events if getattr(event, "name", "") == "region"]
     picture = Path(note.data["says"].rpartition("look at ")[2])
     assert picture.is_file()
     assert picture.is_relative_to(tmp_path / "brought" / "bring")
