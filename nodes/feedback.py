@@ -118,7 +118,7 @@ class Feedback(StreamInterface):
     block that have a value, once, with the first volume after the block. Blocks are those of `Labels`,
     which knows the lag of the response, so that the mean is over the volumes that show the block. During a
     block neutral is shown; after its value nothing is given until the next one (the display keeps it), or
-    until neutral is shown after ``show`` seconds.
+    until neutral is shown after ``show`` seconds. A block that the run ends with has no value.
 
     **What.** Smoothing, over the past of the same block or rest only; then scaling to 0..1, cut off at both
     ends; then ``levels`` (the nearest of so many equal steps) or ``thresholds`` (how many have been reached;

@@ -289,13 +289,6 @@ def test_no_value_depends_on_a_later_volume_and_it_goes_on_elsewhere(make_contex
     assert given_ == {volume: whole[volume] for volume in range(51, VOLUMES + 1)}
 
 
-def test_labels_of_later_blocks_change_nothing(make_context, call):
-    """Changing what the test blocks are of leaves the feedback as it is: it knows trials by number only."""
-    values = course(9)
-    assert "trial_type" not in Feedback().inputs.copyable_trait_names()
-    assert run(started(make_context("a")), call, values) == run(started(make_context("b")), call, values)
-
-
 def test_settings_have_the_options_of_the_node():
     ours, inputs = FeedbackSettings(), Feedback().inputs
     given_ = {name: getattr(ours, name) for name in ours.__struct_fields__}

@@ -83,6 +83,21 @@ def test_rest_in_which_the_response_dies_away_is_not_in_the_baseline(make_contex
     assert found["value"] == pytest.approx(2.5, abs=1e-4)
 
 
+def test_what_the_blocks_are_of_changes_nothing(make_context, call, region):
+    """Labels of test blocks have no way into the feedback but by when they are."""
+    found = []
+    for name in ("faces", "scenes"):
+        node = started(make_context(), mask=region)
+        labels = [name if label == "faces" else label for label in LABELS]
+        found.append(
+            [
+                call(node, number, incremental=volume(number, region, number), trial_type=label)
+                for number, label in enumerate(labels, start=1)
+            ]
+        )
+    assert found[0] == found[1]
+
+
 def test_without_rest_the_value_is_withheld(make_context, call, region):
     node = started(make_context(), mask=region)
     for number in range(1, 4):
