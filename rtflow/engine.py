@@ -21,6 +21,7 @@ from rtflow.derivatives import add_companions, derive, find_recorded
 from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import RtflowError, WorkflowError
 from rtflow.journal import Journal
+from rtflow.named_files import to_keep
 from rtflow.run_table import list_run
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
 from rtflow.source_settings import format_source
@@ -217,15 +218,15 @@ def execute(
     from rtflow.stream import StreamPlugin
 
     recorded = settings_to_builtins(settings)
-    flow = build_workflow(workflow, settings)
-    journal = Journal(
-        context.run_dir,
-        resume=context.resuming,
-        beside={
+    beside: dict[str, bytes] = {}
+    if not context.resuming:  # else they are there, as they were when the run began
+        beside = {
             f"workflow/{workflow.path.name}": workflow.path.read_bytes(),
             "workflow/settings.json": msgspec.json.format(msgspec.json.encode(recorded), indent=2),
-        },
-    )
+            **to_keep(workflow.settings_type, recorded),
+        }
+    flow = build_workflow(workflow, settings)
+    journal = Journal(context.run_dir, resume=context.resuming, beside=beside)
     speed = getattr(settings.source, "speed", 1.0)
     paced = not context.replaying and speed != "max"
     plugin = StreamPlugin(

@@ -145,8 +145,8 @@ def read_member(place: Path, file_name: str) -> bytes:
 def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
     """Let a session have what a run has saved, as one set.
 
-    A run that was cut short, or failed, takes nothing apart: its items stay in ``RUN_DIR/saved`` where one of them would
-    replace an item, and leave another one behind that belongs to it.
+    A run that was cut short, or failed, takes nothing apart: its items stay in ``RUN_DIR/saved`` where one of
+    them would replace an item, and leave another one behind that belongs to it.
 
     Parameters
     ----------
@@ -173,8 +173,8 @@ def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
         left = sorted(name for name in makers.keys() - names if makers[name] in replaced)
         if left:
             return (
-                f"the run did not end well and has no {_listed(left)} of its own: the session stays as it was, "
-                f"and {_listed(names)} of this run in {run_dir / 'saved'}"
+                f"the run did not end well and has no {_listed(left)} of its own: the session stays as it "
+                f"was, and {_listed(names)} of this run in {run_dir / 'saved'}"
             )
     for path in saved:
         write_whole(session / path.name, path.read_bytes())

@@ -118,6 +118,7 @@ class Journal:
                     path = self._run_dir / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
+                self._beside = {}  # they may be large
                 frames = (folder / _FRAMES).open("ab", buffering=0)
             except OSError as error:
                 raise OutputError(

@@ -13,6 +13,7 @@ from rtflow.documents import Result, RunStop
 from rtflow.engine import Observe, WorkflowFile, execute, load_workflow, new_context
 from rtflow.errors import JournalError, UsageError
 from rtflow.journal import Recording
+from rtflow.named_files import as_kept
 from rtflow.settings import RunSettings, settings_from_builtins
 from rtflow.source_settings import JournalSource, Speed
 from rtflow.sources.journal import JournalReplay
@@ -72,7 +73,7 @@ def replay(
     Raises
     ------
     JournalError
-        If the journal cannot be read.
+        If the journal cannot be read, or the workflow or a file that was kept with the run has changed.
     RtflowError
         As for `rtflow.engine.run`.
     """
@@ -139,7 +140,7 @@ def resume(
     UsageError
         If the run has ended.
     JournalError
-        If the journal cannot be read.
+        If the journal cannot be read, or the workflow or a file that was kept with the run has changed.
     RtflowError
         As for `rtflow.engine.run`.
     """
@@ -188,4 +189,5 @@ def _as_it_ran(recording: Recording) -> tuple[WorkflowFile, RunSettings]:
         raise JournalError(f"{path} was changed since the run; restore it, or run it as a new workflow")
     # Modules of one's own beside the workflow file are taken from where they were.
     workflow = load_workflow(path, beside=Path(start.workflow_file).parent)
-    return workflow, settings_from_builtins(workflow.settings_type, start.settings)
+    settings = as_kept(recording.run_dir, workflow.settings_type, start.settings)
+    return workflow, settings_from_builtins(workflow.settings_type, settings)
