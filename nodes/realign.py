@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class _State:
     counts: NDArray[np.int32] | None = None
     averaged: int = 0
     moving: Grid | None = None
-    transforms: list[NDArray[np.float64]] = field(default_factory=list)
+    transforms: list[tuple[int, bool, NDArray[np.float64]]] = field(default_factory=list)
 
 
 class RealignInput(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -76,7 +75,7 @@ class RealignInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     )
     save = traits.Str("", usedefault=True, desc="session item to keep the reference under")
     write = traits.Enum(
-        "", *FORMATS, usedefault=True, desc="format of a file in the run's folder with all transforms"
+        "", *FORMATS, usedefault=True, desc="format of a file in the run's folder with the transforms"
     )
 
 
@@ -114,6 +113,10 @@ class Realign(StreamInterface):
     With reference ``mean``, volumes are aligned with the first until `mean_of` trusted ones have come; their
     mean, less noisy than any of them, is what later volumes are aligned with. Grid, centre, identity and the
     output ``reference`` stay those of the first, so parameters run on, and masks made of it remain valid.
+
+    With ``write``, the transforms of the volumes that came stand in ``RUN_DIR/transforms.*`` when the run
+    has ended (`rtflow.nodes.transform_files`); ``transforms.tsv`` says which volumes they are of, and whether they
+    were trusted.
 
     Raises
     ------
@@ -167,13 +170,11 @@ class Realign(StreamInterface):
         if not self.inputs.write or state.reference is None or state.moving is None:
             return
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        write_transforms(
-            Path(self._run_dir) / "transforms",
-            np.array(state.transforms),
-            state.reference.grid,
-            state.moving,
-            self.inputs.write,
-        )
+        path = self._run_dir / "transforms"
+        matrices = np.array([transform for _, _, transform in state.transforms])
+        write_transforms(path, matrices, state.reference.grid, state.moving, self.inputs.write)
+        rows = [f"{volume}\t{'yes' if trusted else 'no'}" for volume, trusted, _ in state.transforms]
+        path.with_suffix(".tsv").write_text("\n".join(["volume\ttrusted", *rows, ""]), encoding="utf-8")
 
     def snapshot(self) -> _State:
         """The reference, and the last estimates."""
@@ -285,7 +286,7 @@ class Realign(StreamInterface):
             self._average(resliced)
         if self.inputs.write:
             state.moving = incremental.grid if state.moving is None else state.moving
-            state.transforms.append(transform)
+            state.transforms.append((volume, parameters is not None, transform))
         self._results: dict[str, Any] = {
             "incremental": incremental.on_affine(resliced, reference.affine, reference=reference.identity),
             "reference": state.image,

@@ -17,34 +17,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.bench.realign_peers import available
+from rtflow.bench.realign_peers import PACKAGES, PEERS, available
 from rtflow.bench.realign_truth import DAMAGES, SIZES, Damage, Truth, make_truth
 from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.nodes.realign import Realign
+from rtflow.nodes.reference import prepare
+from rtflow.nodes.registration import estimate
+from rtflow.nodes.spline import Spline
 from rtflow.stream.interface import RunContext
 
 _VOLUMES = 12
-#: Slow peers get the first few volumes only.
-_FEW = 3
 _DAMAGED = 8
 
-#: What python-rtspm erred by with another sample of motions, mm: the truth may be another one, not its size.
-_RTSPM_ERRORS = {"S": 0.009, "M": 0.035, "L": 0.013}
+# The slower peers get the first few volumes only.
+_FEW = 3
+
 _PEER = "python-rtspm"
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: What python-rtspm erred by on another truth of this recipe, mm.
+RTSPM_ERRORS = {"S": 0.009, "M": 0.035, "L": 0.013}
 
 
 class Ours:
     """The node `Realign` in a run of its own: each volume starts from the last trusted estimate."""
 
-    def __init__(self, reference: NDArray[Any], affine: NDArray[np.float64], folder: Path) -> None:
+    def __init__(
+        self, reference: NDArray[Any], affine: NDArray[np.float64], folder: Path, reslice: str = "full"
+    ) -> None:
         self._affine = affine
-        self._node = Realign()
+        self._node = Realign(reslice=reslice)
         self._node.start_run(RunContext("bench", folder, folder, folder))
         self.count = 0
+        began = cpu()
         self(reference)
+        self.reference_seconds = cpu() - began
 
     def __call__(self, volume: NDArray[Any]) -> NDArray[np.float64]:
         """Estimate and reslice."""
@@ -74,7 +81,7 @@ def measure(
     for index in range(volumes):
         volume = truth.volume(index, damage)
         for name, method in methods.items():
-            if index >= _FEW and name not in ("rtflow", _PEER):
+            if index >= _FEW and not name.startswith(("rtflow", _PEER)):
                 continue
             began = cpu()
             transform = method(volume)
@@ -90,11 +97,10 @@ def of_size(
     figures: dict[str, float] = {}
     bars: dict[str, Bar] = {}
     truth = make_truth(*SIZES[size], volumes=max(volumes, damaged if size == "M" else 0))
-    began = cpu()
     ours = Ours(truth.reference, truth.affine, folder)
-    reference_ms = 1e3 * (cpu() - began)
     peers = {name: peer(truth.reference, truth.affine) for name, peer in available().items()}
-    methods: dict[str, Method] = {"rtflow": ours, **peers}
+    masked = Ours(truth.reference, truth.affine, folder, "mask")
+    methods: dict[str, Method] = {"rtflow": ours, "rtflow, brain only": masked, **peers}
     for name, (seconds, errors) in measure(truth, methods, volumes).items():
         row = f"{size} {name}"
         figures[f"{row}:median_ms"] = 1e3 * float(np.median(seconds))
@@ -103,15 +109,17 @@ def of_size(
         figures[f"{row}:worst_mm"] = float(np.max(errors))
         if name == "rtflow":
             first = seconds[0]
+    for stage, spent in stages(truth).items():
+        figures[f"{size} of which:{stage}_ms"] = 1e3 * spent
     median = figures[f"{size} rtflow:median_ms"]
-    figures[f"reference_{size}_ms"] = reference_ms
+    figures[f"reference_{size}_ms"] = 1e3 * ours.reference_seconds
     figures[f"first_over_median_{size}"] = 1e3 * first / median
     bars[f"first_over_median_{size}"] = bar(figures[f"first_over_median_{size}"], 2.0)
     if _PEER in peers:
         name = f"time_over_{_PEER}_{size}"
         figures[name] = median / figures[f"{size} {_PEER}:median_ms"]
         bars[name] = bar(figures[name], 0.10)
-        figures[f"{_PEER}_error_over_note_{size}"] = figures[f"{size} {_PEER}:error_mm"] / _RTSPM_ERRORS[size]
+        figures[f"{_PEER}_error_over_note_{size}"] = figures[f"{size} {_PEER}:error_mm"] / RTSPM_ERRORS[size]
     if size == "M":
         methods = {name: method for name, method in methods.items() if name in ("rtflow", _PEER)}
         for what, (damage, afni) in DAMAGES.items():
@@ -121,6 +129,40 @@ def of_size(
             figures[f"{what}:AFNI_mm"] = afni
             bars[f"{what}:error_mm"] = bar(figures[f"{what}:error_mm"], 2.0 * afni)
     return figures, bars
+
+
+def stages(truth: Truth, repeats: int = 15) -> dict[str, float]:
+    """What a volume's CPU seconds are made of, and two limits of the machine: medians.
+
+    ``arithmetic`` is the 64 products of each voxel's interpolation at the rate at which the machine's BLAS
+    multiplies large float32 matrices; ``copy`` is copying a float32 volume once.
+    """
+    reference = prepare(truth.reference, truth.affine)
+    volume = truth.volume(0)
+    spline = Spline(volume)
+    found = estimate(reference, spline, truth.affine)
+    move = np.linalg.inv(truth.affine) @ found.transform @ truth.affine
+    sharp = spline.through()
+    square = np.random.default_rng(0).random((768, 768), dtype=np.float32)
+    image = sharp.onto(move, volume.shape)
+    target = np.empty_like(image)
+    steps: dict[str, Callable[[], Any]] = {
+        "convert": lambda: Spline(volume),
+        "estimate": lambda: estimate(reference, spline, truth.affine),
+        "prefilter": spline.through,
+        "resample": lambda: sharp.onto(move, volume.shape),
+        "arithmetic": lambda: square @ square,
+        "copy": lambda: np.copyto(target, image),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            began = cpu()
+            step()
+            spent[name].append(cpu() - began)
+    medians = {name: float(np.median(seconds)) for name, seconds in spent.items()}
+    medians["arithmetic"] *= 64.0 * volume.size / float(len(square)) ** 3
+    return medians
 
 
 def run() -> BenchReport:
@@ -134,9 +176,9 @@ def run() -> BenchReport:
             more, held = of_size(size, Path(folder))
             figures |= more
             bars |= held
-    packages = ["rtflow", "numpy", "numba", "scipy"]
-    packages += [package for name, package in _PACKAGES.items() if name in available()]
-    return BenchReport("realign", machine(), versions(*packages), figures, bars)
-
-
-_PACKAGES = {_PEER: _PEER, "SimpleITK correlation": "SimpleITK", "elastix": "itk-elastix", "ANTs": "antspyx"}
+    there = available()
+    packages = [package for name, package in PACKAGES.items() if name in there]
+    on = machine()
+    if absent := ", ".join(name for name in PEERS if name not in there):
+        on["not installed"] = absent
+    return BenchReport("realign", on, versions("rtflow", "numpy", "numba", "scipy", *packages), figures, bars)

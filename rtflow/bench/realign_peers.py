@@ -6,7 +6,8 @@ None is needed to run rtflow: one that is not installed is left out.
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import importlib.metadata
+import os
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from rtflow.bids.grid import Grid
 from rtflow.nodes.transform_files import read_transforms
@@ -27,18 +29,6 @@ Correct = Callable[[NDArray[Any]], Floats]
 
 #: What turns RAS+ into LPS+, and back.
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def available() -> dict[str, Callable[[NDArray[Any], Floats], Correct]]:
-    """Name to constructor, of reference and affine, of the peers that are installed."""
-    peers: dict[str, Callable[[NDArray[Any], Floats], Correct]] = {}
-    if importlib.util.find_spec("rtspm"):
-        peers["python-rtspm"] = Rtspm
-    if importlib.util.find_spec("SimpleITK"):
-        peers["SimpleITK correlation"] = SimpleItk
-    if shutil.which("3dvolreg"):
-        peers["3dvolreg"] = Volreg
-    return peers
 
 
 class Rtspm:
@@ -93,7 +83,7 @@ class SimpleItk:
         method.SetMetricSamplingPercentage(0.2)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=1.0, minStep=1e-4, numberOfIterations=100
+            learningRate=1.0, minStep=1e-4, numberOfIterations=100, gradientMagnitudeTolerance=1e-8
         )
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetShrinkFactorsPerLevel([2, 1])
@@ -103,11 +93,10 @@ class SimpleItk:
 
     def _image(self, data: NDArray[Any]) -> Any:
         image = self._sitk.GetImageFromArray(np.ascontiguousarray(data.T, dtype=np.float32))
-        spaced = _FLIP @ self._affine
-        spacing = np.sqrt((spaced[:3, :3] ** 2).sum(axis=0))
+        spacing, origin, direction = _geometry(self._affine)
         image.SetSpacing(spacing.tolist())
-        image.SetOrigin(spaced[:3, 3].tolist())
-        image.SetDirection((spaced[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(origin.tolist())
+        image.SetDirection(direction.ravel().tolist())
         return image
 
     def __call__(self, volume: NDArray[Any]) -> Floats:
@@ -116,14 +105,90 @@ class SimpleItk:
         self._method.SetInitialTransform(self._sitk.Euler3DTransform(self._start), inPlace=False)
         found = self._method.Execute(self._fixed, moving)
         self._sitk.Resample(moving, self._fixed, found, self._sitk.sitkBSpline, 0.0)
-        matrix = np.eye(4)
-        matrix[:3, 3] = found.TransformPoint((0.0, 0.0, 0.0))
-        for axis in range(3):
-            unit = [0.0, 0.0, 0.0]
-            unit[axis] = 1.0
-            matrix[:3, axis] = np.subtract(found.TransformPoint(unit), matrix[:3, 3])
-        found_ras: Floats = _FLIP @ matrix @ _FLIP
-        return found_ras
+        return _matrix(found.TransformPoint)
+
+
+class Elastix:
+    """elastix by itk-elastix: rigid, mean squares, its default schedule for the rest, its own reslice."""
+
+    def __init__(self, reference: NDArray[Any], affine: Floats) -> None:
+        itk: Any = importlib.import_module("itk")
+        self._itk = itk
+        self._affine = affine
+        itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
+        self._fixed = self._image(reference)
+        chosen = itk.ParameterObject.New()
+        schedule = chosen.GetDefaultParameterMap("rigid", 2)
+        schedule["Metric"] = ["AdvancedMeanSquares"]
+        schedule["AutomaticTransformInitialization"] = ["false"]
+        chosen.AddParameterMap(schedule)
+        self._schedule = chosen
+
+    def _image(self, data: NDArray[Any]) -> Any:
+        image = self._itk.image_from_array(np.ascontiguousarray(data.T, dtype=np.float32))
+        spacing, origin, direction = _geometry(self._affine)
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin(origin.tolist())
+        image.SetDirection(self._itk.matrix_from_array(np.ascontiguousarray(direction)))
+        return image
+
+    def __call__(self, volume: NDArray[Any]) -> Floats:
+        """Estimate and reslice."""
+        _, found = self._itk.elastix_registration_method(
+            self._fixed,
+            self._image(volume),
+            parameter_object=self._schedule,
+            number_of_threads=1,
+            log_to_console=False,
+        )
+        numbers = found.GetParameterMap(0)
+        parameters = np.array([float(number) for number in numbers["TransformParameters"]])
+        centre = np.array([float(number) for number in numbers["CenterOfRotationPoint"]])
+        turn = Rotation.from_euler("ZXY", parameters[[2, 0, 1]]).as_matrix()
+        return _matrix(lambda point: turn @ (point - centre) + centre + parameters[3:])
+
+
+class Ants:
+    """ANTs by antspyx: Rigid with its defaults."""
+
+    def __init__(self, reference: NDArray[Any], affine: Floats) -> None:
+        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+        self._ants: Any = importlib.import_module("ants")
+        self._affine = affine
+        self._fixed = self._image(reference)
+
+    def _image(self, data: NDArray[Any]) -> Any:
+        spacing, origin, direction = _geometry(self._affine)
+        return self._ants.from_numpy(
+            np.ascontiguousarray(data, dtype=np.float32),
+            spacing=spacing.tolist(),
+            origin=origin.tolist(),
+            direction=direction,
+        )
+
+    def __call__(self, volume: NDArray[Any]) -> Floats:
+        """Estimate and reslice."""
+        found = self._ants.registration(self._fixed, self._image(volume), type_of_transform="Rigid")
+        transform = self._ants.read_transform(found["fwdtransforms"][0])
+        for path in {*found["fwdtransforms"], *found["invtransforms"]}:
+            Path(path).unlink()
+        return _matrix(lambda point: transform.apply_to_point(point.tolist()))
+
+
+def _geometry(affine: Floats) -> tuple[Floats, Floats, Floats]:
+    """Spacing, origin and direction of an affine, as ITK has them (LPS+)."""
+    spaced = _FLIP @ affine
+    spacing = np.sqrt((spaced[:3, :3] ** 2).sum(axis=0))
+    return spacing, spaced[:3, 3], spaced[:3, :3] / spacing
+
+
+def _matrix(transform: Callable[[Floats], Any]) -> Floats:
+    """The 4x4 in RAS+ of a function that takes points in LPS+ to points in LPS+."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform(np.zeros(3))
+    for axis in range(3):
+        matrix[:3, axis] = np.asarray(transform(np.eye(3)[axis])) - matrix[:3, 3]
+    return np.asarray(_FLIP @ matrix @ _FLIP, dtype=np.float64)
 
 
 class Volreg:
@@ -148,3 +213,35 @@ class Volreg:
         grid = Grid.of(volume.shape, self._affine)
         found: Floats = read_transforms(self._path / "found", grid, grid, "afni")[0]
         return found
+
+
+#: Name to constructor, of reference and affine.
+PEERS: dict[str, Callable[[NDArray[Any], Floats], Correct]] = {
+    "python-rtspm": Rtspm,
+    "SimpleITK correlation": SimpleItk,
+    "elastix mean squares": Elastix,
+    "ANTs Rigid": Ants,
+    "3dvolreg": Volreg,
+}
+
+#: Name to the Python package that it is; the others are programs.
+PACKAGES = {
+    "python-rtspm": "python-rtspm",
+    "SimpleITK correlation": "SimpleITK",
+    "elastix mean squares": "itk-elastix",
+    "ANTs Rigid": "antspyx",
+}
+
+
+def available() -> dict[str, Callable[[NDArray[Any], Floats], Correct]]:
+    """Name to constructor, of reference and affine, of the peers that are installed."""
+    return {name: peer for name, peer in PEERS.items() if _has(name)}
+
+
+def _has(name: str) -> bool:
+    if name not in PACKAGES:
+        return shutil.which(name) is not None
+    try:
+        return bool(importlib.metadata.version(PACKAGES[name]))
+    except importlib.metadata.PackageNotFoundError:
+        return False

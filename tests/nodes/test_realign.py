@@ -205,9 +205,10 @@ def test_a_volume_half_out_of_the_field_of_view_is_doubted(make_context, call):
     assert (found["incremental"].data == 0).any()
 
 
-def test_later_volumes_change_nothing(make_context, call):
+@pytest.mark.parametrize("inputs", [{}, {"reference": "mean", "mean_of": 3}, {"reslice": "mask"}])
+def test_later_volumes_change_nothing(make_context, call, inputs):
     def run(uid, noise_from):
-        node = started(make_context(uid))
+        node = started(make_context(uid), **inputs)
         found = []
         for number in range(1, 6):
             data = noise(number) if number >= noise_from else None
@@ -328,6 +329,8 @@ def test_the_transforms_of_a_run_are_written_at_its_end(make_context, call, fmt)
     grid = found[0]["incremental"].grid
     read = read_transforms(context.run_dir / "transforms", grid, volume(1).grid, fmt)
     np.testing.assert_allclose(read, [each["transform"] for each in found], atol=2e-4)
+    table = (context.run_dir / "transforms.tsv").read_text().splitlines()
+    assert table == ["volume\ttrusted", "1\tyes", "2\tyes", "3\tyes", "4\tno"]
 
 
 def test_a_run_without_volumes_writes_no_transforms(make_context):
