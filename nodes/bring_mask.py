@@ -111,8 +111,9 @@ class BringMask(StreamInterface):
     Where ``reference`` is the path of an image (that Realign has, too), the node runs once, at set-up.
     Paths must be absolute then.
 
-    A picture of the mask on the reference is written to ``RUN_DIR/overlays`` (at set-up to the node's folder)
-    and told as an event ``mask_brought``: look at it before the feedback begins.
+    A picture of the mask on the reference is written to ``RUN_DIR/overlays`` and told as an event
+    ``mask_brought``: look at it before the feedback begins. At set-up it is written beside the node's own
+    folder, in which Nipype keeps no file that nobody takes.
 
     Raises
     ------
@@ -195,7 +196,7 @@ class BringMask(StreamInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         if not self.stateful:
-            self._results = self._at_set_up(Path(runtime.cwd))
+            self._results = self._at_set_up(Path(runtime.cwd).parent)
             return runtime
         state = self._state
         if state.reference is None:
