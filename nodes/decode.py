@@ -61,7 +61,7 @@ class Decode(StreamInterface):
     decision functions) is averaged over the volumes of the trial so far.
 
     **Training.** Training volumes are those of phase ``train``; those of rest between the trials, and of any
-    other condition, are a class that is never predicted. With the first volume after the last training
+    other trial type, are classes that are never predicted. With the first volume after the last training
     trial, mean and standard deviation of each voxel over the training volumes are frozen, and the estimator
     is fitted. Later volumes have no influence on either. With ``best`` the voxels are chosen by the training
     volumes as well: a whole brain has more voxels that drift and move than voxels that respond. It is

@@ -182,7 +182,7 @@ def standardise_within(samples: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def activation(samples: Values, labels: Sequence[str], conditions: tuple[str, ...]) -> NDArray[np.float64]:
-    """Welch's t of all conditions together against all other volumes, for each voxel.
+    """Welch's t of all conditions together against rest, for each voxel.
 
     It says nothing of which condition is which, so drifts that go along with the conditions do not help a
     voxel to be chosen.
@@ -192,20 +192,21 @@ def activation(samples: Values, labels: Sequence[str], conditions: tuple[str, ..
     samples
         Shape (volumes, voxels).
     labels
-        One per volume; those that are none of the conditions are rest.
+        One per volume: a condition, ``rest``, or anything else, which counts for nothing.
 
     Raises
     ------
     VolumeError
         If fewer than two volumes are rest.
     """
-    shown = np.isin(np.array(labels), conditions)
-    if (~shown).sum() < 2:
+    truth = np.array(labels)
+    shown, rest = np.isin(truth, conditions), truth == REST
+    if rest.sum() < 2:
         raise VolumeError(
-            f"training saw {(~shown).sum()} volumes of rest, and the choice of active voxels needs two at "
+            f"training saw {rest.sum()} volumes of rest, and the choice of active voxels needs two at "
             "least; put rest between the trials, or choose by 'separation'"
         )
-    groups = [samples[shown], samples[~shown]]
+    groups = [samples[shown], samples[rest]]
     on, off = (group.mean(axis=0, dtype=np.float64) for group in groups)
     errors = [group.var(axis=0, dtype=np.float64) / len(group) for group in groups]
     error = np.sqrt(errors[0] + errors[1])
@@ -233,7 +234,7 @@ def fit(
         Training volumes within the mask, shape (volumes, voxels), float32. A voxel that is not a number in
         one of them has no say.
     labels
-        One per volume: a condition, or anything else, which counts as none.
+        One per volume: a condition, ``rest``, or another trial type.
     conditions
         Two or more.
     estimator
@@ -246,7 +247,7 @@ def fit(
     within
         Whether each volume is standardised over the chosen voxels before each voxel is over the volumes.
     rest_class
-        Whether volumes of no condition are a class of their own, which is never predicted; else they are
+        Whether rest and other trial types are classes of their own, which are never predicted; else they are
         left out once the voxels are chosen.
 
     Raises
@@ -265,14 +266,12 @@ def fit(
         )
     if 0 < best < usable.sum():
         merit = (
-            activation(samples, labels, conditions)
-            if choose == "activation"
-            else separation(samples, [name if name in conditions else REST for name in labels])
+            activation(samples, labels, conditions) if choose == "activation" else separation(samples, labels)
         )
         order = np.argsort(-np.where(usable, merit, -np.inf), kind="stable")
         usable[order[best:]] = False
-    truth = np.array([name if name in conditions else REST for name in labels])
-    taken = np.ones(len(truth), bool) if rest_class else truth != REST
+    truth = np.array(labels)
+    taken = np.ones(len(truth), bool) if rest_class else np.isin(truth, conditions)
     chosen: NDArray[Any] = samples[:, usable][taken]
     if within:
         chosen = standardise_within(chosen)
