@@ -22,7 +22,7 @@ from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import RtflowError, WorkflowError
 from rtflow.journal import Journal
 from rtflow.named_files import to_keep
-from rtflow.run_table import list_run
+from rtflow.run_table import list_run, require_subject
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
 from rtflow.source_settings import format_source
 from rtflow.whole_file import require_writable
@@ -182,11 +182,12 @@ def run(
     Raises
     ------
     UsageError
-        If it cannot begin; nothing has been written then.
+        If it cannot begin, or the session is another participant's; nothing has been written then.
     RtflowError
         If the run failed; its RunStop has been written.
     """
     context = new_context(out, session, settings)
+    require_subject(context.session_dir, settings.bids.subject)
     settings.work_dir = settings.work_dir or str(out.absolute() / "work")
     plan(workflow, settings)
     if session is not None:

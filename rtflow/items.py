@@ -167,7 +167,7 @@ def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
     """
     saved = sorted((run_dir / "saved").glob(f"*{SUFFIX}"))
     if not whole:
-        makers = {path.name: _maker(path) for path in session.glob(f"*{SUFFIX}")}
+        makers = {path.name: maker_of(path) for path in session.glob(f"*{SUFFIX}")}
         names = {path.name for path in saved}
         replaced = {makers[name] for name in names & makers.keys()} - {""}
         left = sorted(name for name in makers.keys() - names if makers[name] in replaced)
@@ -181,7 +181,7 @@ def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
     return ""
 
 
-def _maker(path: Path) -> str:
+def maker_of(path: Path) -> str:
     """The run that made an item; a damaged one is of none."""
     try:
         return read_item(path).run_uid

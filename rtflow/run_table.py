@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rtflow.errors import OutputError
+from rtflow.errors import OutputError, UsageError
+from rtflow.items import SUFFIX, maker_of
 from rtflow.whole_file import write_whole
 
 
@@ -54,3 +55,32 @@ def listed_runs(folder: Path) -> list[dict[str, str]]:
         return []
     columns = lines[0].split("\t") if lines else []
     return [dict(zip(columns, line.split("\t"), strict=False)) for line in lines[1:]]
+
+
+def require_subject(folder: Path, subject: str) -> None:
+    """Refuse a session whose items another participant's runs have left: they would be used, and replaced.
+
+    Parameters
+    ----------
+    folder
+        Of the session.
+    subject
+        BIDS label of the participant of the run that is to begin.
+
+    Raises
+    ------
+    UsageError
+        If there is an item of a run that the session's table says was of somebody else.
+    """
+    subjects = {row.get("run_uid", ""): row.get("subject", "n/a") for row in listed_runs(folder)}
+    others: dict[str, list[str]] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")) if set(subjects.values()) - {subject} else ():
+        maker = subjects.get(maker_of(path), "n/a")  # of an item from elsewhere nothing is known
+        if maker not in (subject, "n/a"):
+            others.setdefault(maker, []).append(path.stem)
+    for other, names in others.items():
+        raise UsageError(
+            f"session {folder} holds {', '.join(names)} of subject {other}, and this run is of subject "
+            f"{subject} (bids.subject): take another session for each participant, by --session DIR or "
+            "another --out"
+        )

@@ -10,7 +10,7 @@ import pytest
 
 from rtflow.documents import RunStop
 from rtflow.engine import build_workflow, exit_status, load_workflow, plan, run
-from rtflow.errors import CompileError, OutputError, WorkflowError
+from rtflow.errors import CompileError, OutputError, UsageError, WorkflowError
 from rtflow.journal import Recording
 from rtflow.settings import Limits, RunSettings, load_settings, settings_from_builtins
 
@@ -119,6 +119,56 @@ def test_a_session_lists_its_runs(tmp_path):
     assert [row[1:8] for row in rows[1:]] == [
         ["counting_workflow", "01", "n/a", "feedback", "2", "completed", str(count)] for count in (2, 3)
     ]
+
+
+def leaving(folder: Path) -> Path:
+    """A workflow whose runs leave an item in the session."""
+    return workflow_file(
+        folder,
+        """
+import counting_workflow
+import numpy as np
+from counting_workflow import Settings
+from nipype import Node
+from rtflow.session import Session
+from streamtools import Number
+
+class Saving(Number):
+    def start_run(self, context):
+        Session(context).save("reference", {"data": np.array([float(context.seed)])})
+
+def build(settings):
+    flow = counting_workflow.build(settings)
+    flow.connect(flow.get_node("scanner"), "frame", Node(Saving(), name="saving"), "frame")
+    return flow
+""",
+    )
+
+
+def test_another_participants_session_is_refused(tmp_path):
+    workflow = load_workflow(leaving(tmp_path))
+
+    def of(subject: str, **places: Path) -> RunStop:
+        overrides = ["count=2", f"bids.subject={subject}", f"seed={int(subject)}"]
+        return run(
+            workflow, load_settings(workflow.settings_type, None, overrides), tmp_path / "out", **places
+        )
+
+    of("01")
+    of("01")
+    session = tmp_path / "out" / "session"
+    before = (session / "reference.npz").read_bytes()
+    with pytest.raises(UsageError, match=r"holds reference of subject 01, .* subject 02 .*--session DIR"):
+        of("02")
+    assert (session / "reference.npz").read_bytes() == before
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+    of("02", session=tmp_path / "other")
+    assert (tmp_path / "other" / "reference.npz").exists()
+    # What somebody has put there by hand is theirs to answer for; without items there is nothing to lose.
+    (session / "reference.npz").write_bytes((tmp_path / "other" / "reference.npz").read_bytes())
+    of("02")
+    (session / "reference.npz").unlink()
+    of("03")
 
 
 def test_dropping_is_an_option_of_the_source(tmp_path):
