@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from rtflow.setting_types import NotNegative, Positive, Whole
+
+Percentile = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class FeedbackSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +50,8 @@ class FeedbackSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     scaling: Literal["none", "range", "training", "opening"] = "none"
     low: float = 0.0
     high: float = 1.0
-    low_percentile: NotNegative = 5.0
-    high_percentile: NotNegative = 95.0
+    low_percentile: Percentile = 5.0
+    high_percentile: Percentile = 95.0
     levels: Whole = 0
     thresholds: list[float] = msgspec.field(default_factory=list)
     missing: Literal["hold", "neutral"] = "hold"
