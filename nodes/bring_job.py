@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from rtflow.nodes.alignment import Alignment, align
 from rtflow.nodes.brain import brain_mask, read_mask, read_volume
 from rtflow.nodes.fmriprep import Through, Way, find_way
 from rtflow.stream.interface import RunContext, StreamInterface
+
+# By how much the worker process gives way to the volumes, which cannot wait.
+_NICE = 5
 
 # Suffixes of BIDS that mean an echo-planar image.
 _EPI = ("bold", "boldref", "sbref", "epi")
@@ -271,6 +275,7 @@ class Bringer(StreamInterface):
         import SimpleITK
 
         del SimpleITK
+        os.nice(_NICE)
         self._emit = context.emit
         self._loaded = Loaded.of(self.inputs.job)
 

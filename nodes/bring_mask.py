@@ -235,7 +235,6 @@ class BringMask(StreamInterface):
                 {"data": mask.data, "transform": outcome.transform},
                 mask.grid,
                 file=Path(self.inputs.file).name,
-                says=outcome.says,
             )
         self._state.mask, self._state.outcome = mask, outcome
 
