@@ -31,22 +31,33 @@ class Comparison:
     differing
         Volumes where they are not, or which only one of the two has. A volume that was given up when the
         recorded run ended has nothing to compare, and is neither.
+    not_played
+        Volumes of the recorded run that a replay which did not come to its end never came to, or gave up.
     """
 
     equal: int
     differing: tuple[int, ...]
+    not_played: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, recorded: list[Result], replayed: list[Result]) -> Comparison:
-        """Compare Results by volume."""
+    def of(cls, recorded: list[Result], replayed: list[Result], *, whole: bool = True) -> Comparison:
+        """Compare Results by volume; ``whole`` says whether the replay came to its end."""
         before = {result.volume: (result.values_sha256, result.status) for result in recorded}
         after = {result.volume: (result.values_sha256, result.status) for result in replayed}
         for result in recorded:
             if result.given_up:
                 del before[result.volume]
                 after.pop(result.volume, None)
+        not_played: list[int] = []
+        if not whole:
+            never = {r.volume for r in replayed if r.given_up or r.status == "missing"}
+            not_played = sorted(before.keys() - (after.keys() - never))
+            for volume in not_played:
+                del before[volume]
+                after.pop(volume, None)
         differing = sorted(v for v in before.keys() | after.keys() if before.get(v) != after.get(v))
-        return cls(len(before.keys() | after.keys()) - len(differing), tuple(differing))
+        equal = len(before.keys() | after.keys()) - len(differing)
+        return cls(equal, tuple(differing), tuple(not_played))
 
 
 def replay(
@@ -102,7 +113,8 @@ def replay(
             recording.events, [result.volume for result in recording.results if result.status == "late"]
         ),
     )
-    return stop, Comparison.of(recording.results, Recording(context.run_dir).results)
+    results = Recording(context.run_dir).results
+    return stop, Comparison.of(recording.results, results, whole=stop.status == "completed")
 
 
 def require_unfinished(recording: Recording) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import typer
 
-from rtflow.errors import UsageError
+from rtflow.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from rtflow.bids.finding import RunImages
@@ -31,6 +31,10 @@ def source_of(what: str, entities: dict[str, str], endpoint: str) -> Recorded:
     if _ACCESSION.fullmatch(what) and not Path(what).exists():
         return msgspec.convert({"dataset": what, "endpoint": endpoint, **entities}, OpenNeuroSource)
     root = Path(what)
+    if root.is_file():
+        raise UsageError(
+            f"{what} is a file; give the folder of its data set, and choose a run by --subject, --task, --run"
+        )
     if not root.is_dir():
         raise UsageError(
             f"{what} does not exist; give a data set of OpenNeuro (dsNNNNNN), "
@@ -57,8 +61,21 @@ def runs_of(spec: Recorded, *, anew: bool = False) -> list[RunImages]:
     )
     found = fitting(runs, spec.entities)
     if not found:
-        choose_run(runs, spec.entities, called(spec))  # says what there is
+        try:
+            choose_run(runs, spec.entities, called(spec))  # says what there is
+        except SourceError as error:
+            raise SourceError(f"{error}{_not_to_choose(runs, spec.entities)}") from None
     return found
+
+
+def _not_to_choose(runs: Sequence[RunImages], wanted: Mapping[str, str]) -> str:
+    """What was asked for and is the same in all runs: no choice tells it, and it may be the mistake."""
+    first = runs[0].entities if runs else {}
+    names = {name for run in runs for name in run.entities}
+    varies = {name for run in runs for name in names if run.entities.get(name) != first.get(name)}
+    if not varies:
+        return ""  # of the one run that there is, all was told
+    return "".join(f"; {name} {first[name]}" for name in wanted if name in first and name not in varies)
 
 
 def _runs_at_openneuro(spec: OpenNeuroSource, *, anew: bool) -> list[RunImages]:
@@ -88,6 +105,37 @@ def called(spec: Recorded) -> str:
     return str(getattr(spec, "dataset", "")) or f"data set {getattr(spec, 'path', '')}"
 
 
+def require_apart(spec: Recorded, place: Path) -> None:
+    """Refuse a place for what a replay records that is, holds or lies in the data set that is replayed.
+
+    Raises
+    ------
+    UsageError
+        Saying which of the three it is.
+    """
+    from rtflow.source_settings import BidsSource
+
+    if isinstance(spec, BidsSource):
+        root = Path(spec.path)
+    else:
+        from rtflow.openneuro.cache import Cache
+
+        root = Cache(spec.cache).folder(spec.dataset)
+    root, written = root.expanduser().resolve(), place.expanduser().resolve()
+    if written == root:
+        how = "is"
+    elif written.is_relative_to(root):
+        how = "lies in"
+    elif root.is_relative_to(written):
+        how = "holds"
+    else:
+        return
+    raise UsageError(
+        f"{written} {how} the data set that is replayed, {root}: a copy of the run would be recorded into "
+        "the study, and what its session keeps would be replaced; give a folder apart from it by --out"
+    )
+
+
 def tell_runs(runs: Sequence[RunImages], *, json: bool, err: bool = False) -> None:
     """Print runs: as a table, or as one JSON array."""
     if json:
@@ -114,9 +162,7 @@ def events_file(spec: Recorded, run: RunImages) -> Path:
     from rtflow.source_settings import BidsSource
 
     if isinstance(spec, BidsSource):
-        from rtflow.bids.finding import events_of
-
-        found = events_of(Path(spec.path).expanduser().absolute(), run)
+        found = _events_here(spec, run)
     else:
         from rtflow.openneuro.cache import Cache
         from rtflow.openneuro.run_files import fetched_events
@@ -127,6 +173,26 @@ def events_file(spec: Recorded, run: RunImages) -> Path:
     if found is None:
         raise UsageError(f"{called(spec)} has no events of {run}; leave out --events")
     return found
+
+
+def has_events(spec: Recorded, run: RunImages) -> bool:
+    """Whether the data set has events of a run; nobody far away is asked."""
+    from rtflow.source_settings import BidsSource
+
+    if isinstance(spec, BidsSource):
+        return _events_here(spec, run) is not None
+    from rtflow.bids.finding import beside
+    from rtflow.openneuro.cache import Cache
+
+    items = Cache(spec.cache).listing(spec.dataset, spec.subject) or []
+    paths = [PurePosixPath(item.path) for item in items]
+    return bool(beside(paths, run.images[0], "events", ".tsv"))
+
+
+def _events_here(spec: BidsSource, run: RunImages) -> Path | None:
+    from rtflow.bids.finding import events_of
+
+    return events_of(Path(spec.path).expanduser().absolute(), run)
 
 
 def names_of(run: RunImages) -> list[str]:

@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtflow.cli import options
-from rtflow.cli.datasets import called, events_file, names_of, runs_of, source_of, tell_runs
+from rtflow.cli.datasets import (
+    called,
+    events_file,
+    has_events,
+    names_of,
+    require_apart,
+    runs_of,
+    source_of,
+    tell_runs,
+)
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
     from rtflow.cli.datasets import Recorded
+    from rtflow.settings import RunSettings
     from rtflow.source_settings import Speed
 
 EXAMPLES = (
@@ -24,6 +34,8 @@ EXAMPLES = (
 )
 
 DIFFERENT = 4
+OUT = Path("rtflow-replay")
+"""Another folder than that of `rtflow run`: a replay is not a run of the study, and has its own session."""
 _LABEL = {"metavar": "LABEL"}
 
 
@@ -64,7 +76,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where everything is written; default rtflow-out, of a recorded run RUN_DIR/replays.",
+            help="Where everything is written, apart from the data set; default rtflow-replay, "
+            "of a recorded run RUN_DIR/replays.",
         ),
     ] = None,
     endpoint: options.Endpoint = "",
@@ -105,7 +118,7 @@ def command(
         config,
         set_ or [],
         speed,
-        out or Path("rtflow-out"),
+        out or OUT,
         events=events,
         json=json,
         quiet=quiet,
@@ -125,6 +138,7 @@ def _of_data_set(
     quiet: bool,
 ) -> None:
     """One run of a data set through a workflow."""
+    require_apart(spec, out / "bids")
     from rtflow.cli.output import NipypeLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
     from rtflow.source_settings import format_source
@@ -148,6 +162,8 @@ def _of_data_set(
                 names.append(f"design.events={events_file(spec, runs[0])}")
             loaded = load_workflow(workflow_path(workflow))
             settings = options.settings_for(loaded, config, format_source(spec), [*names, *set_], speed)
+            if not quiet and _leaves_out_events(settings) and has_events(spec, runs[0]):
+                typer.echo(f"rtflow: {called(spec)} has events of {runs[0]}; --events takes them", err=True)
             watched = Watched(json=json, quiet=quiet, goes_on="the same command begins it anew")
             watched.run(
                 lambda observe, stopping: run_workflow(
@@ -163,7 +179,15 @@ def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet
     """A recorded run with its workflow and settings; the Results are compared bit for bit."""
     from rtflow.cli.output import NipypeLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
+    from rtflow.journal import Recording
 
+    if out is not None:
+        study = Path(Recording(run_dir.absolute()).start.places["bids"]).resolve()
+        if (out / "bids").resolve() == study:
+            raise UsageError(
+                f"{run_dir} was recorded into {study}: a copy of it would stand beside it as one more run of "
+                "the study; give another folder by --out, or none"
+            )
     log = NipypeLog()
     try:
         with stdout_to_stderr(json):
@@ -185,27 +209,42 @@ def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet
         raise typer.Exit(watched.tell())
     stop, comparison = found
     differs = stop.status == "completed" and bool(comparison.differing)
-    status = watched.tell(
-        exit_status=DIFFERENT if differs else None,
-        replay={"equal": comparison.equal, "differing": list(comparison.differing)},
-    )
+    told: dict[str, object] = {"equal": comparison.equal, "differing": list(comparison.differing)}
+    if comparison.not_played:
+        told["not_played"] = list(comparison.not_played)
+    status = watched.tell(exit_status=DIFFERENT if differs else None, replay=told)
     if not json and not quiet:
-        typer.echo(in_words(comparison.equal, comparison.differing))
+        typer.echo(in_words(comparison.equal, comparison.differing, comparison.not_played))
     raise typer.Exit(status)
 
 
-def in_words(equal: int, differing: Sequence[int]) -> str:
+def _leaves_out_events(settings: RunSettings) -> bool:
+    """Whether a workflow has a place for a design, and its events come from no file."""
+    return hasattr(settings, "design") and not getattr(settings.design, "events", "")
+
+
+def in_words(equal: int, differing: Sequence[int], not_played: Sequence[int] = ()) -> str:
     """What a comparison came to.
 
     >>> in_words(100, ())
     'all 100 Results equal the recorded ones bit for bit'
     >>> in_words(98, (4, 7))
     '98 Results equal the recorded ones bit for bit; 2 differ: volumes 4, 7'
+    >>> in_words(4, (), (5, 6))
+    '4 Results equal the recorded ones bit for bit; 2 volumes were not played'
+    >>> in_words(0, (), (1, 2))
+    'no Result was compared; 2 volumes were not played'
     """
-    if not differing:
-        return f"all {equal} Results equal the recorded ones bit for bit"
-    shown = ", ".join(map(str, differing[:10])) + (", ..." if len(differing) > 10 else "")
-    return f"{equal} Results equal the recorded ones bit for bit; {len(differing)} differ: volumes {shown}"
+    every = "all " if equal and not differing and not not_played else ""
+    said = [f"{every}{equal} Results equal the recorded ones bit for bit"]
+    if not equal and not differing:
+        said = ["no Result was compared"]
+    if differing:
+        shown = ", ".join(map(str, differing[:10])) + (", ..." if len(differing) > 10 else "")
+        said.append(f"{len(differing)} differ: volumes {shown}")
+    if not_played:
+        said.append(f"{len(not_played)} volumes were not played")
+    return "; ".join(said)
 
 
 def _pace(speed: str | None) -> Speed:

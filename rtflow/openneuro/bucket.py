@@ -162,8 +162,8 @@ class Bucket:
             ) from None
         except (BotoCoreError, HTTPError, OSError) as error:
             raise NoNetworkError(
-                f"{self.endpoint} cannot be reached ({_in_words(error)}); check the network, "
-                "or replay what is kept already: 'rtflow cache' lists it"
+                f"{self.endpoint} cannot be reached ({_in_words(error)}); check the network and "
+                "--endpoint (or AWS_ENDPOINT_URL_S3), or replay what is kept already: 'rtflow cache' lists it"
             ) from None
 
 

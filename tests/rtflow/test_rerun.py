@@ -85,6 +85,23 @@ def test_a_replay_notices_changed_bytes(tmp_path):
         replay(live.run_dir)
 
 
+@pytest.mark.parametrize("volumes", [0, 3])
+def test_what_a_replay_that_was_ended_did_not_play_does_not_differ(tmp_path, volumes):
+    live = recorded(tmp_path / "out", "interval=0.05")
+    stopping = threading.Event()
+
+    def end(document: Any) -> None:
+        if getattr(document, "volume", 0) == volumes and (not volumes or isinstance(document, Result)):
+            stopping.set()
+
+    stop, comparison = replay(live.run_dir, speed=1, observe=end, stopping=stopping)
+    assert stop.status == "aborted"
+    assert comparison.differing == ()
+    assert comparison.equal + len(comparison.not_played) == len(live.results)
+    assert comparison.not_played == tuple(range(comparison.equal + 1, 9))
+    assert comparison.equal >= volumes
+
+
 def test_a_replay_needs_the_workflow_as_it_ran(tmp_path):
     live = recorded(tmp_path / "out")
     copy = live.run_dir / "workflow" / WORKFLOW.name

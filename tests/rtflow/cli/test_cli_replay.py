@@ -15,7 +15,7 @@ import s3
 from rtflow.documents import Result
 from rtflow.journal import Recording
 
-from .conftest import Rtflow
+from .conftest import TINY, Rtflow
 
 RUN_1 = ("--subject", "xp201", "--task", "1dNF", "--run", "1")
 IMAGE = "sub-xp201/func/sub-xp201_task-1dNF_run-01_bold.nii.gz"
@@ -99,7 +99,7 @@ def test_results_come_before_the_file_has(rtflow, near, line, dataset, tmp_path,
     line.held = (dataset / IMAGE).stat().st_size // 2
     command = [sys.executable, "-m", "rtflow", "replay", "ds002338", *RUN_1, "--json", "--quiet"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
-        runs = tmp_path / "rtflow-out" / "runs"
+        runs = tmp_path / "rtflow-replay" / "runs"
         s3.until(lambda: len(results_so_far(runs)) > 5)
         assert process.poll() is None
         line.held = None
@@ -110,7 +110,7 @@ def test_results_come_before_the_file_has(rtflow, near, line, dataset, tmp_path,
     size = (dataset / IMAGE).stat().st_size
     assert says[0].data["bytes"] < size == says[-1].data["bytes"] == says[-1].data["of"]
     # Of how far it came, the end tells the last.
-    assert list(json.loads(out)["notes"]) == [says[-1].data["says"]]
+    assert [note for note in json.loads(out)["notes"] if "have come" in note] == [says[-1].data["says"]]
 
 
 def results_so_far(runs: Path) -> list[Result]:
@@ -125,7 +125,7 @@ def test_a_replay_that_was_ended_fetches_the_rest_only(
     line.held = size // 2
     command = [sys.executable, "-m", "rtflow", "replay", "ds002338", *RUN_1, "--quiet"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
-        s3.until(lambda: len(results_so_far(tmp_path / "rtflow-out" / "runs")) > 5)
+        s3.until(lambda: len(results_so_far(tmp_path / "rtflow-replay" / "runs")) > 5)
         process.send_signal(signal.SIGINT)  # cleanly: what has come is noted to the byte
         assert process.wait(s3.LIMIT) == 1
     line.held = None
@@ -184,8 +184,8 @@ def test_no_network_is_one_line(rtflow, monkeypatch, environment, tmp_path) -> N
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.strip() == (
-        "rtflow: http://127.0.0.1:9 cannot be reached (Connection refused); check the network, "
-        "or replay what is kept already: 'rtflow cache' lists it"
+        "rtflow: http://127.0.0.1:9 cannot be reached (Connection refused); check the network and "
+        "--endpoint (or AWS_ENDPOINT_URL_S3), or replay what is kept already: 'rtflow cache' lists it"
     )
 
 
@@ -246,12 +246,53 @@ def test_the_events_of_the_data_set_become_the_design(rtflow: Rtflow, near, data
         assert [row[:3] for row in rows[1:]] == [["10", "8", "Task-NF"], ["26", "8", "Task-NF"]]
 
 
+def test_events_that_are_not_taken_are_told_once(rtflow: Rtflow, near, dataset) -> None:
+    words = (*RUN_1, "--set", "source.volumes=4", "--json")
+    for what in (dataset, "ds002338"):
+        assert rtflow("replay", what, *words).stderr.count("--events takes them") == 1
+        assert "--events takes them" not in rtflow("replay", what, *words, "--events").stderr
+
+
+def test_a_replay_is_kept_apart_from_what_it_replays(rtflow: Rtflow, tmp_path) -> None:
+    """It is no run of the study, and what its session keeps is not what the live session goes on with."""
+    assert rtflow("run", "template", *TINY, "-q").returncode == 0
+    study = tmp_path / "rtflow-out"
+    before = contents(study)
+    for out, how in (("rtflow-out", "is"), ("rtflow-out/bids/sub-01", "lies in"), (".", "holds")):
+        if how == "holds":
+            (tmp_path / "bids").mkdir()
+            study.rename(tmp_path / "bids" / "study")
+            study = tmp_path / "bids" / "study"
+        done = rtflow("replay", study / "bids", "-w", "template", "--out", out)
+        assert done.returncode == 2, done.stderr
+        assert f" {how} the data set that is replayed" in done.stderr
+        assert "give a folder apart from it by --out" in done.stderr
+        assert contents(study) == before
+    summary = told(rtflow("replay", study / "bids", "-w", "template", "--json"))
+    assert Path(summary["outputs"]["run"]).is_relative_to(tmp_path / "rtflow-replay")
+    assert contents(study) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_task_that_there_is_not_is_told_with_those_there_are(rtflow: Rtflow, tmp_path) -> None:
+    for subject in ("01", "02"):
+        (tmp_path / "data" / f"sub-{subject}" / "func").mkdir(parents=True)
+        (tmp_path / "data" / f"sub-{subject}" / "func" / f"sub-{subject}_task-faces_bold.nii").touch()
+    done = rtflow("replay", "data", "--task", "rest")
+    assert done.returncode == 2
+    assert "holds no run of task rest; it has subject 01, 02; task faces" in done.stderr
+
+
 def test_wrong_usage_of_folders(rtflow, dataset, tmp_path) -> None:
     (tmp_path / "out" / "bids").mkdir(parents=True)
     for arguments, says in (
         ([dataset, "--endpoint", "http://x"], "is a folder; leave it out"),
         ([dataset], "holds 4 runs; choose one by subject"),
         ([dataset, "--subject", "sub-1"], "without 'sub-'"),
+        ([dataset / IMAGE], "is a file; give the folder of its data set"),
         (["out"], "did you mean out/bids?"),
     ):
         done = rtflow("replay", *arguments)
@@ -290,6 +331,9 @@ def test_dicom_archive_and_journal_give_the_same_feedback_bit_for_bit(
     journal = told(rtflow("replay", live["outputs"]["run"], "--json"))
     assert journal["replay"] == {"equal": 24, "differing": []}
     assert hashes(journal["outputs"]["run"]) == expected
+    into_the_study = rtflow("replay", live["outputs"]["run"], "--out", "rtflow-out")
+    assert into_the_study.returncode == 2
+    assert "one more run of the study; give another folder by --out" in into_the_study.stderr
     if vendor != "siemens-mosaic":
         return
 
