@@ -57,6 +57,12 @@ class Job:
         stem = self.file.name.partition(".")[0]
         return f"{stem}-{hashlib.sha256(repr(self).encode()).hexdigest()[:6]}"
 
+    def files(self) -> list[Path]:
+        """All that is read: mask, image, brain and transforms."""
+        way = self.way
+        brain = [] if way.brain is None else [way.brain]
+        return [self.file, way.image, *brain, *(step.file for step in way.steps)]
+
 
 @dataclass(frozen=True)
 class FmriprepRun:
@@ -264,7 +270,7 @@ class BringerOutput(TraitedSpec):  # type: ignore[misc]
 class Bringer(StreamInterface):
     """What runs in the worker process: reads everything at the start of the run, then brings one mask.
 
-    Tells ``mask_brought`` as an event.
+    Tells ``mask_brought`` as an event, with the SHA-256 of each file that was read.
     """
 
     input_spec = BringerInput
@@ -278,10 +284,17 @@ class Bringer(StreamInterface):
         os.nice(_NICE)
         self._emit = context.emit
         self._loaded = Loaded.of(self.inputs.job)
+        self._files = {str(path): _sha256(path) for path in self.inputs.job.files()}
 
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         outcome = self._loaded.bring(inputs.data, inputs.grid, Path(inputs.picture))
-        self._emit(Event(name="mask_brought", data={"says": outcome.says, "picture": str(inputs.picture)}))
+        told = {"says": outcome.says, "picture": str(inputs.picture), "files": self._files}
+        self._emit(Event(name="mask_brought", data=told))
         self._results = {"outcome": outcome}
         return runtime
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -192,6 +192,7 @@ class BringMask(StreamInterface):
             if not self._over:
                 says = f"mask {Path(self.inputs.file).name} was not brought to the reference: {self._answer}"
                 self._context.emit(Event(name="mask_not_brought", data={"says": says}))
+        self._worker.kill()  # a warp is a gigabyte
         self._done.set()
 
     def _run_interface(self, runtime: Any) -> Any:

@@ -312,15 +312,19 @@ def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _head(data: NDArray[Any]) -> NDArray[np.bool_]:
-    """What is brighter than air: the largest piece, without holes."""
+    """What is brighter than air, and what it encloses in any slice: a head is open at the neck."""
     smooth = ndimage.gaussian_filter(np.asarray(data, dtype=np.float32), 1.0)
-    bright = smooth > 0.5 * otsu_threshold(smooth)
-    labels, pieces = ndimage.label(bright)
+    labels, pieces = ndimage.label(smooth > 0.5 * otsu_threshold(smooth))
     if not pieces:
         return np.zeros(data.shape, dtype=bool)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(labels == sizes.argmax())
+    head: NDArray[np.bool_] = (sizes > 0.05 * sizes.max())[labels]  # scalp and brain may be apart
+    filled = head.copy()
+    for axis in range(3):
+        for place in range(data.shape[axis]):
+            at = (slice(None),) * axis + (place,)
+            filled[at] |= ndimage.binary_fill_holes(head[at])
     return filled
 
 

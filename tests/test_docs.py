@@ -137,7 +137,7 @@ class Reader:
             self._cut_off()
         # With a line after it, a command runs beside its shell, not in its place: completion asks for that.
         typed = "\n".join([*lines, "exit $?"])
-        typed = re.sub(r"(\S+)/runs/RUN_UID", r'\1/runs/"$(ls \1/runs | tail -n 1)"', typed)
+        typed = re.sub(r"([\w./-]+)/runs/RUN_UID", r'\1/runs/"$(ls \1/runs | tail -n 1)"', typed)
         typed = typed.replace("RUN_UID", '"$(ls rtflow-out/runs | tail -n 1)"')
         return self._run(["bash", "-euo", "pipefail", "-c", typed])
 
@@ -297,8 +297,13 @@ def test_a_run_leaves_the_files_and_prints_the_keys_that_are_listed(
     listed = first_column("Folders and files")
     unlisted = [file for file in files if not any(fnmatch(file, pattern) for pattern in listed)]
     assert not unlisted
-    # Of graphs with nodes at set-up, and of scanners, which this run has not.
-    others = {"work/*", "runs/RUN_UID/aside/*/*.dcm", "runs/RUN_UID/received/*"}
+    # Of graphs with nodes at set-up, of scanners, and of masks of another day, which this run has not.
+    others = {
+        "work/*",
+        "runs/RUN_UID/aside/*/*.dcm",
+        "runs/RUN_UID/received/*",
+        "runs/RUN_UID/overlays/*.png",
+    }
     assert {pattern for pattern in listed if not any(fnmatch(file, pattern) for file in files)} == others
 
     items = dict(

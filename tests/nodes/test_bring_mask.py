@@ -1,5 +1,6 @@
 """BringMask: masks of another image and another day come to the reference, at a moment that is known."""
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def test_a_mask_in_t1w_space_is_held_until_it_is_due_and_kept(
     picture = Path(event.data["picture"])
     assert picture.parent == make_context("run-a").run_dir / "overlays"
     assert event.data["says"].endswith(f"look at {picture}")
+    assert event.data["files"].keys() == {str(inputs["file"]), str(t1_image)}
+    assert event.data["files"][str(t1_image)] == hashlib.sha256(t1_image.read_bytes()).hexdigest()
     assert sitk.ReadImage(str(picture)).GetNumberOfComponentsPerPixel() == 3
 
     # The next run takes it from the session, if it has the same reference.
