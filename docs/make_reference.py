@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import rtflow.documents as documents
 import rtflow.errors as errors
 import rtflow.nodes as nodes
 from rtflow.cli.main import app
+from rtflow.cli.shipped import shipped_workflows
 from rtflow.design import DesignSettings
 from rtflow.nodes.subject import Feedback
 from rtflow.setting_types import bare, in_words
@@ -39,7 +41,6 @@ from rtflow.source_settings import (
     SourceTable,
 )
 from rtflow.stream import RunContext, StreamOptions, StreamPlugin
-from rtflow.workflows import roi_feedback, template
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -188,18 +189,29 @@ def run_settings() -> str:
 def workflow_settings() -> str:
     """What each workflow adds to them."""
     made = []
-    for workflow in (template, roi_feedback):
+    common = {field.name for field in types.type_info(RunSettings).fields}  # type: ignore[union-attr]
+    for name in shipped_workflows():
+        workflow = import_module(f"rtflow.workflows.{name}")
         shipped = shipped_toml(workflow)
-        name = workflow.__name__.rpartition(".")[2]
-        common = {field.name for field in types.type_info(RunSettings).fields}  # type: ignore[union-attr]
         made.append(f"### {name}\n\n{prose(workflow)}\n")
         made.append(settings_table(workflow.Settings, shipped, skip=common - {"dummy_volumes"}))
-        if workflow is template:
-            made.append(f"`[decoding]`: {prose(template.Decoding)}\n")
-            made.append(settings_table(template.Decoding, shipped["decoding"]))
+        for table_name, struct in tables_of(workflow.Settings, common):
+            made.append(f"`[{table_name}]`: {prose(struct)}\n")
+            made.append(settings_table(struct, shipped.get(table_name)))
         source = ", ".join(f"{code(key)} = {as_toml(value)}" for key, value in shipped["source"].items())
         made.append(f"Its `[source]`: {source}.\n")
     return "\n".join(made)
+
+
+def tables_of(settings: type, common: Iterable[str]) -> list[tuple[str, type]]:
+    """The tables that a workflow has of its own, by their names; `[design]` is described once for all."""
+    fields = types.type_info(settings).fields  # type: ignore[union-attr]
+    found = [(field.name, bare(field.type)) for field in fields if field.name not in common]
+    return [
+        (name, kind.cls)
+        for name, kind in found
+        if isinstance(kind, types.StructType) and kind.cls is not DesignSettings
+    ]
 
 
 def sources() -> str:
@@ -256,6 +268,10 @@ def kind_of(trait: Any) -> str:
                 "Range": "number",
                 "Int": "whole number",
                 "Bool": "true or false",
+                "Dict": "table",
+                "Tuple": "list",
+                "File": "path",
+                "Directory": "path",
             }
             return words[name]
 

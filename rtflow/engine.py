@@ -270,13 +270,13 @@ def execute(
 
 def exit_status(stop: RunStop, limits: Limits) -> int:
     """Exit status of a command that ran: 0 well, 1 failed, aborted or no volume done, 3 beyond the limits."""
-    if stop.status != "completed" or none_done(stop.counts):
+    if stop.status != "completed":
         return 1
     beyond = [
         limit is not None and stop.counts.get(status, 0) > limit
         for status, limit in (("missing", limits.missing), ("failed", limits.failed), ("late", limits.late))
     ]
-    return 3 if any(beyond) else 0
+    return 3 if any(beyond) else int(none_done(stop.counts))
 
 
 def none_done(counts: Mapping[str, int]) -> bool:

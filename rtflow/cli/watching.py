@@ -117,13 +117,13 @@ class Watched:
             typer.echo(f"rtflow: aborted; {done} volumes are kept in {told['outputs'].get('run')}", err=True)
         elif told["status"] == "failed":
             typer.echo(f"rtflow: {' '.join(str(told.get('reason', 'the run failed')).split())}", err=True)
-        elif none_done(told["volumes"]):
-            typer.echo(f"rtflow: no volume was done: {next(iter(told['errors']), '')}", err=True)
         elif told["exit_status"] == BEYOND_LIMITS:
             volumes = told["volumes"]
             kinds = ("missing", "failed", "late")
             lost = ", ".join(f"{volumes[kind]} {kind}" for kind in kinds if volumes[kind])
             typer.echo(f"rtflow: more volumes were lost than [limits] allows: {lost}", err=True)
+        if none_done(told["volumes"]):
+            typer.echo(f"rtflow: no volume was done: {next(iter(told['errors']), '')}", err=True)
         return int(told["exit_status"])
 
     def _print(self, told: dict[str, Any]) -> None:

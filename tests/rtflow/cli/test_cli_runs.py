@@ -109,8 +109,9 @@ def test_volumes_that_fail_are_counted_told_and_limited(rtflow: Rtflow, tmp_path
     assert ended.stdout == ""
 
     allowed = rtflow("run", "failing.py", "--speed", "max", *TINY, "--set", "limits.failed=none")
-    assert allowed.returncode == 0
+    assert allowed.returncode == 1  # a run that came to nothing did not go well, whatever it may lose
     assert "20 x picky: " in allowed.stdout
+    assert "rtflow: no volume was done: picky: " in allowed.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
