@@ -17,8 +17,10 @@ from rtflow.bids.dataset import (
 )
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
+from rtflow.bids.series import SERIES_HASH, recorded_series, series_hash
 from rtflow.bids.unfinished import ignore, partial_name
-from rtflow.design import write_events
+from rtflow.design import Design, events_text, write_events
+from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 
 
@@ -49,7 +51,11 @@ class RecordRun(StreamInterface):
     says which was asked for. Only a run that goes on after a crash replaces its own earlier file, once the
     new one holds as many volumes.
 
-    Events that are there already stay: somebody has written them for this run.
+    Events that are there already stay: somebody has written them for this run. Those of the design that begin
+    after the end of the run are taken out again, which is said: it may be another scan's.
+
+    A series that comes from a scanner and is recorded in the data set already is recorded once more, and
+    that is said: it may be an earlier run's files that are still in the folder.
 
     Raises
     ------
@@ -66,6 +72,7 @@ class RecordRun(StreamInterface):
 
     def start_run(self, context: RunContext) -> None:
         """Make the data set; the run gets its place with its first volume."""
+        self._context = context
         self._root = context.bids_dir.absolute()
         self._run_uid = context.run_uid
         self._resuming = context.resuming
@@ -73,9 +80,12 @@ class RecordRun(StreamInterface):
         self._entry: RunEntry | None = None
         self._first: BidsIncremental | None = None
         self._replaces = 0
+        self._series = ""
         self._listed = 0
         self._last = 0
         prepare_dataset(self._root)
+        # Before the first volume: it should not wait for this.
+        self._known = {} if context.replaying or context.resuming else recorded_series(self._root)
 
     def gap(self, volume: int) -> None:
         """Zeros for a volume that does not come."""
@@ -92,6 +102,8 @@ class RecordRun(StreamInterface):
         file.skip_to(self._last)
         self._settle()
         file.close()
+        if isdefined(self.inputs.design):
+            self._end_events(entry, max(file.volumes, self._replaces))
         if file.path != entry.bold:
             # The run ended with fewer volumes than were there before the crash: those stay.
             file.path.unlink()
@@ -123,14 +135,54 @@ class RecordRun(StreamInterface):
         entry = self._entry
         add_participant(self._root, first.entities["subject"])
         if isdefined(self.inputs.design) and not entry.events.exists():
-            partial = partial_name(entry.events)
-            write_events(self.inputs.design, partial)
-            partial.replace(entry.events)
+            self._write_events(entry, self.inputs.design)
         if self._resuming:
             self._replaces = max(map(volumes_in, (entry.bold, entry.bold.with_suffix(".nii.gz"))))
         path = entry.bold.with_name(f".{entry.bold.name}.resumed") if self._replaces else entry.bold
         self._file, self._first = RunFile(path, first, replaces=self._resuming), first
+        self._series = series_hash(first)
         self._note(entry)
+        self._tell_again(first, entry)
+
+    def _tell_again(self, first: BidsIncremental, entry: RunEntry) -> None:
+        """Say that the series is here already: somebody may have forgotten it in the scanner's folder."""
+        known = self._known.get(self._series, "")
+        if known and SERIES_HASH not in first.metadata:  # a data set that is read again is meant
+            number, name = first.metadata["SeriesNumber"], entry.bold.name.removesuffix("_bold.nii")
+            says = (
+                f"series {number} is recorded already, as {known}, and becomes {name} as well: if it is not "
+                "meant, end this run; existing=false in the source leaves the files of earlier runs alone"
+            )
+            self._tell("series_again", says, first.volume, recorded=known)
+
+    def _end_events(self, entry: RunEntry, volumes: int) -> None:
+        """Leave out what the design has after the end of the run; what others wrote stays."""
+        assert self._first is not None
+        design, tr = self.inputs.design, self._first.tr
+        end = volumes * tr
+        try:
+            ours = entry.events.read_text(encoding="utf-8") == events_text(design)
+        except (OSError, ValueError):
+            ours = False
+        kept = design.until(end)
+        left = len(design.trials) - len(kept.trials)
+        if not ours or not (left or design.duration >= end + tr):  # the last volume may well be missing
+            return
+        what = f"{left} of its events begin later and are left out of" if left else "its last event stays in"
+        says = (
+            f"the design goes on to {design.duration:g} s, the run ended at {end:g} s: is it the design of "
+            f"this scan? {what} {entry.events.name}"
+        )
+        self._write_events(entry, kept)
+        self._tell("design_too_long", says, None, left_out=left)
+
+    def _write_events(self, entry: RunEntry, design: Design) -> None:
+        partial = partial_name(entry.events)
+        write_events(design, partial)
+        partial.replace(entry.events)
+
+    def _tell(self, name: str, says: str, volume: int | None, **data: object) -> None:
+        self._context.emit(Event(name=name, volume=volume, data={"says": says, **data}))
 
     def _settle(self) -> None:
         """Swap a resumed run in once it is no shorter; keep the list of missing volumes up to date."""
@@ -149,5 +201,7 @@ class RecordRun(StreamInterface):
         assert file is not None
         assert first is not None
         content = sidecar(first.metadata, first.entities, entry, self._run_uid, file.missing)
+        if self._series:
+            content[SERIES_HASH] = self._series
         write_json(entry.sidecar, content)
         self._listed = len(file.missing)

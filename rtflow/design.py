@@ -62,6 +62,10 @@ class Design(msgspec.Struct, frozen=True):
             tuple(Trial(trial.onset + seconds, trial.duration, trial.trial_type) for trial in self.trials)
         )
 
+    def until(self, seconds: float) -> Design:
+        """The trials that begin before a moment; each keeps its duration."""
+        return Design(tuple(trial for trial in self.trials if trial.onset < seconds))
+
     def joined(self, gap: float) -> Design:
         """One trial in place of trials of one type that follow each other: a block logged image by image.
 
@@ -224,7 +228,12 @@ def read_events(path: Path) -> Design:
 
 def write_events(design: Design, path: Path) -> None:
     """Write a design as a BIDS events.tsv."""
+    path.write_text(events_text(design), encoding="utf-8")
+
+
+def events_text(design: Design) -> str:
+    """The content of a BIDS events.tsv."""
     rows = ["onset\tduration\ttrial_type"]
     # Twelve digits: what is read back is the same, and 0.1 + 0.2 still looks like 0.3.
     rows += [f"{trial.onset:.12g}\t{trial.duration:.12g}\t{trial.trial_type}" for trial in design.trials]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return "\n".join(rows) + "\n"

@@ -8,6 +8,7 @@ from validator import bids_errors
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.design import block_design, read_events
+from rtflow.documents import Event
 from rtflow.errors import OutputError, UsageError, VolumeError
 from rtflow.nodes.record import RecordRun
 
@@ -325,6 +326,84 @@ def test_events_that_are_there_stay(record, tmp_path) -> None:
     events.write_text("onset\tduration\n1\t2\n")
     record([1, 2], options={"design": DESIGN})
     assert events.read_text() == "onset\tduration\n1\t2\n"
+
+
+def test_events_after_the_end_of_the_run_are_left_out_and_that_is_said(record, tmp_path) -> None:
+    events, told = tmp_path / "bids/sub-01/func/sub-01_task-faces_run-1_events.tsv", []
+    record([1, 2, 3], options={"design": DESIGN}, emit=told.append)  # 6 s; the second block begins then
+    assert read_events(events).trials == DESIGN.trials[:1]
+    (event,) = told
+    assert str(event.data["says"]).startswith("the design goes on to 10 s, the run ended at 6 s: is it the")
+    assert "1 of its events begin later" in str(event.data["says"])
+
+
+def test_an_event_that_goes_on_after_the_end_stays_and_that_is_said(record, tmp_path) -> None:
+    told: list[Event] = []
+    path = record([1, 2, 4], options={"design": DESIGN}, emit=told.append)
+    assert read_events(Path(path).with_name("sub-01_task-faces_run-1_events.tsv")) == DESIGN
+    assert ["its last event stays in" in str(event.data["says"]) for event in told] == [True]
+
+
+def test_the_events_of_a_resumed_run_end_with_it_too(record, tmp_path) -> None:
+    told: list[Event] = []
+    record([1, 2], options={"design": DESIGN}, end=False)
+    path = record([1, 2, 3], options={"design": DESIGN}, resuming=True, emit=told.append)
+    assert len(read_events(Path(path).with_name("sub-01_task-faces_run-1_events.tsv")).trials) == 1
+    assert len(told) == 1
+
+
+def test_events_of_somebody_else_do_not_end_with_the_run(record, tmp_path) -> None:
+    events, told = tmp_path / "bids/sub-01/func/sub-01_task-faces_run-1_events.tsv", []
+    events.parent.mkdir(parents=True)
+    events.write_text("onset\tduration\n100\t2\n")
+    record([1], options={"design": DESIGN}, emit=told.append)
+    assert events.read_text() == "onset\tduration\n100\t2\n"
+    assert told == []
+
+
+def scanned(volume: int, number: int = 5, **about: object) -> BidsIncremental:
+    """A volume of a series of a scanner."""
+    one = incremental(volume + 100 * number)
+    return BidsIncremental(
+        one.data,
+        one.affine,
+        volume=volume,
+        metadata={**incremental(volume).metadata, "SeriesNumber": number, **about},
+        entities=ENTITIES,
+    )
+
+
+def test_a_series_that_is_recorded_already_is_recorded_again_and_that_is_said_once(record) -> None:
+    told: list[Event] = []
+    record([1, 2], "run-a", make=scanned, emit=told.append)
+    record([1, 2], "run-b", make=lambda volume: scanned(volume, 6), emit=told.append)
+    assert told == []
+    path = record([1, 2], "run-c", make=scanned, emit=told.append)
+    (event,) = told
+    assert event.data["recorded"] == "sub-01_task-faces_run-1"
+    says = str(event.data["says"])
+    assert says.startswith(
+        "series 5 is recorded already, as sub-01_task-faces_run-1, and becomes sub-01_task-"
+    )
+    assert "faces_run-3 as well" in says
+    assert "existing=false" in says
+    assert stored(path).shape[3] == 2
+    # Of another day it would be another series: neither its number nor its time are enough.
+    record([1], "run-d", make=lambda volume: scanned(volume, 5, AcquisitionTime="11:00:00"), emit=told.append)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("way", ["resuming", "replaying", "from a data set", "no scanner"])
+def test_what_is_meant_to_be_the_same_series_is_not_told(record, way) -> None:
+    told: list[Event] = []
+    path = record([1, 2], end=way != "resuming", make=incremental if way == "no scanner" else scanned)
+    again = {way: True} if way in ("resuming", "replaying") else {}
+    make = incremental if way == "no scanner" else scanned
+    if way == "from a data set":
+        make = lambda volume: scanned(volume, SeriesHash=sidecar(path)["SeriesHash"])  # noqa: E731
+    record([1, 2], "run-a" if way == "resuming" else "run-b", make=make, emit=told.append, **again)
+    assert told == []
+    assert ("SeriesHash" in sidecar(path)) == (way != "no scanner")
 
 
 def test_the_events_of_an_echo_are_those_of_its_run(record, tmp_path) -> None:
