@@ -189,3 +189,16 @@ def test_an_object_is_left_as_it_was() -> None:
     samples, labels = make_samples()
     fit(samples, labels, NAMES, make(model, 0))
     assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize("rest_class", [True, False])
+def test_another_trial_type_is_neither_rest_nor_ever_predicted(rest_class: bool) -> None:
+    samples, labels = make_samples()
+    two = NAMES[:2]
+    fitted = fit(samples, labels, two, make("lda", 0), rest_class=rest_class)
+    assert set(fitted.estimator.classes_) == ({*NAMES, "rest"} if rest_class else set(two))
+    assert fitted.decide(samples[0]).shape == (2,)
+    # Shoes do not make their own voxels active, and are no rest either.
+    apart = [label for label in labels if label != "shoe"]
+    without = samples[[label != "shoe" for label in labels]]
+    np.testing.assert_array_equal(activation(samples, labels, two), activation(without, apart, two))

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from sklearn.feature_selection import SelectKBest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from rtflow.design import Design, Trial, read_events, write_events
 from rtflow.documents import Event
@@ -14,7 +18,8 @@ from rtflow.engine import build_workflow, load_workflow
 from rtflow.errors import SessionError, SettingsError, UsageError
 from rtflow.rerun import replay
 from rtflow.settings import load_settings
-from rtflow.testing import prefix_test
+from rtflow.stream import stream
+from rtflow.testing import prefix_test, run_frames, source_frames
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "decoding.py"
 TR, LAG = 2.0, 4.0
@@ -247,6 +252,24 @@ def test_no_result_depends_on_a_later_volume_while_training(tmp_path) -> None:
     prefix_test(flow, after=62)
 
 
+def test_a_pipeline_that_a_copy_of_the_workflow_gives_trains_in_the_run_here_or_in_a_process(
+    tmp_path,
+) -> None:
+    results = []
+    for way in ("thread", "process"):
+        flow = build(*SHORT, *TINY, "source.volumes=120", "source.activation=4")
+        flow.base_dir = str(tmp_path)
+        flow.get_node("labels").inputs.train_trials = 4
+        decode = stream(flow.get_node("decode"), mode=way)
+        decode.inputs.estimator = make_pipeline(StandardScaler(), SelectKBest(k=40), LinearSVC())
+        results.append(run_frames(flow, source_frames(flow)[0], tr=TR))
+    predicted = [{r.volume: r.values.get("decode.predicted") for r in found} for found in results]
+    assert predicted[0] == predicted[1]
+    right = [r.values["decode.correct"] for r in results[1] if "decode.correct" in r.values]
+    assert len(right) > 30
+    assert np.mean(right) >= 0.9
+
+
 def test_no_result_depends_on_a_later_volume_while_decoding(play, tmp_path) -> None:
     file = tmp_path / "day1.decoder"
     play("decoding", tmp_path, *SHORT, *TINY, f"decode.save={file}", small=False)
@@ -272,51 +295,73 @@ def numbers(folder: Path) -> dict[Path, int]:
     }
 
 
-@pytest.mark.realdata
-def test_a_real_run_trains_and_a_part_of_it_with_its_own_numbers_is_decoded(play, forrest, tmp_path) -> None:
+def halves(forrest, folder: Path, train: range, test: range) -> tuple[Path, Path]:
+    """Real run without what is not to be trained on, and events that leave the volumes to be tested.
+
+    Places are those of a volume within its block, from 0.
+    """
     dicom, events = forrest
     blocks = [trial for trial in events.joined(1.0).trials if trial.onset < 150.0]
-    names = [block.trial_type for block in blocks]
-    # The first three volumes of each block to train on, the last three to decode; none of those between.
-    # That is optimistic: the two are of one block, and share whatever is slow.
-    first = {block.trial_type: int(block.onset / TR + 0.01) + 1 + int(LAG / TR) for block in blocks}
-    unseen = {start + place for start in first.values() for place in range(3, 8)}
-    of_volume = numbers(dicom)
-    for name, left_out in (("early", unseen), ("part", set(range(1, 40)))):
-        (tmp_path / name).mkdir()
-        for path, volume in of_volume.items():
-            if volume not in left_out:
-                (tmp_path / name / path.name).symlink_to(path)
+    first = [int(block.onset / TR + 0.01) + 1 + int(LAG / TR) for block in blocks]
+    left_out = {start + place for start in first for place in range(8) if place not in train}
+    link(dicom, folder / "train", lambda volume: volume not in left_out)
     tested = []
     for block in blocks:
-        end = block.onset + block.duration
-        tested += [
-            Trial(block.onset, 10.0, "not tested"),
-            Trial(block.onset + 10.0, end - block.onset - 10.0, block.trial_type),
-        ]
-    write_events(Design(tuple(tested)), tmp_path / "late.tsv")
+        starts = [0.0, TR * test.start, TR * test.stop]
+        ends = [*starts[1:], block.duration]
+        for name, start, end in zip(("early", block.trial_type, "late"), starts, ends, strict=True):
+            if end - start > 0.5:
+                tested.append(Trial(block.onset + start, end - start, name))
+    write_events(Design(tuple(tested)), folder / "tested.tsv")
+    return folder / "train", folder / "tested.tsv"
+
+
+def link(dicom: Path, folder: Path, wanted) -> None:
+    folder.mkdir()
+    for path, volume in numbers(dicom).items():
+        if wanted(volume):
+            (folder / path.name).symlink_to(path)
+
+
+# The first volumes of each block to train on, the last to decode, or the other way round; none between.
+# That is optimistic: the two are of one block, and share whatever is slow.
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("train", "test"), [(range(3), range(5, 8)), (range(5, 8), range(3))], ids=["early", "late"]
+)
+def test_a_real_run_with_one_block_a_condition(play, forrest, tmp_path, train, test) -> None:
+    dicom, _ = forrest
+    volumes, events = halves(forrest, tmp_path, train, test)
     file = tmp_path / "half.decoder"
     trained = play(
         "decoding",
         tmp_path / "a",
-        *(f"source=folder:{tmp_path / 'early'}?existing=true", f"decode.save={file}"),
+        *(f"source=folder:{volumes}?existing=true", f"decode.save={file}"),
         f"decode.events={dicom.parent / 'events.tsv'}",
     )
     assert trained.stop.status == "completed"
     assert trained.stop.counts["ok"] == 78 - 6 * 5
     assert [line[:22] for line in says(trained, "trials_left_out")] == ["6 of 12 trials are lef"]
-    decoded = play(
-        "decoding",
-        tmp_path / "b",
-        *(f"source=folder:{tmp_path / 'part'}?existing=true&idle=1", f"decode.load={file}"),
-        f"decode.events={tmp_path / 'late.tsv'}",
-    )
-    counts = decoded.stop.counts
-    assert (counts["ok"], counts["missing"]) == (39, 39)
-    assert len(says(decoded, "trials_left_out")) == 1
-    shown = set(decoded.values("labels.trial_type").values())
-    assert shown - {"rest", "not tested"} == set(names[2:])
-    assert decoded.stop.values["score.accuracy"] >= 0.8
+    given = (f"decode.load={file}", f"decode.events={events}")
+    found = {}
+    for together in ("false", "true"):
+        source = f"source=folder:{dicom}?existing=true"
+        decoded = play("decoding", tmp_path / "b", source, *given, f"decode.accumulate={together}")
+        found[together] = decoded.stop.values["score.accuracy"]
+        assert decoded.stop.values["score.volumes"] == 18
+    print(f"trained on {train}: single volumes {found['false']:.3f}, trials {found['true']:.3f}")
+    assert found["false"] > 0.75
+    assert found["true"] > 0.9
+    if train.start:
+        return
+    # A scan that begins with number 40.
+    link(dicom, tmp_path / "part", lambda volume: volume >= 40)
+    part = play("decoding", tmp_path / "c", f"source=folder:{tmp_path / 'part'}?existing=true&idle=1", *given)
+    assert (part.stop.counts["ok"], part.stop.counts["missing"]) == (39, 39)
+    assert len(says(part, "trials_left_out")) == 1
+    shown = set(part.values("labels.trial_type").values())
+    assert shown == {"rest", "early", "body", "house", "object", "scramble"}
+    assert part.stop.values["score.accuracy"] > 0.9
 
 
 @pytest.mark.slow
