@@ -115,8 +115,8 @@ class Realign(StreamInterface):
     output ``reference`` stay those of the first, so parameters run on, and masks made of it remain valid.
 
     With ``write``, the transforms of the volumes that came stand in ``RUN_DIR/transforms.*`` when the run
-    has ended (`rtflow.nodes.transform_files`); ``transforms.tsv`` says which volumes they are of, and whether they
-    were trusted.
+    has ended (`rtflow.nodes.transform_files`); ``transforms.tsv`` says which volumes they are of, and whether
+    they were trusted.
 
     Raises
     ------

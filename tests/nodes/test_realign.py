@@ -259,6 +259,7 @@ def test_a_mean_becomes_the_reference_and_the_grid_stays(make_context, call, lea
         # Until it is there all is as with the first volume, and no volume has a jump.
         same = np.array_equal(found["transform"], other["transform"])
         assert same == (number <= 3)
+        np.testing.assert_array_equal(node.snapshot().reference.centre, plain.snapshot().reference.centre)
         assert np.abs(found["motion"] - other["motion"]).max() < 0.06
     leave("run-a")
     item = Session(make_context("run-c")).load("reference")
