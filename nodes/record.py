@@ -7,6 +7,7 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
 from rtflow.bids.dataset import (
+    RUN_STATUS,
     RunEntry,
     add_participant,
     claim_run,
@@ -143,6 +144,9 @@ class RecordRun(StreamInterface):
         self._series = series_hash(first)
         self._note(entry)
         self._tell_again(first, entry)
+        if (status := first.metadata.get(RUN_STATUS)) and not self._resuming:
+            says = f"the run that is read here was cut short when it was recorded (RunStatus {status})"
+            self._tell("cut_short", says, first.volume)
 
     def _tell_again(self, first: BidsIncremental, entry: RunEntry) -> None:
         """Say that the series is here already: somebody may have forgotten it in the scanner's folder."""

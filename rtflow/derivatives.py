@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.bids.dataset import run_indices, run_uid_in, taken, write_json
+from rtflow.bids.dataset import RUN_STATUS, run_indices, run_uid_in, taken, write_json
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.entities import parse_name, relative_path
 from rtflow.bids.fields import OF_ONE_IMAGE
@@ -26,7 +26,7 @@ from rtflow.bids.unfinished import ignore
 from rtflow.dicom.offline import convert_folder
 from rtflow.documents import VolumeReceived
 from rtflow.errors import RtflowError, SessionError
-from rtflow.items import read_item
+from rtflow.items import Item, read_item
 from rtflow.journal import Recording
 from rtflow.whole_file import write_whole
 
@@ -68,6 +68,8 @@ def planned_run(raw: Path, settings: Mapping[str, Any]) -> str:
 def derive(run_dir: Path) -> list[Path]:
     """Write the derivatives of a run into ``derivatives/rtflow`` of the data set that it was recorded into.
 
+    If the run was cut short, they say so, and so do its sidecars in the data set (``RunStatus``).
+
     Parameters
     ----------
     run_dir
@@ -86,17 +88,59 @@ def derive(run_dir: Path) -> list[Path]:
         If the derivatives cannot be written.
     """
     recording = Recording(run_dir)
-    start = recording.start
-    raw = Path(start.places["bids"])
+    start, status = recording.start, cut_short(recording)
+    raw = recording.located(start.places["bids"])
+    mark_ending(raw, start.run_uid, status)
     recorded = find_recorded(raw, start.run_uid) or _unrecorded(raw, start.settings, start.run_uid)
+    masks, references = {}, {}
+    for label, mask, item in _masks(run_dir):
+        assert item.grid is not None
+        masks[label] = mask, item.grid
+        maker = _reference_maker(run_dir, item)
+        of = recorded if maker == start.run_uid else find_recorded(raw, maker)
+        references[label] = of.bold if of else ""
     return write_derivatives(
         raw / BELOW,
         recorded.entities,
         start.run_uid,
         recording.documents,
-        masks=dict(_masks(run_dir)),
+        masks=masks,
         source=recorded.bold,
+        references=references,
+        status=status,
     )
+
+
+def cut_short(recording: Recording) -> str:
+    """How a run ended that did not come to its end: ``aborted``, ``failed`` or ``unfinished``; else empty."""
+    status = "unfinished" if recording.stop is None else recording.stop.status
+    return "" if status == "completed" else status
+
+
+def mark_ending(raw: Path, run_uid: str, status: str) -> None:
+    """Put into a run's sidecars that it was cut short, and how; or take it out again.
+
+    Parameters
+    ----------
+    raw
+        The data set.
+    run_uid
+        Identity of the run.
+    status
+        How it ended; empty if it came to its end.
+
+    Raises
+    ------
+    OutputError
+        If a sidecar cannot be written.
+    """
+    for path in sorted(raw.glob("sub-*/**/func/*_bold.json")):
+        if run_uid_in(path) == run_uid:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            said = {key: value for key, value in about.items() if key != RUN_STATUS}
+            said |= {RUN_STATUS: status} if status else {}
+            if said != about:
+                write_json(path, said)
 
 
 def find_recorded(raw: Path, run_uid: str) -> Recorded | None:
@@ -130,17 +174,29 @@ def _written(root: Path, entities: Mapping[str, str]) -> list[Path]:
     return sorted((root / pattern.parent).glob(pattern.name.replace("_bold.json", "_desc-*.json")))
 
 
-def _masks(run_dir: Path) -> Iterator[tuple[str, tuple[NDArray[Any], Grid]]]:
-    """The masks that a run took from the session, or made for it, by their labels."""
-    for path in sorted([*(run_dir / "session").glob("*.npz"), *(run_dir / "saved").glob("*.npz")]):
-        try:
-            item = read_item(path)
-        except SessionError:
-            continue  # a damaged item is no reason to lose the rest
+def _masks(run_dir: Path) -> Iterator[tuple[str, NDArray[Any], Item]]:
+    """The masks that a run took from the session, or made for it: label, mask, and the item that it is in."""
+    for path, item in _items(run_dir):
         mask = _mask_of(item.arrays, item.grid)
-        if mask is not None and item.grid is not None:
+        if mask is not None:
             label = re.sub(r"[^0-9A-Za-z]", "", path.stem)
-            yield "brain" if label == "mask" else label, (mask, item.grid)
+            yield "brain" if label == "mask" else label, mask, item
+
+
+def _items(run_dir: Path) -> Iterator[tuple[Path, Item]]:
+    for path in sorted([*(run_dir / "session").glob("*.npz"), *(run_dir / "saved").glob("*.npz")]):
+        # A damaged item is no reason to lose the rest.
+        with contextlib.suppress(SessionError):
+            yield path, read_item(path)
+
+
+def _reference_maker(run_dir: Path, mask: Item) -> str:
+    """The run that has the volume which a mask lies on: an earlier one where the run took its reference."""
+    assert mask.grid is not None
+    for path, item in _items(run_dir):
+        if path.stem == "reference" and item.grid and item.grid.reference == mask.grid.reference:
+            return item.run_uid
+    return mask.run_uid
 
 
 def _mask_of(arrays: Mapping[str, NDArray[Any]], grid: Grid | None) -> NDArray[Any] | None:
@@ -182,7 +238,7 @@ def add_companions(run_dir: Path, logs: Sequence[Path] = ()) -> list[Path]:
         If what a log of ``logs`` holds cannot be written.
     """
     recording = Recording(run_dir)
-    raw = Path(recording.start.places["bids"])
+    raw = recording.located(recording.start.places["bids"])
     recorded = find_recorded(raw, recording.start.run_uid)
     if recorded is None or not recorded.bold:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rtflow.derivatives import add_companions, derive, find_recorded
+from rtflow.derivatives import add_companions, derive, find_recorded, mark_ending
 from rtflow.documents import AnyDocument, RunStart, RunStop
-from rtflow.errors import RtflowError, WorkflowError
+from rtflow.errors import OutputError, RtflowError, WorkflowError
 from rtflow.journal import Journal
 from rtflow.named_files import to_keep
 from rtflow.run_table import list_run, require_subject
@@ -256,6 +257,9 @@ def execute(
     finally:
         journal.close()
         if plugin.stop is not None:
+            with contextlib.suppress(OutputError):  # which is said of the table, or of the run itself
+                status = "" if plugin.stop.status == "completed" else plugin.stop.status
+                mark_ending(context.bids_dir, context.run_uid, status)
             list_run(context.session_dir, _row(workflow, settings, plugin.stop, context.bids_dir))
     assert plugin.stop is not None
     try:

@@ -183,6 +183,36 @@ class Recording:
             raise JournalError(f"{path} does not begin with a RunStart: the run ended before it began")
         self.start: RunStart = self.documents[0]
 
+    def located(self, recorded: str | Path) -> Path:
+        """Where a folder of the run is now: beside the run's own, if all was moved or copied together.
+
+        Parameters
+        ----------
+        recorded
+            The absolute path that the journal has of it.
+
+        Raises
+        ------
+        JournalError
+            If the run's folder was moved, and nothing is where the other one was or should be now.
+        """
+        there = Path(recorded)
+        was = Path(self.start.places["bids"]).parent / "runs" / self.start.run_uid
+        here = self.run_dir.resolve()
+        if here == was.resolve():
+            return there
+        moved = Path(os.path.normpath(here / os.path.relpath(there, was)))
+        if moved.is_dir():
+            return moved
+        if there.is_dir():
+            return there
+        if here.parent.name == was.parent.name:  # OUT/runs/RUN_UID elsewhere: it is made anew there
+            return moved
+        raise JournalError(
+            f"{self.run_dir} was moved away from {was.parent}, and {there} is no longer there: move the "
+            f"whole of {was.parent.parent}"
+        )
+
     @property
     def stop(self) -> RunStop | None:
         """How the run ended; None if it was cut off."""

@@ -163,12 +163,13 @@ def resume(
     start = recording.start
     require_unfinished(recording)
     workflow, settings = _as_it_ran(recording)
+    settings.work_dir = str(recording.located(settings.work_dir)) if settings.work_dir else ""
     settings.source = in_its_series(settings.source, recording.run_dir)
     context = RunContext(
         run_uid=start.run_uid,
         run_dir=recording.run_dir,
-        bids_dir=Path(start.places["bids"]),
-        session_dir=Path(start.places["session"]),
+        bids_dir=recording.located(start.places["bids"]),
+        session_dir=recording.located(start.places["session"]),
         tr=start.tr,
         volumes=start.volumes,
         seed=settings.seed,

@@ -23,10 +23,14 @@ README = """# A data set recorded in real time
 rtflow recorded these runs while they were scanned: each volume was appended to its run as it came, with
 the voxels as the scanner stored them. Volumes that never came are zeros, and are listed (from 1) under
 `MissingVolumes` in the sidecar of their run. `RunUID` there is the identity of the run in the journal,
-and `RequestedRun` is the run that was asked for where a run of that name was here already.
+`RequestedRun` is the run that was asked for where a run of that name was here already, and `RunStatus`
+says how a run ended that was cut short.
 
 Say here what the experiment was, who took part, and how the data may be used.
 """
+
+#: Field of a run's sidecar that says how a run ended that did not come to its end.
+RUN_STATUS = "RunStatus"
 
 _DESCRIPTION = "dataset_description.json"
 _BOM = b"\xef\xbb\xbf"
@@ -247,6 +251,7 @@ def sidecar(
 ) -> dict[str, Any]:
     """The content of a run's JSON file: metadata of its first volume, and what only the whole run can say."""
     about = of_run(metadata, entities) | {"RunUID": run_uid}
+    about.pop(RUN_STATUS, None)  # of the run that is read again, not of this one
     if missing:
         about["MissingVolumes"] = missing
     if entry.requested is not None:

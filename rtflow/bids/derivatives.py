@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtflow import __version__
-from rtflow.bids.dataset import BIDS_VERSION, write_json
+from rtflow.bids.dataset import BIDS_VERSION, RUN_STATUS, write_json
 from rtflow.bids.entities import relative_path
 from rtflow.bids.grid import Grid
 from rtflow.bids.tables import tables
@@ -35,6 +35,8 @@ def write_derivatives(
     *,
     masks: Mapping[str, tuple[NDArray[Any], Grid]] | None = None,
     source: str = "",
+    references: Mapping[str, str] | None = None,
+    status: str = "",
 ) -> list[Path]:
     """Write what a run found out into a data set of derivatives.
 
@@ -54,6 +56,11 @@ def write_derivatives(
         Label to mask (i, j, k; not 0 is inside) and its grid.
     source
         The run's image relative to the raw data set, if it was recorded.
+    references
+        Label of a mask to the image, relative to the raw data set, that its grid is of; empty if that is
+        not known. Default: the run's own.
+    status
+        How the run ended, if it was cut short.
 
     Returns
     -------
@@ -67,6 +74,7 @@ def write_derivatives(
         entities.
     """
     about: dict[str, Any] = {"RunUID": run_uid} | ({"Sources": [f"bids:raw:{source}"]} if source else {})
+    about |= {RUN_STATUS: status} if status else {}
     made: list[tuple[Path, bytes, dict[str, Any]]] = []
     for label, table in tables(documents).items():
         path = root / relative_path({**entities, "description": label}, "func", "timeseries", ".tsv")
@@ -75,7 +83,8 @@ def write_derivatives(
         path = root / relative_path({**entities, "description": label}, "func", "mask", ".nii.gz")
         kind = {"Type": "Brain"} if label == "brain" else {"Type": "ROI"}
         says = {"Description": f"Mask {label!r} of the session, on the grid of its reference volume"}
-        place = {"SpatialReference": about["Sources"][0]} if source else {}
+        image = (references or {}).get(label, source)
+        place = {"SpatialReference": f"bids:raw:{image}"} if image else {}
         made.append((path, _nifti(mask, grid), about | kind | says | place))
     try:
         _prepare(root)

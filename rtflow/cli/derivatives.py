@@ -23,7 +23,10 @@ def command(
     ] = None,
 ) -> None:
     """Write the derivatives of a run that is over, as `rtflow run` does at its end."""
-    from rtflow.derivatives import add_companions, derive
+    from rtflow.derivatives import add_companions, cut_short, derive
+    from rtflow.journal import Recording
 
+    if status := cut_short(Recording(run_dir.absolute())):
+        typer.echo(f"the run was cut short: RunStatus {status} in its sidecar says so", err=True)
     for path in [*derive(run_dir.absolute()), *add_companions(run_dir.absolute(), physio or [])]:
         typer.echo(str(path))

@@ -406,6 +406,13 @@ def test_what_is_meant_to_be_the_same_series_is_not_told(record, way) -> None:
     assert ("SeriesHash" in sidecar(path)) == (way != "no scanner")
 
 
+def test_a_run_that_was_cut_short_and_is_read_again_is_told(record) -> None:
+    told: list[Event] = []
+    path = record([1], make=lambda volume: scanned(volume, RunStatus="aborted"), emit=told.append)
+    assert ["cut short" in str(event.data["says"]) for event in told] == [True]
+    assert "RunStatus" not in sidecar(path)
+
+
 def test_the_events_of_an_echo_are_those_of_its_run(record, tmp_path) -> None:
     def echo(volume: int) -> BidsIncremental:
         return incremental(volume, ENTITIES | {"echo": "2"})

@@ -1,5 +1,7 @@
 import json
 import math
+import shutil
+import threading
 from pathlib import Path
 
 import nibabel
@@ -11,11 +13,12 @@ from validator import bids_errors
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.grid import Grid
 from rtflow.bids.tables import tables
+from rtflow.cli.derivatives import command as told
 from rtflow.cli.shipped import workflow_path
 from rtflow.derivatives import derive, planned_run
-from rtflow.documents import Delivered, Result, RunStart, RunStop, VolumeMissing, VolumeReceived
+from rtflow.documents import AnyDocument, Delivered, Result, RunStart, RunStop, VolumeMissing, VolumeReceived
 from rtflow.engine import load_workflow, run
-from rtflow.errors import OutputError
+from rtflow.errors import JournalError, OutputError
 from rtflow.journal import Recording
 from rtflow.run_table import list_run, listed_runs
 from rtflow.settings import load_settings
@@ -228,6 +231,92 @@ def test_they_can_be_made_again_from_the_journal_alone(twice):
 
     assert derive(out / "runs" / uids[0]) == written
     assert {path: path.read_bytes() for path in written} == before
+
+
+def test_a_later_run_s_mask_lies_on_the_image_that_has_its_reference(twice, tmp_path):
+    out, uids = shutil.copytree(twice[0], tmp_path / "out"), twice[1]
+    second = out / "runs" / uids[1]
+    shutil.rmtree(second / "saved")
+    shutil.copytree(out / "runs" / uids[0] / "saved", second / "session", dirs_exist_ok=True)
+
+    derive(second)
+
+    func = out / "bids/derivatives/rtflow/sub-01/func"
+    about = json.loads((func / "sub-01_task-feedback_run-2_desc-brain_mask.json").read_text())
+    assert about["Sources"] == ["bids:raw:sub-01/func/sub-01_task-feedback_run-2_bold.nii"]
+    assert about["SpatialReference"] == "bids:raw:sub-01/func/sub-01_task-feedback_run-1_bold.nii"
+    first = json.loads((func / "sub-01_task-feedback_run-1_desc-brain_mask.json").read_text())
+    assert first["SpatialReference"] == about["SpatialReference"]
+
+
+@pytest.mark.parametrize("old", ["gone", "still there"])
+def test_a_study_that_was_moved_has_its_derivatives_where_it_is_now(twice, tmp_path, old):
+    out, uids = shutil.copytree(twice[0], tmp_path / "old"), twice[1]
+    journal = out / "runs" / uids[0] / "journal/documents.jsonl"
+    journal.write_text(journal.read_text().replace(str(twice[0]), str(out)))
+    now = shutil.copytree(out, tmp_path / "now/study")
+    if old == "gone":
+        shutil.rmtree(out)
+    shutil.rmtree(now / "bids/derivatives")
+    before = sorted(tmp_path.rglob("old/**/*"))
+
+    written = derive(now / "runs" / uids[0])
+
+    assert written
+    assert all(path.is_relative_to(now / "bids/derivatives/rtflow") and path.exists() for path in written)
+    assert sorted(tmp_path.rglob("old/**/*")) == before
+
+
+def test_a_run_that_was_moved_alone_goes_with_its_data_set_or_is_refused(twice, tmp_path):
+    out, uids = shutil.copytree(twice[0], tmp_path / "out"), twice[1]
+    journal = out / "runs" / uids[0] / "journal/documents.jsonl"
+    journal.write_text(journal.read_text().replace(str(twice[0]), str(out)))
+    alone = Path(shutil.move(out / "runs" / uids[0], tmp_path / "alone"))
+    assert Recording(alone).located(str(out / "bids")) == out / "bids"
+    shutil.rmtree(out)
+    with pytest.raises(JournalError, match="move the whole of"):
+        derive(alone)
+
+
+def test_a_run_that_was_cut_short_says_so(twice, tmp_path, capsys):
+    out, uids = shutil.copytree(twice[0], tmp_path / "out"), twice[1]
+    run_dir = out / "runs" / uids[0]
+    sidecar = out / "bids/sub-01/func/sub-01_task-feedback_run-1_bold.json"
+    confounds = "derivatives/rtflow/sub-01/func/sub-01_task-feedback_run-1_desc-confounds_timeseries.json"
+    path = run_dir / "journal/documents.jsonl"
+    whole = path.read_text()
+    for status, text in (
+        ("aborted", whole.replace('"status":"completed"', '"status":"aborted"')),
+        ("unfinished", whole[: whole.rindex('{"document":"RunStop"')]),
+    ):
+        path.write_text(text)
+        told(run_dir)
+        assert json.loads(sidecar.read_text())["RunStatus"] == status
+        assert json.loads((out / "bids" / confounds).read_text())["RunStatus"] == status
+        assert f"the run was cut short: RunStatus {status}" in capsys.readouterr().err
+        assert bids_errors(out / "bids") == []
+    path.write_text(whole)
+    told(run_dir)
+    assert "RunStatus" not in json.loads(sidecar.read_text())
+    assert "cut short" not in capsys.readouterr().err
+
+
+def test_a_run_that_is_ended_by_hand_is_marked_in_the_data_set(tmp_path):
+    workflow = load_workflow(workflow_path(Path("roi_feedback")))
+    given = ["source.speed=max", "source.shape=[24,24,12]", "source.voxel=8", "source.volumes=5000"]
+    stopping = threading.Event()
+
+    def see(document: AnyDocument) -> None:
+        if isinstance(document, Result):
+            stopping.set()
+
+    settings = load_settings(workflow.settings_type, workflow.path.with_suffix(".toml"), given)
+    stop = run(workflow, settings, tmp_path, observe=see, stopping=stopping)
+
+    assert stop.status == "aborted"
+    (sidecar,) = tmp_path.glob("bids/sub-*/func/*_bold.json")
+    assert json.loads(sidecar.read_text())["RunStatus"] == "aborted"
+    assert bids_errors(tmp_path / "bids") == []
 
 
 def test_the_table_of_the_session_says_which_run_each_became(twice):
