@@ -148,10 +148,12 @@ class Decode(StreamInterface):
         end, the decoder is held for a node at the end of a run that ended well (`KeepItems`).
         """
         state = self._state
-        if self.inputs.save and state.examples.samples:
+        if not self.inputs.save:
+            return
+        if state.examples.samples:
             self._begin_training()
         self._finish_training(whole=state.last == self._planned)
-        if state.failure and self.inputs.save:
+        if state.failure:
             self._emit(Event(name="not_trained", data={"says": f"no decoder was trained: {state.failure}"}))
 
     def gap(self, volume: int) -> None:
