@@ -22,7 +22,7 @@ from rtflow.bids.run import BidsRun
 from rtflow.bids.run_file import RunFile, compress
 from rtflow.bids.unfinished import claim, ignore, put_in_order
 from rtflow.bids.volumes import incrementals, metadata_for, missing_volumes, read_sidecar
-from rtflow.errors import ArchiveError, OutputError, VolumeError
+from rtflow.errors import ArchiveError, NoMatchError, OutputError, VolumeError
 
 
 class BidsArchive:
@@ -151,11 +151,17 @@ class BidsArchive:
         Raises
         ------
         NoMatchError, SeveralMatchError
-            As `image`.
+            As `image`; and if the volume never came: the image holds zeros in its place.
         VolumeError
             If there is no such volume, or the image is damaged.
         """
-        return next(incrementals(self.root, self._catalog.only("bold", entities, "run"), (number,)))
+        image = self._catalog.only("bold", entities, "run")
+        if number in missing_volumes(self.metadata(image), image.name):
+            raise NoMatchError(
+                f"volume {number} of {image.name} never came (MissingVolumes): zeros stand in its place; "
+                "ask for another"
+            )
+        return next(incrementals(self.root, image, (number,)))
 
     def get_run(self, **entities: object) -> BidsRun:
         """The one functional run that has these entities, with all its echoes.

@@ -170,6 +170,16 @@ def test_a_run_and_its_volumes_have_the_stored_values(somebodys: Path, run: str)
         archive.get_volume(5, **wanted)
 
 
+def test_a_volume_that_never_came_is_not_given_as_zeros(tmp_path: Path) -> None:
+    archive = BidsArchive.create(tmp_path / "set")
+    for number in (1, 2, 4):
+        archive.append(volume(number))
+    with pytest.raises(NoMatchError, match=r"volume 3 of .*_bold\.nii never came"):
+        archive.get_volume(3, run=1)
+    assert archive.get_volume(4, run=1) == archive.get_run(run=1).volume(4)
+    archive.close()
+
+
 def test_one_volume_is_read_without_those_after_it(somebodys: Path) -> None:
     archive = BidsArchive.open(somebodys)
     wanted = {"subject": "01", "session": "a", "run": "1"}
