@@ -16,6 +16,7 @@ from rtflow.errors import OutputError, UsageError
 
 CONFIG = "batch.json"
 SNAKEFILE = "Snakefile"
+MADE_BY = "made-by.txt"
 _FLAGS = ("subject", "session", "task", "run", "acquisition", "direction", "reconstruction")
 _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 
@@ -23,6 +24,9 @@ _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 _RULES = """# Made by `rtflow batch`. It can be run by hand, in this folder: snakemake --cores 2 --keep-going
 # One job a run of the data set; what a job does stands in batch.json. A run that failed is done again, as is
 # one whose command has changed, or what stands in the files of its workflow and settings.
+#
+# A folder "out" with a result.json is whole, and says in made-by.txt what it is of. While a job is at work
+# one that is whole stands aside as "kept"; it comes back if the job fails or is cut off.
 
 from hashlib import sha256
 from pathlib import Path
@@ -51,10 +55,35 @@ rule run:
     log:
         "runs/{name}/log.txt",
     shell:
-        "rm -rf runs/{wildcards.name}/out && "
-        "printf '%s\\n' {params.command:q} {params.contents:q} > runs/{wildcards.name}/made-by.txt && "
-        "{params.command} --out runs/{wildcards.name}/out > {output}.part 2> {log} && "
-        "mv {output}.part {output}"
+        r'''
+        here=runs/{wildcards.name}
+        if [ -e $here/kept ]; then
+            if [ -e $here/out/result.json ]; then rm -rf $here/kept
+            else rm -rf $here/out; mv $here/kept $here/out; fi
+        fi
+        rm -rf $here/failed {output}.part
+        printf '%s\n' {params.command:q} {params.contents:q} > $here/made-by.txt
+        if [ -e $here/out/result.json ]; then
+            if [ "$(cat $here/out/made-by.txt)" = "$(cat $here/made-by.txt)" ]; then
+                cp $here/out/result.json {output}
+                exit 0
+            fi
+            mv $here/out $here/kept
+        fi
+        rm -rf $here/out
+        if {params.command} --out $here/out > {output}.part 2> {log}; then
+            cp $here/made-by.txt $here/out/made-by.txt
+            cp {output}.part $here/out/result.json.part
+            mv $here/out/result.json.part $here/out/result.json
+            mv {output}.part {output}
+            rm -rf $here/kept
+        else
+            status=$?
+            if [ -e $here/out ]; then mv $here/out $here/failed; fi
+            if [ -e $here/kept ]; then mv $here/kept $here/out; fi
+            exit $status
+        fi
+        '''
 
 
 onsuccess:
@@ -128,23 +157,42 @@ def made_by(batch: Batch, name: str) -> str:
     return f"{batch.runs[name]}\n{' '.join(['sha256', *sums])}\n"
 
 
-def write_batch(
+def whole_results(place: Path) -> Path | None:
+    """Where in the folder of a run the results lie that came to their end last, whatever they are of."""
+    for name in ("out", "kept"):
+        if (place / name / "result.json").is_file():
+            return place / name
+    return None
+
+
+def results_of(folder: Path, batch: Batch, name: str) -> Path | None:
+    """Where the results of a run lie that are of its present command; None if it is to be done."""
+    whole = whole_results(folder / "runs" / name)
+    if whole is None:
+        return None
+    try:
+        told = (whole / MADE_BY).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return whole if told == made_by(batch, name) else None
+
+
+def planned(
     folder: Path,
     jobs: Sequence[Job],
     data: str,
     workflow: str,
     options: Sequence[str] = (),
     files: Sequence[str] = (),
-) -> None:
-    """Write what Snakemake reads into a folder.
-
-    What has been done in the folder stays; a run is done again if its command has changed, or what stands in
-    ``files``.
+    *,
+    some: bool = False,
+) -> Batch:
+    """What a batch of these runs is in a folder; nothing is written.
 
     Parameters
     ----------
     folder
-        Of the batch; made if it is not there.
+        Of the batch, which need not be there.
     jobs
         One for each run.
     data
@@ -155,32 +203,54 @@ def write_batch(
         More words for each command.
     files
         Absolute paths of the workflow and of its settings, which need not be there.
+    some
+        Whether the jobs are a choice: the other runs that the folder has stay in the batch. They have the
+        same workflow and options, as all of a batch, and are to be done again where these have changed.
 
     Raises
     ------
     UsageError
-        If two runs have one name.
+        If two runs have one name, or what is in the folder cannot be read.
     OutputError
-        If the folder cannot be written, or is of a batch of another data set.
+        If the folder is of a batch of another data set.
     """
     names = [job.name for job in jobs]
     if len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
         raise UsageError(f"the runs {', '.join(names)} cannot be told apart by their names")
-    batch = Batch(
+    others: list[Job] = []
+    if (folder / CONFIG).exists():
+        before = read_batch(folder)
+        if before.data != data:
+            raise OutputError(
+                f"{folder} is a batch of {before.data}, not of {data}; choose another folder by --out"
+            )
+        if some:
+            others = [Job(name, before.entities[name]) for name in before.runs if name not in names]
+    every = sorted([*jobs, *others], key=lambda job: job.name)
+    return Batch(
         data,
         workflow,
         shlex.join([sys.executable, "-m", "rtflow", "batch", "--table", "."]),
         list(files),
-        {job.name: command_of(job, data, workflow, options) for job in jobs},
-        {job.name: dict(job.entities) for job in jobs},
+        {job.name: command_of(job, data, workflow, options) for job in every},
+        {job.name: dict(job.entities) for job in every},
     )
+
+
+def write_batch(folder: Path, batch: Batch) -> None:
+    """Write what Snakemake reads into a folder, which is made if it is not there.
+
+    What has been done in the folder stays; a run is done again if its command has changed, or what stands in
+    the batch's ``files``.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    """
     config = msgspec.json.format(msgspec.json.encode(batch), indent=2).decode() + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CONFIG).exists() and (before := read_batch(folder).data) != data:
-            raise OutputError(
-                f"{folder} is a batch of {before}, not of {data}; choose another folder by --out"
-            )
         for name, text in ((SNAKEFILE, _RULES), (CONFIG, config)):
             if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != text:
                 (folder / f".{name}.partial").write_text(text, encoding="utf-8")

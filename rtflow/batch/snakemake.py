@@ -65,15 +65,9 @@ def ask(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def pending(folder: Path) -> list[str]:
-    """Names of the runs that are to be done: never done, cut off, or done by another command."""
-    rows = [line.split("\t") for line in ask(folder, "--summary").splitlines() if "\t" in line]
-    column = rows[0].index("plan") if rows else 0
-    return [Path(row[0]).parent.name for row in rows[1:] if row[column].strip() != "no update"]
-
-
 def work(
     folder: Path,
+    names: Sequence[str],
     arguments: Sequence[str],
     follow: Callable[[], None],
     stopping: threading.Event,
@@ -86,6 +80,8 @@ def work(
     ----------
     folder
         Of the batch; what Snakemake prints goes into its ``snakemake.log``.
+    names
+        The runs that are to be done.
     arguments
         ``--cores 2``, ``--executor slurm``, ...
     follow
@@ -102,7 +98,10 @@ def work(
     bool
         Whether all jobs went well.
     """
-    command = [find_snakemake(), "--keep-going", "--rerun-incomplete", *arguments]
+    targets = [f"runs/{name}/result.json" for name in names]
+    command = [find_snakemake(), "--keep-going", "--rerun-incomplete", *arguments, *targets]
+    for target in targets:  # left by results that are not there any more: Snakemake would take it for done
+        (folder / target).unlink(missing_ok=True)
     if _is_locked(folder):
         ask(folder, "--unlock")  # left by one of ours that was killed: `alone` has seen to it
     os.pwrite(lock, _AT_WORK, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import html
 import io
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rtflow.batch.jobs import made_by, read_batch
+from rtflow.batch.jobs import MADE_BY, made_by, read_batch, results_of, whole_results
 from rtflow.documents import Result
 from rtflow.errors import JournalError, OutputError
 from rtflow.journal import Recording
@@ -41,14 +42,15 @@ def rows_of(folder: Path) -> list[Row]:
     for name in sorted(batch.runs):
         row: Row = {"name": name, **batch.entities[name]}
         place = folder / "runs" / name
-        told = _told(place)
-        if _outdated(place, made_by(batch, name)):
+        whole = results_of(folder, batch, name)
+        told = _json(whole / "result.json" if whole else place / "result.json.part") or {}
+        if whole:
+            row["status"] = told.get("status", "completed")
+        elif _outdated(place, made_by(batch, name)):
             rows.append(
                 row | {"status": "to do", "why": "it was done with other options or another workflow"}
             )
             continue
-        if (place / "result.json").exists():
-            row["status"] = told["status"]
         elif (place / "log.txt").exists():
             # A run can come to its end and still break a limit that the settings give it; one that could
             # not begin has said why, and one that was cut off has said nothing.
@@ -61,7 +63,7 @@ def rows_of(folder: Path) -> list[Row]:
             row |= {count: told["volumes"].get(count, 0) for count in COUNTS}
             latency = told.get("latency_ms") or {}
             row |= {f"latency_{name}_ms": latency.get(name) for name in ("p50", "p95")}
-            for key, (_, values) in series_of(place).items():
+            for key, (_, values) in series_of(place, row["run_uid"]).items():
                 row |= {f"mean_{key}": float(np.mean(values)), f"median_{key}": float(np.median(values))}
         rows.append(row)
     return rows
@@ -70,15 +72,15 @@ def rows_of(folder: Path) -> list[Row]:
 def _outdated(place: Path, made_by: str) -> bool:
     """Whether what a run left is of another command, or another workflow, than it is to be done with now."""
     try:
-        return (place / "made-by.txt").read_text(encoding="utf-8") != made_by
+        return (place / MADE_BY).read_text(encoding="utf-8") != made_by
     except OSError:
-        return (place / "result.json").exists()
+        return whole_results(place) is not None
 
 
-def series_of(place: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """Numbers of volumes, and the values there, of each scalar that a run published."""
+def series_of(place: Path, run_uid: str) -> dict[str, tuple[list[int], list[float]]]:
+    """Numbers of volumes, and the values there, of each scalar that a run in a run's folder published."""
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for result in _results(place):
+    for result in _results(place, run_uid):
         for key, value in result.values.items():
             if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
                 volumes, values = found.setdefault(key, ([], []))
@@ -146,7 +148,7 @@ def _page(folder: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
     pictures = "".join(
         f"<h2>{html.escape(row['name'])}</h2>\n"
         + (f"<p class='bad'>{html.escape(row['why'])}</p>\n" if row.get("why") else "")
-        + ("" if row["status"] == "to do" else _picture(series_of(folder / "runs" / row["name"])))
+        + ("" if row["status"] == "to do" else _picture(_series(folder, row)))
         + "\n"
         for row in rows
     )
@@ -162,6 +164,10 @@ svg {{ display: block; margin: .2em 0; }}
 {body}</tbody></table>
 {pictures}</body></html>
 """
+
+
+def _series(folder: Path, row: Row) -> dict[str, tuple[list[int], list[float]]]:
+    return series_of(folder / "runs" / row["name"], row.get("run_uid", "none"))
 
 
 def _picture(series: Mapping[str, tuple[list[int], list[float]]]) -> str:
@@ -188,17 +194,12 @@ def _line(name: str, volumes: Sequence[int], values: Sequence[float], colour: st
     )
 
 
-def _results(place: Path) -> list[Result]:
-    run = place / "out" / "runs" / str(_told(place).get("run_uid", "none"))
-    try:
-        return list(Recording(run).results)
-    except JournalError:
-        return []
-
-
-def _told(place: Path) -> dict[str, Any]:
-    """What the command printed; of a run that failed, too."""
-    return _json(place / "result.json") or _json(place / "result.json.part") or {}
+def _results(place: Path, run_uid: str) -> list[Result]:
+    # A run that failed was put aside; one that was cut off was not.
+    for name in ("out", "kept", "failed"):
+        with contextlib.suppress(JournalError):
+            return list(Recording(place / name / "runs" / run_uid).results)
+    return []
 
 
 def _json(path: Path) -> dict[str, Any] | None:

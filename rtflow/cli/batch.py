@@ -13,7 +13,9 @@ from rtflow.cli import options
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from rtflow.batch.jobs import Batch
     from rtflow.cli.datasets import Recorded
+    from rtflow.settings import RunSettings
 
 EXAMPLES = (
     "Examples: [cyan]rtflow batch roi_feedback my_dataset --jobs 4[/cyan], "
@@ -71,15 +73,18 @@ def command(
         return
     if workflow is None or data is None:
         raise UsageError("give a workflow and a data set: rtflow batch roi_feedback BIDS_DIR")
-    from rtflow.batch.jobs import Job, write_batch
-    from rtflow.batch.snakemake import alone, find_snakemake, pending
-    from rtflow.cli.datasets import runs_of, source_of
+    from rtflow.batch.checks import require_files
+    from rtflow.batch.jobs import Job, planned, results_of, write_batch
+    from rtflow.batch.snakemake import alone, find_snakemake
+    from rtflow.cli.datasets import require_apart, runs_of, source_of
     from rtflow.cli.shipped import workflow_path
 
     entities = {"subject": subject, "session": session, "task": task}
     spec = source_of(data, {name: label for name, label in entities.items() if label}, "")
+    require_apart(spec, out / "runs")
     path = workflow_path(Path(workflow)).resolve()
-    overrides = _checked(path, config, spec, set_ or [])
+    settings, overrides = _checked(path, config, spec, set_ or [])
+    require_files(settings, out.absolute())
     found = [Job(str(run), run.entities) for run in runs_of(spec, anew=True)]
     find_snakemake()
     words = ["-c", str(config.resolve())] if config else []
@@ -87,20 +92,29 @@ def command(
     words += ["--events"] if events else []
     files = [str(path), str(config.resolve() if config else path.with_suffix(".toml"))]
     where = str(Path(data).resolve()) if Path(data).exists() else data
+
+    def plan() -> tuple[Batch, list[str]]:
+        batch = planned(out, found, where, str(path), words, files, some=any(entities.values()))
+        return batch, [job.name for job in found if results_of(out, batch, job.name) is None]
+
+    names = [job.name for job in found]
+    _, left = plan()
+    if dry_run:
+        _tell_jobs(names, left, json=json)
+        return
     with alone(out) as lock:
-        write_batch(out, found, where, str(path), words, files)
-        left = pending(out)
-        if dry_run:
-            _tell_jobs([job.name for job in found], left, json=json)
-            return
+        batch, left = plan()  # another one may have been at work there until now
+        write_batch(out, batch)
         arguments = ["--executor", executor, "--cores" if executor == "local" else "--jobs", str(jobs)]
         arguments += ["--profile", str(Path(profile).resolve())] if profile else []
-        status = _work(out, len(found), left, arguments, lock, json=json, quiet=quiet)
+        status = _work(out, names, left, arguments, lock, json=json, quiet=quiet)
     raise typer.Exit(status)
 
 
-def _checked(path: Path, config: Path | None, spec: Recorded, overrides: list[str]) -> list[str]:
-    """Overrides of settings as the jobs are to be given them: in order, and with no path from this folder."""
+def _checked(
+    path: Path, config: Path | None, spec: Recorded, overrides: list[str]
+) -> tuple[RunSettings, list[str]]:
+    """Settings, and overrides as jobs are to be given them: in order, and with no path from this folder."""
     import msgspec
 
     from rtflow.cli.output import stdout_to_stderr
@@ -123,7 +137,7 @@ def _checked(path: Path, config: Path | None, spec: Recorded, overrides: list[st
             if value == _value(there, name)
             else f"{name.strip()}={msgspec.json.encode(value).decode()}"
         )
-    return told
+    return here, told
 
 
 def _value(settings: object, name: str) -> Any:
@@ -148,7 +162,14 @@ def _tell_jobs(names: list[str], left: list[str], *, json: bool) -> None:
 
 
 def _work(
-    folder: Path, count: int, left: list[str], arguments: list[str], lock: int, *, json: bool, quiet: bool
+    folder: Path,
+    names: list[str],
+    left: list[str],
+    arguments: list[str],
+    lock: int,
+    *,
+    json: bool,
+    quiet: bool,
 ) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -159,7 +180,7 @@ def _work(
 
     stopping, at_once = threading.Event(), threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    went_well = True
+    went_well, count = True, len(names)
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
         task = progress.add_task("runs", total=count, completed=count - len(left))
 
@@ -182,13 +203,13 @@ def _work(
                     say("killing them")
 
             with on_interrupt(end, kill):
-                went_well = work(folder, arguments, follow, stopping, at_once, lock)
+                went_well = work(folder, left, arguments, follow, stopping, at_once, lock)
     rows = write_table(folder)
     _tell(folder, rows, json=json, quiet=quiet)
-    bad = [row for row in rows if row["status"] != "completed"]
+    bad = [row for row in rows if row["status"] != "completed" and row["name"] in names]
     if stopping.is_set():
-        done = len(rows) - len(bad)
-        typer.echo(f"rtflow: ended; {done} of {len(rows)} runs are done, the same command goes on", err=True)
+        done = count - len(bad)
+        typer.echo(f"rtflow: ended; {done} of {count} runs are done, the same command goes on", err=True)
         return 1
     if not went_well and all(row["status"] == "to do" for row in bad):
         typer.echo(f"rtflow: snakemake did not end well: {said(folder)}", err=True)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rtflow.batch.jobs import Job, read_batch, write_batch
+from rtflow.batch.jobs import Job, planned, read_batch, write_batch
 from rtflow.errors import OutputError, UsageError
 from rtflow.journal import Recording
 
@@ -41,7 +41,7 @@ def test_six_runs_one_of_which_fails(data: Path, tmp_path: Path) -> None:
     shown = rtflow("batch", "roi_feedback", data, "--out", folder, "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("to do") == 7
-    assert not (folder / "runs").exists()
+    assert not folder.exists()
 
     done = rtflow("batch", "roi_feedback", data, "--out", folder, "--jobs", 2)
     assert done.returncode == 3, done.stderr
@@ -96,7 +96,7 @@ def test_six_runs_one_of_which_fails(data: Path, tmp_path: Path) -> None:
 def test_what_is_generated_runs_by_hand(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "batch"
     jobs = [Job("sub-01_task-feedback_run-2", {"subject": "01", "task": "feedback", "run": "2"})]
-    write_batch(folder, jobs, str(data), "roi_feedback")
+    write_batch(folder, planned(folder, jobs, str(data), "roi_feedback"))
     command = [os.environ["RTFLOW_SNAKEMAKE"], "--cores", "1", "--keep-going"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
@@ -161,8 +161,8 @@ def test_what_is_wrong_is_said(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no batch"):
         read_batch(tmp_path)
     job = Job("sub-01_task-a", {"subject": "01", "task": "a"})
-    write_batch(tmp_path, [job], "/data/one", "template")
+    write_batch(tmp_path, planned(tmp_path, [job], "/data/one", "template"))
     with pytest.raises(OutputError, match="is a batch of /data/one, not of /data/two"):
-        write_batch(tmp_path, [job], "/data/two", "template")
+        planned(tmp_path, [job], "/data/two", "template")
     with pytest.raises(UsageError, match="cannot be told apart"):
-        write_batch(tmp_path, [job, job], "/data/one", "template")
+        planned(tmp_path, [job, job], "/data/one", "template")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rtflow.batch.jobs import Job, made_by, read_batch, write_batch
+from rtflow.batch.jobs import Job, made_by, planned, read_batch, write_batch
 from rtflow.batch.table import rows_of
 
 from .conftest import RTFLOW, rtflow, simulated, states
@@ -22,12 +22,11 @@ NAME = "sub-01_task-feedback_run-1"
 WAITING = """
 import os, time
 from pathlib import Path
-from rtflow.setting_types import LocalPath
 from rtflow.workflows import roi_feedback
 
 
 class Settings(roi_feedback.Settings):
-    waiting: LocalPath = ""
+    waiting: str = ""
 
 
 def build(settings):
@@ -94,9 +93,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def waiting(tmp_path: Path) -> Path:
     """A workflow that waits while the file ``wait`` beside it is there."""
     (tmp_path / "waiting.py").write_text(WAITING)
-    (tmp_path / "waiting.toml").write_text('waiting = "wait"\n')
+    (tmp_path / "waiting.toml").write_text(f'waiting = "{tmp_path / "wait"}"\n')
     (tmp_path / "wait").touch()
     return tmp_path / "waiting.py"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def until_it_waits(workflow: Path, process: subprocess.Popen) -> int:
@@ -113,8 +116,10 @@ def test_a_run_is_done_again_when_what_it_is_made_of_has_changed(data: Path, tmp
     words = ("batch", workflow, data, "--out", folder)
 
     def to_do() -> bool:
+        before = contents(folder)
         shown = rtflow(*words, "--dry-run", "--json")
         assert shown.returncode == 0, shown.stderr
+        assert contents(folder) == before
         return json.loads(shown.stdout) == {NAME: "to do"}
 
     assert rtflow(*words).returncode == 0
@@ -139,6 +144,72 @@ def test_a_run_is_done_again_when_what_it_is_made_of_has_changed(data: Path, tmp
         assert states(folder) == {NAME: "completed"}
 
 
+def test_a_job_that_fails_leaves_the_results_of_one_that_completed(data: Path, tmp_path: Path) -> None:
+    folder, workflow = tmp_path / "batch", tmp_path / "mine.py"
+    good = "from rtflow.workflows.roi_feedback import Settings, build\n"
+    workflow.write_text(good)
+    words = ("batch", workflow, data, "--out", folder)
+    assert rtflow(*words, "--quiet").returncode == 0
+    out = folder / "runs" / NAME / "out"
+    before = contents(out)
+    # What can be seen before is said before, and no job is begun.
+    done = rtflow(*words, "--set", "mask=no.nii")
+    assert done.returncode == 2
+    assert "no run was begun: the settings name what does not exist, mask=" in done.stderr
+    assert states(folder) == {NAME: "completed"}
+    # What cannot fails in the job; what it is shown with is its own, and the earlier results are there.
+    workflow.write_text(good + "def build(settings):\n    raise ValueError('not this way')\n")
+    done = rtflow(*words)
+    assert done.returncode == 3, done.stderr
+    assert f"failed  {NAME}: " in done.stdout
+    assert "not this way" in done.stdout
+    (row,) = rows_of(folder)
+    assert "run_uid" not in row
+    assert contents(out) == before
+    # Cut off by kill -9 they stand aside; with the workflow as it was they are at once what is shown.
+    out.rename(out.with_name("kept"))
+    out.mkdir()
+    workflow.write_text(good)
+    assert states(folder) == {NAME: "completed"}
+    assert "0 of 1 runs to do" in rtflow(*words, "--dry-run").stdout
+    # Snakemake by hand puts them back, and does nothing over again.
+    command = [os.environ["RTFLOW_SNAKEMAKE"], "--cores", "1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    assert contents(out) == before
+    assert not out.with_name("kept").exists()
+    assert states(folder) == {NAME: "completed"}
+
+
+def test_a_choice_of_runs_keeps_the_others_in_the_batch(tmp_path: Path) -> None:
+    for subject in ("01", "02"):
+        func = tmp_path / "data" / f"sub-{subject}" / "func"
+        func.mkdir(parents=True)
+        (func / f"sub-{subject}_task-a_bold.nii").touch()
+    folder = tmp_path / "batch"
+    words = ("batch", "roi_feedback", tmp_path / "data", "--out", folder)
+
+    def begun(*more: str) -> dict[str, str]:
+        done = rtflow(*words, *more, RTFLOW_SNAKEMAKE="/bin/false")
+        assert "snakemake did not end well" in done.stderr
+        return read_batch(folder).runs
+
+    every = begun()
+    assert list(every) == ["sub-01_task-a", "sub-02_task-a"]
+    whole = folder / "runs" / "sub-01_task-a" / "out"
+    whole.mkdir(parents=True)
+    (whole / "made-by.txt").write_text(made_by(read_batch(folder), "sub-01_task-a"))
+    (whole / "result.json").write_text('{"status": "completed", "run_uid": "none", "volumes": {}}')
+    assert begun("--subject", "02") == every
+    assert states(folder) == {"sub-01_task-a": "completed", "sub-02_task-a": "to do"}
+    assert "sub-01_task-a\t01" in (folder / "group.tsv").read_text()
+    # All of a batch have the same options: what was done with others is kept, but not shown.
+    assert all("opening=9" in command for command in begun("--subject", "02", "--set", "opening=9").values())
+    assert states(folder) == {"sub-01_task-a": "to do", "sub-02_task-a": "to do"}
+    assert (whole / "result.json").exists()
+    assert begun("--subject", "02") == every
+    assert states(folder) == {"sub-01_task-a": "completed", "sub-02_task-a": "to do"}
+
+
 def test_arguments_are_checked_before_snakemake_is_looked_for(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "batch"
     for words, says in (
@@ -148,6 +219,8 @@ def test_arguments_are_checked_before_snakemake_is_looked_for(data: Path, tmp_pa
         (["roi_feedback", data, "--set", "openin=4"], "did you mean 'opening'?"),
         (["roi_feedback", data, "-c", tmp_path / "none.toml"], "does not exist; give a TOML file"),
         (["roi_feedback", data, "--table", folder], "leave out workflow and data set"),
+        (["roi_feedback", data, "--set", "mask=none.nii"], "the settings name what does not exist, mask="),
+        (["connectivity", data], "/second.nii; correct --set or the TOML"),
     ):
         done = rtflow("batch", *words, "--out", folder, RTFLOW_SNAKEMAKE="/nowhere/snakemake")
         assert done.returncode == 2, done.stderr
@@ -157,9 +230,12 @@ def test_arguments_are_checked_before_snakemake_is_looked_for(data: Path, tmp_pa
 
 def test_a_path_counts_from_where_it_was_typed(data: Path, tmp_path: Path) -> None:
     """The jobs have another folder than the one who typed it."""
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a b.nii").touch()
     for typed in ("mask=masks/a b.nii", 'mask="masks/a b.nii"'):
-        command = [*RTFLOW, "batch", "roi_feedback", data, "--dry-run", "--set", "opening=5", "--set", typed]
-        subprocess.run(list(map(str, command)), cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        command = [*RTFLOW, "batch", "roi_feedback", data, "--set", "opening=5", "--set", typed]
+        nothing = os.environ | {"RTFLOW_SNAKEMAKE": "/bin/false"}
+        subprocess.run(list(map(str, command)), cwd=tmp_path, check=False, env=nothing, timeout=60)
         words = shlex.split(read_batch(tmp_path / "rtflow-batch").runs[NAME])
         given = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
         assert given == ["opening=5", f'mask="{tmp_path}/masks/a b.nii"']
@@ -208,7 +284,7 @@ def test_where_snakemake_is_at_work_by_hand_a_batch_does_not_begin(
 ) -> None:
     folder = tmp_path / "batch"
     words = ("batch", waiting, data, "--out", folder)
-    assert rtflow(*words, "--dry-run").returncode == 0
+    assert rtflow(*words, RTFLOW_SNAKEMAKE="/bin/false").returncode == 1
     command = [os.environ["RTFLOW_SNAKEMAKE"], "--cores", "1"]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet) as process:
@@ -240,7 +316,7 @@ def test_each_failed_run_has_its_reason(tmp_path: Path) -> None:
         "sub-3": ("", {"exit_status": 1, "status": "completed", "errors": {"a: rare": 1, "b: often": 9}}),
         "sub-4": ("", {"exit_status": 1, "status": "completed"}),
     }
-    write_batch(tmp_path, [Job(name, {}) for name in left], "/data", "template")
+    write_batch(tmp_path, planned(tmp_path, [Job(name, {}) for name in left], "/data", "template"))
     for name, (log, told) in left.items():
         place = tmp_path / "runs" / name
         place.mkdir(parents=True)
