@@ -41,3 +41,13 @@ def test_figures_and_bars_are_of_each_size(monkeypatch, tmp_path):
     assert {"M rtflow:median_ms", "M rtflow:error_mm", "spike block:error_mm"} <= set(figures)
     assert {"first_over_median_M", "spike block:error_mm"} <= set(bars)
     assert not any("rtspm" in name for name in figures)
+
+
+def test_the_report_names_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(realign, "of_size", lambda size, folder: ({f"{size} rtflow:median_ms": 1.0}, {}))
+    monkeypatch.setattr(realign, "available", dict)
+    report = realign.run()
+    assert set(report.figures) == {f"{size} rtflow:median_ms" for size in "SML"}
+    assert str(report.machine["not installed"]).startswith("python-rtspm, SimpleITK")
+    assert "numba" in report.versions
+    assert "python-rtspm" not in report.versions
