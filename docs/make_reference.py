@@ -140,7 +140,10 @@ def settings_table(struct: type, shipped: dict[str, Any] | None = None, skip: It
         value = (shipped or {}).get(field.name)
         if value is not None and as_toml(value) != default:
             default += f"; in the TOML {as_toml(value)}"
-        rows.append((code(field.name), in_words(field.type), default, said[field.name]))
+        kind = bare(field.type)
+        meaning = said.get(field.name) or (prose(kind.cls) if isinstance(kind, types.StructType) else "")
+        assert meaning, f"{struct.__name__}.{field.name} is not described"
+        rows.append((code(field.name), in_words(field.type), default, meaning))
     return table(("setting", "type", "default", "meaning"), rows)
 
 

@@ -74,9 +74,11 @@ def command(
             else:
                 from rtflow.cli.shipped import workflow_path
                 from rtflow.engine import load_workflow, run
+                from rtflow.whole_file import require_writable
 
                 loaded = load_workflow(workflow_path(workflow))
                 settings = options.settings_for(loaded, config, source, set_, speed)
+                require_writable(out.absolute())
                 if not quiet:
                     _tell_runs(out.absolute(), session or out / "session", settings)
                 watched.run(
