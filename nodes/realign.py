@@ -275,15 +275,18 @@ class Realign(StreamInterface):
             reference = self._refer(incremental)
             state.transform, state.gain = np.eye(4), 1.0
             transform, parameters = state.transform, np.zeros(6)
-            resliced = incremental.data.astype(np.float32, order="C")
-            if state.places is not None:
-                state.places.clear(resliced)
+            resliced, whole = incremental.data.astype(np.float32, order="C"), True
         else:
             spline = Spline(incremental.data)
             transform, parameters = self._locate(reference, spline, incremental.affine)
-            resliced = reslice(spline, incremental.affine, transform, reference.grid, state.places)
+            # A mean of masked volumes would be no reference.
+            whole = state.places is None or state.total is not None
+            places = None if whole else state.places
+            resliced = reslice(spline, incremental.affine, transform, reference.grid, places)
         if parameters is not None:
             self._average(resliced)
+        if whole and state.places is not None:
+            state.places.clear(resliced)
         if self.inputs.write:
             state.moving = incremental.grid if state.moving is None else state.moving
             state.transforms.append((volume, parameters is not None, transform))

@@ -305,6 +305,18 @@ def test_only_the_mask_may_be_resliced(make_context, call, leave, tmp_path, name
         assert (image[~chosen] == 0.0).all()
 
 
+def test_a_mean_is_of_whole_volumes(make_context, call):
+    node = started(make_context(), reference="mean", mean_of=2, reslice="mask")
+    whole = started(make_context("run-b"), reference="mean", mean_of=2)
+    for number in (1, 2, 3):
+        found = call(node, number, incremental=volume(number))
+        full = call(whole, number, incremental=volume(number))
+        np.testing.assert_array_equal(found["transform"], full["transform"])
+        chosen = node.snapshot().places.mask
+        assert (found["incremental"].data[~chosen] == 0.0).all()
+        assert (full["incremental"].data[~chosen] != 0.0).any()
+
+
 def test_a_mask_on_another_grid_is_refused(make_context, call, tmp_path):
     path = tmp_path / "mask.nii"
     nib.save(nib.Nifti1Image(np.ones(OTHER_SHAPE, np.uint8), OTHER_AFFINE), path)
