@@ -206,8 +206,11 @@ class Recording:
             return moved
         if there.is_dir():
             return there
-        if here.parent.name == was.parent.name:  # OUT/runs/RUN_UID elsewhere: it is made anew there
+        # Neither is there, as where nothing was recorded: it is made in the folder that the run is in now.
+        if here.parts[-2:] == was.parts[-2:]:
             return moved
+        if there.parent.is_dir():
+            return there
         raise JournalError(
             f"{self.run_dir} was moved away from {was.parent}, and {there} is no longer there: move the "
             f"whole of {was.parent.parent}"

@@ -7,6 +7,7 @@ earlier volume's value, is ``n/a``.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,16 @@ CONFOUNDS: dict[str, tuple[str, str]] = {
     "dvars": ("Root mean square, over voxels, of the difference to the volume before", ""),
     "std_dvars": ("Standardised DVARS", ""),
     "global_signal": ("Mean signal within the brain", ""),
+}
+
+_UNITS = {"mm": "mm", "rad": "rad", "ml": "ml", "seconds": "s", "percent": "%"}
+_PERCENT = frozenset(
+    f"percent_signal_change{end}" for end in ("", "_difference", "_block_mean", "_difference_block_mean")
+)
+_KINDS = {
+    "neutral": "No value: nothing is to be shown",
+    "evidence": "Evidence for the target condition, from -1 to 1",
+    "percent_signal_change": "Percent signal change against the baseline",
 }
 
 
@@ -95,8 +106,8 @@ def tables(documents: Iterable[AnyDocument]) -> dict[str, Table]:
     start = next((d for d in documents if isinstance(d, RunStart)), None)
     made = {
         "confounds": _confounds(volumes, results),
-        "results": _results(volumes, results),
-        "feedback": _feedback(volumes, results, delivered),
+        "results": _results(volumes, results, start),
+        "feedback": _feedback(volumes, results, delivered, start),
         "timing": _timing(volumes, arrivals, results, delivered, start),
     }
     return {name: table for name, table in made.items() if table.columns}
@@ -117,7 +128,7 @@ def _confounds(volumes: int, results: list[Result]) -> Table:
     return table
 
 
-def _results(volumes: int, results: list[Result]) -> Table:
+def _results(volumes: int, results: list[Result], start: RunStart | None) -> Table:
     table = Table(volumes)
     status = table.add("status", "How the volume ended")
     quality = table.add("quality", "Whether a node doubted what it gave, or a value is stale or skipped")
@@ -133,21 +144,34 @@ def _results(volumes: int, results: list[Result]) -> Table:
         for key in result.values:
             if key not in table.columns:
                 node, _, name = key.rpartition(".")
-                _fill(table.add(key, f"Output {name} of node {node}", _units(name)), results, key)
+                says = _said_of(start, key)
+                what = f"{says[:1].upper()}{says[1:]}; output" if says else "Output"
+                units = _units_of_kinds(results, node) if name == "value" else _units(name, says)
+                _fill(table.add(key, f"{what} {name} of node {node}", units), results, key)
+                if name == "kind":
+                    table.about[key]["Levels"] = _levels(results, node)
     return table
 
 
-def _feedback(volumes: int, results: list[Result], delivered: list[Delivered]) -> Table:
+def _feedback(
+    volumes: int, results: list[Result], delivered: list[Delivered], start: RunStart | None
+) -> Table:
     table = Table(volumes)
     keys = {key: None for result in results for key in result.values if key.rpartition(".")[2] == "value"}
     reached = {document.volume for document in delivered}
     for key in keys:
         node = key.rpartition(".")[0]
         prefix = f"{node}." if len(keys) > 1 else ""
-        true = table.add(f"{prefix}true_value", f"What node {node} made of this very volume")
+        says, units = _said_of(start, key), _units_of_kinds(results, node)
+        true = table.add(
+            f"{prefix}true_value",
+            f"What node {node} made of this very volume" + (f": {says}" if says else ""),
+            units,
+        )
         shown = table.add(
             f"{prefix}delivered_value",
             f"What the subject's side got of node {node} after this volume; n/a: nothing reached it",
+            units,
         )
         repeats = table.add(
             f"{prefix}stale", "Whether the value repeats that of an earlier volume (1) or not (0)"
@@ -161,6 +185,7 @@ def _feedback(volumes: int, results: list[Result], delivered: list[Delivered]) -
         kind = f"{node}.kind"
         if any(kind in result.values for result in results):
             _fill(table.add(f"{prefix}kind", f"What the value of node {node} is"), results, kind)
+            table.about[f"{prefix}kind"]["Levels"] = _levels(results, node)
     return table
 
 
@@ -206,8 +231,41 @@ def _fill(column: list[Scalar], results: list[Result], key: str) -> None:
             column[result.volume - 1] = result.values[key]
 
 
-def _units(name: str) -> str:
-    return CONFOUNDS[name][1] if name in CONFOUNDS else ""
+def _said_of(start: RunStart | None, key: str) -> str:
+    """What the interface of a node says of its output ``node.name``; empty if that is not known."""
+    node, _, name = key.rpartition(".")
+    outputs = (start.nodes.get(node) or {}).get("outputs") if start else None
+    return str((outputs or {}).get(name, ""))
+
+
+def _units(name: str, says: str) -> str:
+    """The units of an output, if what is said of it begins or ends with them.
+
+    >>> _units("rmsd", "mm against the volume before"), _units("dof", "degrees of freedom")
+    ('mm', '')
+    """
+    if name in CONFOUNDS:
+        return CONFOUNDS[name][1]
+    words = re.findall(r"\w+", says)
+    if "in percent of" in says:
+        return "%"
+    return _UNITS.get(words[0], "") if words else ""
+
+
+def _units_of_kinds(results: list[Result], node: str) -> str:
+    """The units of a node's value: percent, if it is nothing else in any volume."""
+    kinds = _kinds(results, node) - {"neutral"}
+    return "%" if kinds and kinds <= _PERCENT else ""
+
+
+def _kinds(results: list[Result], node: str) -> set[str]:
+    found = {result.values.get(f"{node}.kind") for result in results}
+    return {str(kind) for kind in found if kind}
+
+
+def _levels(results: list[Result], node: str) -> dict[str, str]:
+    """Every kind of a run, in words."""
+    return {kind: _KINDS.get(kind, kind.replace("_", " ")) for kind in sorted(_kinds(results, node))}
 
 
 def _cell(value: Scalar) -> str:

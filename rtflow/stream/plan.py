@@ -62,7 +62,14 @@ class PlannedNode:
             "mode": self.mode,
             "on_error": self.on_error,
             "deadline": self.deadline,
+            "outputs": self._outputs(),
         }
+
+    def _outputs(self) -> dict[str, str]:
+        """What the interface says of its outputs, of those that it says something of."""
+        spec = getattr(self.node.interface, "output_spec", None)
+        traits = spec().traits() if spec is not None else {}
+        return {name: str(trait.desc) for name, trait in traits.items() if trait.desc}
 
 
 @dataclass

@@ -91,6 +91,36 @@ def test_values_of_several_nodes_have_columns_of_their_own():
     assert feedback.columns["b.true_value"] == [2.0]
 
 
+def test_columns_say_what_the_node_says_of_its_output_with_units():
+    said = {"value": "percent signal change against the baseline", "size": "ml", "dof": "degrees of freedom"}
+    start = RunStart(workflow="w", nodes={"region": {"outputs": said}})
+    values = {"region.value": 1.0, "region.size": 2.0, "region.dof": 3, "region.other": 4.0}
+    kinds = ["neutral", "percent_signal_change"]
+    results = [
+        Result(volume=number, status="ok", values=values | {"region.kind": kind})
+        for number, kind in enumerate(kinds, start=1)
+    ]
+
+    made = tables([start, *results])
+
+    about = made["results"].about
+    assert about["region.value"] == {
+        "Description": "Percent signal change against the baseline; output value of node region",
+        "Units": "%",
+    }
+    assert about["region.size"]["Units"] == "ml"
+    assert "Units" not in about["region.dof"]
+    assert about["region.other"] == {"Description": "Output other of node region"}
+    assert set(about["region.kind"]["Levels"]) == set(kinds)
+    about = made["feedback"].about
+    assert about["true_value"]["Units"] == about["delivered_value"]["Units"] == "%"
+    assert about["true_value"]["Description"].endswith(": percent signal change against the baseline")
+    assert about["kind"]["Levels"]["percent_signal_change"] == "Percent signal change against the baseline"
+    # As soon as it is something else in one volume, the column has no units.
+    other = Result(volume=3, status="ok", values={"region.value": 0.5, "region.kind": "evidence"})
+    assert "Units" not in tables([start, *results, other])["feedback"].about["true_value"]
+
+
 def test_a_run_without_volumes_has_no_tables():
     assert tables([RunStart(workflow="w"), RunStop(status="aborted")]) == {}
 
@@ -211,6 +241,13 @@ def test_every_column_is_described(twice):
         about = json.loads(path.with_suffix(".json").read_text())
         columns = path.read_text().splitlines()[0].split("\t")
         assert [name for name in columns if not about.get(name, {}).get("Description")] == []
+
+
+def test_outputs_are_described_by_the_nodes_that_gave_them(twice):
+    (path,) = (twice[0] / "bids/derivatives").rglob("*run-1_desc-results_timeseries.json")
+    about = json.loads(path.read_text())
+    assert about["realign.trans_x"]["Units"] == "mm"
+    assert about["decode.value"]["Description"].startswith("Evidence or probability of the target")
 
 
 def test_the_mask_of_the_session_is_that_of_the_run(twice):
