@@ -11,8 +11,6 @@ images give the same transform, bit for bit.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +20,7 @@ from scipy import ndimage
 
 from rtflow.errors import VolumeError
 from rtflow.nodes.brain import brain_mask, otsu_threshold
+from rtflow.nodes.itk import itk_image, one_thread_of_itk
 from rtflow.nodes.motion import parameters_of, transform_of
 from rtflow.nodes.reference import RADIUS
 
@@ -29,27 +28,27 @@ from rtflow.nodes.reference import RADIUS
 LEVELS = (8.0, 4.0, 2.5)
 
 # How many candidates are improved in each round.
-_KEPT = (6, 3, 1)
+_KEPT = (5, 2, 1)
 
 # Starts are turned and shifted by this, to either side of each axis: rad, mm.
 _TURN = np.deg2rad(12.0)
-_SHIFT = 14.0
+_SHIFT = 16.0
 
 _BINS = 32
-_ITERATIONS = 80
+_ITERATIONS = 6
 
 # What is beyond the brain of the fixed image is compared too, so far, mm: its surface says most.
 _MARGIN = 8.0
 
 # Places farther apart than this at the surface of a head are two, mm.
-_ELSEWHERE = 15.0
+_ELSEWHERE = 10.0
 
 # What a registration must reach to be trusted.
 _LEAST_INFORMATION = 0.1
 _LEAST_OVERLAP = 0.5
 _LEAST_INSIDE = 0.8
 _LEAST_LOST = 0.2
-_MOST_RIVAL = 0.95
+_MOST_RIVAL = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,7 @@ def register(
     centre = _middle(found_brain, fixed_affine)
     search = [np.zeros(6), np.r_[_middle(head, moving_affine) - centre, np.zeros(3)]]
     search = [start + offset for start in search for offset in _offsets()]
-    with _one_thread():
+    with one_thread_of_itk():
         rival = 0.0
         for size, kept in zip(LEVELS, _KEPT, strict=True):
             comparison = _Comparison(
@@ -135,10 +134,9 @@ def register(
             )
             ranked = comparison.ranked(search)[:kept]
             ranked = comparison.ranked([comparison.improved(pose, size) for _, pose in ranked])
-            search = [pose for _, pose in ranked]
-            if size == LEVELS[1]:
-                others = [cost for cost, pose in ranked if _apart(pose, search[0]) > _ELSEWHERE]
-                rival = others[0] / ranked[0][0] if others else 0.0
+            search = _distinct([pose for _, pose in ranked])
+            if kept > 1:
+                rival = comparison.cost(search[1]) / ranked[0][0] if len(search) > 1 else 0.0
         here, best = -ranked[0][0], search[0]
         shifts = 10.0 * np.eye(3, 6)
         away = [-comparison.cost(best + shift) for shift in (*shifts, *-shifts)]
@@ -193,19 +191,6 @@ def coarser(
     made[:3, :3] = affine[:3, :3] * factors
     made[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
     return sampled, made
-
-
-def itk_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
-    """A SimpleITK image of voxels (i, j, k) and a 4x4 to RAS+ mm; ITK's millimetres are LPS."""
-    import SimpleITK as sitk
-
-    image: Any = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose()))
-    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    voxel = np.sqrt((to_lps[:3, :3] ** 2).sum(axis=0))
-    image.SetSpacing(voxel.tolist())
-    image.SetDirection((to_lps[:3, :3] / voxel).ravel().tolist())
-    image.SetOrigin(to_lps[:3, 3].tolist())
-    return image
 
 
 class _Comparison:
@@ -266,14 +251,17 @@ class _Comparison:
         return sorted(((self.cost(pose), pose) for pose in poses), key=lambda pair: pair[0])
 
     def improved(self, pose: NDArray[np.float64], size: float) -> NDArray[np.float64]:
-        """The pose after steps down the gradient, the first one of half a voxel at the head's surface."""
+        """The pose at the next optimum, by Powell's method (Comput J 1964; 7:155-162): only downhill.
+
+        Descent along the gradient, in fixed steps, wanders away where a bright scalp is near.
+        """
         method = self._method()
-        method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=size / 2.0,
-            minStep=size / 400.0,
+        method.SetOptimizerAsPowell(
             numberOfIterations=_ITERATIONS,
-            relaxationFactor=0.6,
-            gradientMagnitudeTolerance=1e-8,
+            maximumLineIterations=12,
+            stepLength=size / 2.0,
+            stepTolerance=size / 100.0,
+            valueTolerance=1e-4,
         )
         method.SetOptimizerScalesFromPhysicalShift()
         transform = self._itk(pose)
@@ -286,23 +274,21 @@ class _Comparison:
         return better if np.isfinite(better).all() else pose
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """While in here, ITK sums in one order, whatever cores are free: what a method is told does not do."""
-    import SimpleITK
-
-    every: Any = SimpleITK.ProcessObject
-    before = every.GetGlobalDefaultNumberOfThreads()
-    every.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        every.SetGlobalDefaultNumberOfThreads(before)
-
-
 def _offsets() -> list[NDArray[np.float64]]:
-    steps = np.diag([_SHIFT, _SHIFT, _SHIFT, _TURN, _TURN, _TURN])
-    return [np.zeros(6), *steps, *-steps]
+    """Around a start: shifts along all axes at once, and turns about one at a time."""
+    steps = (-1.0, 0.0, 1.0)
+    shifts = [_SHIFT * np.array([x, y, z, 0.0, 0.0, 0.0]) for x in steps for y in steps for z in steps]
+    turns = _TURN * np.vstack([np.zeros(6), np.eye(3, 6, 3), -np.eye(3, 6, 3)])
+    return [shift + turn for shift in shifts for turn in turns]
+
+
+def _distinct(poses: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Those that lie elsewhere than all before them."""
+    found: list[NDArray[np.float64]] = []
+    for pose in poses:
+        if all(_apart(pose, other) > _ELSEWHERE for other in found):
+            found.append(pose)
+    return found
 
 
 def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

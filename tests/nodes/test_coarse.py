@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from rtflow.errors import VolumeError
 from rtflow.nodes.alignment import align
-from rtflow.nodes.coarse import coarser, distrust, itk_image, register
+from rtflow.nodes.coarse import coarser, distrust, register
+from rtflow.nodes.itk import itk_image
 
 # Matrix, voxels and angles of today; each another field of view than that of the earlier day.
 GRIDS = {
