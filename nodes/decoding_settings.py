@@ -124,3 +124,46 @@ class DecodingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     def place(self, item: str) -> str:
         """Name of an item of the training run, for whatever loads one."""
         return f"{self.load}/{item}"
+
+
+class TrainingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How a decoder is trained on the first blocks of a session; see `rtflow.nodes.decode.Decode`.
+
+    Parameters
+    ----------
+    train_blocks
+        How many blocks of run 1 are for training; the others are tested.
+    lag
+        Seconds by which the haemodynamic response trails the trials.
+    transition
+        Seconds left out after each start and end of a block, in training and test.
+    normalise
+        ``rest``: each volume as percent of the rest block before it, ``opening``: of the run's opening rest;
+        both then as z-scores by the training volumes;
+        ``training``: z-scores by the training volumes alone.
+    best
+        How many voxels decide: those that tell the training volumes apart best; 0 takes all. Over a whole
+        brain, drift and motion have more voxels than the response.
+    strength
+        Inverse of the L2 penalty (C of scikit-learn).
+    max_fd
+        Volumes that moved more (framewise displacement, mm) are not trained on; 0 takes all.
+    """
+
+    train_blocks: int = 4
+    lag: float = 4.0
+    transition: float = 0.0
+    normalise: str = "rest"
+    best: int = 200
+    strength: float = 1.0
+    max_fd: float = 0.0
+
+    def labels(self, *, training: bool) -> dict[str, Any]:
+        """What `Labels` takes of this."""
+        trials = self.train_blocks if training else 0
+        return {"lag": self.lag, "transition": self.transition, "train_trials": trials}
+
+    def decoder(self) -> dict[str, Any]:
+        """What `Decode` takes of this."""
+        names = ("normalise", "best", "strength", "max_fd")
+        return {name: getattr(self, name) for name in names}

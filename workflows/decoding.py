@@ -7,29 +7,25 @@ Later: the same with ``--set decode.load=DECODER`` in place of ``decode.save``, 
 import msgspec
 from nipype import JoinNode, Node, Workflow
 
+from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.nodes import (
-    Accuracy,
-    ApplyMask,
-    Decode,
-    DicomToBids,
-    KeepItems,
-    Labels,
-    Mask,
-    Realign,
-    RecordRun,
-    ScannerInput,
-    SkipDummies,
-    Smooth,
-    SubjectOutput,
-)
 from rtflow.nodes.decoding_settings import DecodingSettings
 from rtflow.settings import RunSettings
 from rtflow.source_settings import SimulateSource
 
 
 class Settings(RunSettings):
-    """Settings of this experiment; ``design`` is of a simulated participant without a file of events."""
+    """Settings of this experiment; the rest are those of every run.
+
+    Parameters
+    ----------
+    decode
+        How it is decoded, and what is left for a later run.
+    design
+        What a simulated participant does, where there is no file of events.
+    fwhm
+        Smoothing, mm; 0 for none.
+    """
 
     decode: DecodingSettings = msgspec.field(default_factory=DecodingSettings)
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
@@ -43,20 +39,24 @@ def build(settings: Settings) -> Workflow:
     design = decode.design(simulated)
     known = {"design": design} if design else {}
 
-    scanner = Node(ScannerInput(uri=settings.source, **known), name="scanner")
-    convert = Node(DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
-    record = Node(RecordRun(**known), name="record")
-    skip = Node(SkipDummies(volumes=settings.dummy_volumes), name="skip")
+    scanner = Node(nodes.ScannerInput(uri=settings.source, **known), name="scanner")
+    convert = Node(nodes.DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
+    record = Node(nodes.RecordRun(**known), name="record")
+    skip = Node(nodes.SkipDummies(volumes=settings.dummy_volumes), name="skip")
     # A later run is aligned with the reference of the training run, and has its mask: the same voxels.
     reference = f"session:{decode.place('reference')}" if decode.load else "first"
-    realign = Node(Realign(reference=reference, save="" if decode.load else "reference"), name="realign")
-    smooth = Node(Smooth(fwhm=settings.fwhm), name="smooth")
-    mask = Node(Mask(**({"load": decode.place("mask")} if decode.load else {"save": "mask"})), name="mask")
-    voxels = Node(ApplyMask(), name="voxels")
-    labels = Node(Labels(**decode.labels(design)), name="labels")
-    decoder = Node(Decode(**decode.decoder(design)), name="decode")
-    subject = Node(SubjectOutput(), name="subject")
-    score = JoinNode(Accuracy(), joinsource="scanner", joinfield=["correct"], name="score")
+    realign = Node(
+        nodes.Realign(reference=reference, save="" if decode.load else "reference"), name="realign"
+    )
+    smooth = Node(nodes.Smooth(fwhm=settings.fwhm), name="smooth")
+    mask = Node(
+        nodes.Mask(**({"load": decode.place("mask")} if decode.load else {"save": "mask"})), name="mask"
+    )
+    voxels = Node(nodes.ApplyMask(), name="voxels")
+    labels = Node(nodes.Labels(**decode.labels(design)), name="labels")
+    decoder = Node(nodes.Decode(**decode.decoder(design)), name="decode")
+    subject = Node(nodes.SubjectOutput(), name="subject")
+    score = JoinNode(nodes.Accuracy(), joinsource="scanner", joinfield=["correct"], name="score")
 
     flow = Workflow(name="decoding", base_dir=settings.work_dir)
     flow.connect(
@@ -73,7 +73,7 @@ def build(settings: Settings) -> Workflow:
     flow.connect([(decoder, subject, [("value", "value"), ("kind", "kind")])])
     flow.connect([(decoder, score, [("correct", "correct")])])
     if not decode.load:
-        items = KeepItems(names=["reference", "mask", "decoder"], file=decode.save)
+        items = nodes.KeepItems(names=["reference", "mask", "decoder"], file=decode.save)
         keep = JoinNode(items, joinsource="scanner", joinfield=["volumes"], name="keep")
         flow.connect([(labels, keep, [("phase", "volumes")])])
     return flow

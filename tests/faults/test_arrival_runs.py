@@ -107,7 +107,7 @@ def test_a_second_run_in_the_same_folder(layout: str, tmp_path: Path) -> None:
         (incoming / put.folder / put.name).write_bytes(put.data)
     with pytest.raises(
         SourceError,
-        match=r"several series: series 5 .*; series 6 .*choose one: --set source\.series=5 or --set source\.series=6",
+        match=r"several series: series 5 .*; series 6 .*choose one: --set source\.series=5 or --set source",
     ):
         open_source(FolderSource(path=str(incoming)))
     source = open_source(FolderSource(path=str(incoming), series=6, idle=0.0))
