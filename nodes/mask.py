@@ -52,7 +52,8 @@ class Mask(StreamInterface):
 
     It is the brain in the reference (`rtflow.nodes.brain.brain_mask`), the image in ``file``, or a
     mask that an earlier run left in the session. It carries the identity of the reference: what uses
-    it refuses volumes that are aligned with another.
+    it refuses volumes that are aligned with another. A mask on another grid, or of another day, is brought
+    to the reference by `rtflow.nodes.bring_mask.BringMask`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
 from rtflow.nodes.brain import brain_mask
 from rtflow.nodes.convert import frame_to_incrementals
-from rtflow.stream import StreamPlugin, inspect
+from rtflow.stream import StreamPlugin, inspect, stream
 from rtflow.stream.interface import RunContext
 from rtflow.testing import prefix_test, run_frames, source_frames
 
@@ -41,11 +41,13 @@ def files(tmp_path_factory) -> dict[str, str]:
     return {name: str(path) for name, path in made.items()}
 
 
-def graph(files, folder, *, at_set_up: bool) -> Workflow:
+def graph(files, folder, *, at_set_up: bool = False, mode=None) -> Workflow:
     convert, scanner = Node(DicomToBids(), name="convert"), Node(ScannerInput(uri=SOURCE), name="scanner")
     realign = Node(Realign(reference=files["reference"] if at_set_up else "first"), name="realign")
     given = {"reference": files["reference"]} if at_set_up else {}
     bring = Node(BringMask(file=files["file"], image=files["image"], hold=8.0, **given), name="bring")
+    if mode:
+        stream(bring, mode=mode)
     region = Node(Region(baseline="none"), name="region")
     flow = Workflow(name="brought", base_dir=str(folder))
     flow.connect(
@@ -65,17 +67,19 @@ def graph(files, folder, *, at_set_up: bool) -> Workflow:
 
 
 def test_the_stream_gives_feedback_from_the_volume_that_is_due_and_a_replay_the_same(files, tmp_path) -> None:
-    flow = graph(files, tmp_path, at_set_up=False)
+    flow = graph(files, tmp_path)
     assert {node.name: node.when for node in inspect(flow).nodes}["bring"] == "volume"
     frames, tr = source_frames(flow)
-    once, again = (run_frames(flow, frames, tr=tr) for _ in range(2))
+    once = run_frames(flow, frames, tr=tr)
+    # Once more, and in a worker process, which has one of its own then.
+    again = run_frames(graph(files, tmp_path, mode="process"), frames, tr=tr)
     assert [result.status for result in once] == ["ok"] * 18
     assert ["region.value" in result.values for result in once] == [False] * 4 + [True] * 14
     assert [result.values_sha256 for result in once] == [result.values_sha256 for result in again]
 
 
 def test_no_result_depends_on_a_later_volume(files, tmp_path) -> None:
-    prefix_test(graph(files, tmp_path, at_set_up=False), after=12)
+    prefix_test(graph(files, tmp_path), after=12)
 
 
 def test_at_set_up_the_mask_is_there_from_the_first_volume_on(files, tmp_path) -> None:
