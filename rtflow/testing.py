@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -13,8 +14,9 @@ import numpy as np
 from nipype import Workflow
 
 from rtflow.documents import Frame, Part, Result, now
+from rtflow.errors import RunError
 from rtflow.sources.gathering import nifti_parts
-from rtflow.stream import RunContext, StreamPlugin, inspect
+from rtflow.stream import Plan, RunContext, StreamPlugin, inspect
 
 Replace = Callable[[Frame, np.random.Generator], Frame]
 
@@ -74,7 +76,7 @@ def noise(frame: Frame, chance: np.random.Generator) -> Frame:
 
 
 def run_frames(
-    workflow: Workflow,
+    workflow: Workflow | Plan,
     frames: Sequence[Frame],
     *,
     tr: float | None = None,
@@ -85,6 +87,8 @@ def run_frames(
 
     Parameters
     ----------
+    workflow
+        Of a plan, the very nodes run that it has; of a workflow, copies.
     session
         A session whose items the workflow may take; it is not changed.
     """
@@ -94,7 +98,10 @@ def run_frames(
             shutil.copytree(session, root / "session")
         context = RunContext("test", root / "run", root / "bids", root / "session", seed=seed)
         plugin = StreamPlugin(context=context, source=FrameList(frames, tr))
-        workflow.run(plugin=plugin)
+        if isinstance(workflow, Plan):
+            plugin.run_plan(workflow)
+        else:
+            workflow.run(plugin=plugin)
     return plugin.results
 
 
@@ -158,6 +165,46 @@ def prefix_test(
             f"no Result changed although every volume after {last} of {len(frames)} was replaced: "
             "the workflow publishes nothing that depends on its volumes"
         )
+
+
+def begins_anew_test(workflow: Workflow, *, session: Path | None = None, seed: int = 0) -> None:
+    """Check that a run leaves nothing in the nodes for the next one.
+
+    The very same nodes go through two runs: one of noise, then one of the frames of the workflow's own
+    source. Its Results must be those of nodes that have been through nothing.
+
+    Parameters
+    ----------
+    workflow
+        A workflow whose source ends by itself, and soon.
+    session
+        A session whose items the workflow may take.
+    seed
+        Of the noise.
+
+    Raises
+    ------
+    AssertionError
+        Naming the first volume whose values differ.
+    """
+    frames, tr = source_frames(workflow)
+    chance = np.random.default_rng(seed)
+    noisy = [frame if frame.missing else noise(frame, chance) for frame in frames]
+    fresh = run_frames(workflow, frames, tr=tr, session=session)
+    plan = inspect(workflow)
+    with contextlib.suppress(RunError):  # what comes of noise does not matter
+        run_frames(plan, noisy, tr=tr, session=session)
+    for left, right in zip(fresh, run_frames(plan, frames, tr=tr, session=session), strict=True):
+        differing = sorted(
+            name
+            for name in left.values.keys() | right.values.keys()
+            if not _same(left.values.get(name), right.values.get(name))
+        )
+        if differing or left.status != right.status:
+            raise AssertionError(
+                f"volume {left.volume} depends on a run before: "
+                + (", ".join(differing) or f"{left.status} became {right.status}")
+            )
 
 
 def _same(left: Any, right: Any) -> bool:

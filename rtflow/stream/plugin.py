@@ -13,6 +13,7 @@ from rtflow.stream.compile import compile_graph
 from rtflow.stream.executor import Decisions
 from rtflow.stream.given import Given, Resumed, Volumes
 from rtflow.stream.interface import RunContext
+from rtflow.stream.plan import Plan
 from rtflow.stream.run import StreamRun
 
 
@@ -128,7 +129,17 @@ class StreamPlugin:
         del config
         nodes = list(graph.nodes())
         name = nodes[0].fullname.split(".")[0] if nodes else "workflow"
-        run = StreamRun(self._given, compile_graph(graph, name), updatehash, self.results)
+        self.run_plan(compile_graph(graph, name), updatehash)
+
+    def run_plan(self, plan: Plan, updatehash: bool = False) -> None:
+        """Run a graph that was compiled before; its nodes may have been through runs already.
+
+        Raises
+        ------
+        RtflowError
+            If the run failed; its RunStop has been written.
+        """
+        run = StreamRun(self._given, plan, updatehash, self.results)
         try:
             run.execute()
         finally:
