@@ -34,9 +34,12 @@ CONFOUNDS: dict[str, tuple[str, str]] = {
     "rot_y": (_ROTATION.format("y"), "rad"),
     "rot_z": (_ROTATION.format("z"), "rad"),
     "framewise_displacement": ("Framewise displacement against the volume before (Power et al. 2012)", "mm"),
+    "rmsd": ("Root mean square displacement against the volume before, over a sphere (Jenkinson 1999)", "mm"),
     "dvars": ("Root mean square, over voxels, of the difference to the volume before", ""),
     "std_dvars": ("Standardised DVARS", ""),
     "global_signal": ("Mean signal within the brain", ""),
+    "white_matter": ("Mean signal within white matter", ""),
+    "csf": ("Mean signal within cerebrospinal fluid", ""),
 }
 
 _UNITS = {"mm": "mm", "rad": "rad", "ml": "ml", "seconds": "s", "percent": "%"}
