@@ -96,12 +96,19 @@ def read_mask(path: str | Path) -> Mask:
     Raises
     ------
     UsageError
-        If the file is missing, is no three-dimensional image, or holds nothing but zeros.
+        If the file is missing, is no three-dimensional image, holds nothing but zeros, or has values of many
+        kinds as maps of t or of probability do: where such a map is not zero says nothing.
     """
     data, affine = read_volume(path, "mask")
     chosen = np.ascontiguousarray(data != 0) & np.isfinite(data)
     if not chosen.any():
         raise UsageError(f"mask {path} is empty: every voxel is zero; give a mask with voxels that are not")
+    low, high = float(data[chosen].min()), float(data[chosen].max())
+    if not np.isclose(low, high, rtol=1e-3):
+        raise UsageError(
+            f"mask {path} has values from {low:g} to {high:g} beside zero: it is a map or an atlas; make a "
+            "mask of it, 1 where the region is and 0 elsewhere"
+        )
     return Mask(chosen, Grid.of(chosen.shape, affine))
 
 

@@ -107,7 +107,7 @@ def save(path, data, affine=None):
 
 def test_a_mask_is_what_is_not_zero(tmp_path):
     data = np.zeros((5, 6, 7), np.float32)
-    data[1, 2, 3], data[4, 5, 6], data[0, 0, 0] = 0.5, -2, np.nan
+    data[1, 2, 3], data[4, 5, 6], data[0, 0, 0] = 1, 0.9999, np.nan
     mask = read_mask(save(tmp_path / "mask.nii.gz", data))
     assert mask.indices.tolist() == [1 * 42 + 2 * 7 + 3, 4 * 42 + 5 * 7 + 6]
     assert mask.grid.shape == (5, 6, 7)
@@ -129,6 +129,7 @@ def test_a_series_of_one_volume_is_a_volume(tmp_path):
         (lambda path: path.write_text("no image"), "not an image that can be read"),
         (lambda path: save(path, np.ones((3, 3, 3, 2), np.int16)), r"shape \(3, 3, 3, 2\)"),
         (lambda path: save(path, np.zeros((3, 3, 3), np.int16)), "empty"),
+        (lambda path: save(path, np.arange(27, dtype=np.float32).reshape(3, 3, 3)), "from 1 to 26.* a map"),
     ],
 )
 def test_what_is_no_mask_is_named(tmp_path, make, says):
