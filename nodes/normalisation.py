@@ -86,7 +86,9 @@ class Normalisation:
         if self.kind == "training":
             return values
         if self.kind == "rest":
-            rest = self._rest.add(values.astype(np.float64), trial_type)
+            # Where the response still dies away it is no rest, whatever the design says of it.
+            shown = "omit" if phase == "omit" else trial_type
+            rest = self._rest.add(values.astype(np.float64), shown)
             return None if rest is None else percent(values, rest)
         if self.kind == "opening":
             return self._relate_opening(values, phase)
