@@ -54,6 +54,7 @@ class _State:
     signals: Spread
     voxels: VoxelStatistics | None = None
     slices: Spread | None = None
+    mask: str = ""
     values: NDArray[np.float32] | None = None
     motion: NDArray[np.float64] | None = None
     volume: int = 0
@@ -213,6 +214,9 @@ class Confounds(StreamInterface):
         if isdefined(inputs.motion):
             state.motion = np.asarray(inputs.motion, dtype=np.float64)
             found["rmsd"] = None if moved is None else rms_deviation(moved, state.motion)
+        if mask.identity != state.mask:
+            # Another mask has no past, whatever there was of this one, and be it of as many voxels.
+            state.mask, state.voxels, state.slices, before = mask.identity, None, None, None
         self._statistics(found, values, before, self._slices[1])
         state.values = values
         self._results: dict[str, Any] = {
@@ -235,9 +239,8 @@ class Confounds(StreamInterface):
     ) -> None:
         """Fill in what rests on the voxels of the brain."""
         state, settle = self._state, self.inputs.settle
-        if state.voxels is None or state.voxels.voxels != values.size:
-            # Another mask has no past, whatever there was of this one.
-            state.voxels, state.slices, before = VoxelStatistics(values.size), None, None
+        if state.voxels is None:
+            state.voxels = VoxelStatistics(values.size)
         settled = state.voxels.volumes >= settle
         _, found["dvars"], outliers = state.voxels.take(values, before)
         if state.voxels.volumes >= settle:

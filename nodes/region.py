@@ -14,7 +14,7 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Features, Mask
 from rtflow.design import REST
 from rtflow.documents import Event
-from rtflow.errors import VolumeError
+from rtflow.errors import GridError, VolumeError
 from rtflow.nodes.baseline import OpeningBaseline, RestBaseline, percent_change
 from rtflow.nodes.eigenvariate import Eigenvariate
 from rtflow.nodes.mask import MaskFiles, covered_mean, take
@@ -96,9 +96,10 @@ class _Course:
 
 @dataclass
 class _State:
-    """The regions, and the first volume; whether the operator has been told."""
+    """The regions, their masks, and the first volume; whether the operator has been told."""
 
     courses: list[_Course]
+    masks: list[str] = field(default_factory=list)
     first: int = 0
     told: bool = False
 
@@ -123,15 +124,18 @@ class Region(StreamInterface):
     ``kind`` ends in ``_difference``. ``mean`` is always that of the first region.
 
     Voxels that are exactly 0 lie outside the field of view after motion correction and are left out;
-    if more than 5 % of a region do, the volume is doubted.
+    if more than 5 % of a region do, the volume is doubted. Percent signal change needs values that still
+    have their mean, in the scanner's units: a volume of which more than a quarter of the region is negative
+    (z-scores, say) is refused, but with ``baseline="none"``.
 
     Raises
     ------
     GridError
-        If a region is on another grid than the volume.
+        If a region is on another grid than the volume, or is another one than in the volumes before.
     VolumeError
-        If a voxel of a region is not finite, if none has signal, if ``trial_type`` or ``phase`` is needed and
-        missing, or if there are too few volumes to find the component from.
+        If a voxel of a region is not finite, if none has signal, if the values have lost their mean, if
+        ``trial_type`` or ``phase`` is needed and missing, or if there are too few volumes to find the
+        component from.
     """
 
     input_spec = RegionInput
@@ -168,17 +172,38 @@ class Region(StreamInterface):
         region = self._masks.find(mask)
         return take(self.inputs.incremental, region), region
 
+    def _require_mean(self, values: NDArray[np.float32]) -> None:
+        """Refuse percentages of what has lost its mean."""
+        negative = np.count_nonzero(values < 0)
+        if self.inputs.baseline != "none" and negative > _MOST_NEGATIVE * values.size:
+            raise VolumeError(
+                f"volume {self.volume}: {negative} of the region's {values.size} values are negative: their "
+                "mean was taken out, and percent signal change needs it; give values in the scanner's "
+                "units, or use baseline='none'"
+            )
+
     def _run_interface(self, runtime: Any) -> Any:
         inputs, state = self.inputs, self._state
         incremental: BidsIncremental = inputs.incremental
         values, mask = self._values(inputs.mask)
+        masks = [mask.identity]
+        self._require_mean(values)
         mean, doubt = covered_mean(values, incremental.volume)
         if doubt:
             self.doubt(f"region: {doubt}")
         regions = [(values, mean)]
         if isdefined(inputs.minus):
-            values, _ = self._values(inputs.minus)
+            values, second = self._values(inputs.minus)
+            masks.append(second.identity)
+            self._require_mean(values)
             regions.append((values, covered_mean(values, incremental.volume)[0]))
+        # Of other voxels there is no baseline: their brightness would pass for a response.
+        if masks != (state.masks or masks):
+            raise GridError(
+                f"volume {self.volume} comes with mask {' and '.join(masks)}, the volumes before with "
+                f"{' and '.join(state.masks)}; use one mask throughout a run"
+            )
+        state.masks = masks
         if inputs.says and not state.told:
             self._tell(mask)
         state.told = True
@@ -297,15 +322,10 @@ class RegionOfFeaturesInput(RegionInput):
 class RegionOfFeatures(Region):
     """`Region` of values within a mask (of `Denoise`, say) in place of a whole volume's.
 
-    Percent signal change needs values that still have their mean, in the scanner's units; features of which
-    more than a quarter are negative are refused, but with ``baseline="none"``.
-
     Raises
     ------
     GridError
         Also if a region does not lie within the mask of the features.
-    VolumeError
-        Also if the features have lost their mean.
     """
 
     input_spec = RegionOfFeaturesInput
@@ -318,11 +338,4 @@ class RegionOfFeatures(Region):
             values = values[positions(region, features.mask)]
         if not np.isfinite(values).all():
             raise VolumeError(f"volume {self.volume} has values within the region that are not finite")
-        negative = np.count_nonzero(values < 0)
-        if self.inputs.baseline != "none" and negative > _MOST_NEGATIVE * values.size:
-            raise VolumeError(
-                f"volume {self.volume}: {negative} of the region's {values.size} values are negative: their "
-                "mean was taken out, and percent signal change needs it; give features in the scanner's "
-                "units, or use baseline='none'"
-            )
         return values, region

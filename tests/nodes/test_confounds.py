@@ -268,11 +268,12 @@ def test_what_was_not_seen_counts_for_nothing(play, run):
     assert np.nansum(column(outputs, "spikes")) == 0
 
 
-def test_another_mask_has_no_past(call, make_context, run):
+@pytest.mark.parametrize("other", [np.ones(SHAPE, bool), np.roll(BRAIN, 2, axis=0)])
+def test_another_mask_has_no_past(call, make_context, run, other):
     node = started(make_context(), settle=3)
     for number in range(1, 8):
         call(node, number, incremental=volume(number, run[..., number - 1]))
-    more = mask(np.ones(SHAPE, bool))
+    more = mask(other)
     known = []
     for number in range(8, 12):
         found = call(node, number, incremental=volume(number, run[..., number - 1]), mask=more)

@@ -207,7 +207,10 @@ def test_a_region_half_outside_the_field_of_view_is_doubted_and_not_pulled_down(
 
 def test_a_baseline_that_is_not_positive_is_doubted_and_gives_no_value(make_context, call, region):
     node = started(make_context(), mask=region)
-    call(node, 1, incremental=volume(1, region, base=-50.0), trial_type="rest")
+    # Few voxels are negative, and far: the mean goes with them.
+    data = volume(1, region).data.copy()
+    data[region.data] = [-4550.0] * 5 + [450.0] * 45
+    call(node, 1, incremental=volume(1, region).with_data(data), trial_type="rest")
     found = call(node, 2, incremental=volume(2, region, base=40.0), trial_type="faces")
     assert set(found) == {"mean"}
     assert "baseline is -50" in node.take_doubts()[0]
@@ -388,6 +391,29 @@ def test_features_without_their_mean_have_no_percentages(make_context, call, reg
     node = RegionOfFeatures(baseline="none")
     node.start_run(make_context())
     assert call(node, 1, incremental=signal, features=centred)["value"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_z_scores_of_a_volume_have_no_percentages(make_context, call, region):
+    chance = np.random.default_rng(8)
+    node = started(make_context(), mask=region)
+    for number, label in enumerate(LABELS[:8], start=1):
+        scores = volume(number, region).with_data(chance.standard_normal(SHAPE).astype(np.float32))
+        with pytest.raises(VolumeError, match="mean was taken out"):
+            call(node, number, incremental=scores, trial_type=label)
+    node = started(make_context(), mask=region, baseline="none")
+    assert call(node, 1, incremental=scores)["value"] == pytest.approx(0.0, abs=0.5)
+
+
+@pytest.mark.parametrize("which", ["mask", "minus"])
+def test_another_mask_in_the_middle_of_a_run_is_refused(make_context, call, region, other_region, which):
+    node = started(make_context(), mask=region, minus=region, baseline="opening", opening=2.0)
+    call(node, 1, incremental=volume(1, region))
+    # The same voxels once more are the same mask: in a worker process each volume brings its own.
+    again = Mask(region.data.copy(), region.grid)
+    assert call(node, 2, incremental=volume(2, region), **{which: again})["value"] == pytest.approx(0.0)
+    with pytest.raises(GridError, match="one mask throughout a run"):
+        call(node, 3, incremental=volume(3, region), **{which: other_region})
+    assert call(node, 4, incremental=volume(4, region), **{which: region})["value"] == pytest.approx(0.0)
 
 
 def test_a_region_must_lie_within_the_features(make_context, call, region, other_region):
