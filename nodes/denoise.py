@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from rtflow.design import REST
 from rtflow.errors import UsageError, VolumeError
 from rtflow.nodes.glm import on_grid
 from rtflow.nodes.mask import covered_mean
+from rtflow.nodes.region import OMIT
 from rtflow.nodes.regression import Regression, RegressionInput, RegressionState
 from rtflow.nodes.regressors import Columns
 from rtflow.stream.interface import RunContext
@@ -35,7 +37,8 @@ class HighPass:
     at the first value, so that the output begins at 0.
 
     It is no replacement for regressors: a response of f Hz keeps ``f / sqrt(f^2 + cutoff^2)`` of its height
-    and comes ``atan(cutoff / f)`` too early; during a block the output sags back towards 0 with time constant
+    and comes ``atan(cutoff / f)`` too early, where samples are close; `response` says it for any distance
+    (at 2 s and 0.01 Hz 6 % less is kept). During a block the output sags back towards 0 with time constant
     T; what is wrong about the first volume takes 3 T to be forgotten (48 s at 0.01 Hz).
 
     Parameters
@@ -47,6 +50,35 @@ class HighPass:
     cutoff: float
     _mean: Floats | None = None
     _at: float = 0.0
+
+    def response(self, frequency: float, tr: float) -> complex:
+        """What becomes of a frequency in samples that are ``tr`` apart.
+
+        With ``a = exp(-tr / T)``, the transfer function ``a (1 - z^-1) / (1 - a z^-1)`` at
+        ``z = exp(2 pi i frequency tr)``. For ``tr`` much smaller than T and the period it is that of the
+        analogue filter, ``f / (f - i cutoff)``; for a longer one it is smaller: what is fastest keeps
+        ``2 a / (1 + a)``, 0.94 with 0.01 Hz and 2 s.
+
+        Parameters
+        ----------
+        frequency
+            Hz.
+        tr
+            Seconds.
+
+        Returns
+        -------
+        Its absolute value is the height that is kept, its angle (radians) by how much that comes early.
+
+        Examples
+        --------
+        >>> kept = HighPass(0.01).response(0.03, 2.0)
+        >>> print(f"{abs(kept):.3f}, analogue {0.03 / math.hypot(0.03, 0.01):.3f}")
+        0.890, analogue 0.949
+        """
+        kept = math.exp(-tr * 2.0 * math.pi * self.cutoff)
+        before = cmath.exp(-2j * math.pi * frequency * tr)
+        return kept * (1.0 - before) / (1.0 - kept * before)
 
     def step(self, values: NDArray[Any], at: float) -> Floats:
         """One sample of every time course.
@@ -141,7 +173,9 @@ class DenoiseInput(RegressionInput):
         low=0.0, value=20.0, exclude_low=True, usedefault=True, desc="seconds of zscore='opening'"
     )
     trial_type = traits.Str(desc="rest or a condition, of Labels; for zscore='rest'")
-    phase = traits.Str(desc="of Labels; for zscore='training'")
+    phase = traits.Str(
+        desc="of Labels; needed for zscore='training'; rest of phase omit enters no zscore='rest'"
+    )
 
 
 class DenoiseOutput(TraitedSpec):  # type: ignore[misc]
@@ -171,8 +205,9 @@ class Denoise(Regression):
     ``none`` with it.
 
     With ``zscore`` the output has mean 0 and deviation 1 over a baseline: the first ``opening`` seconds of
-    output, its first rest, or its volumes of training; five volumes at least. It is frozen with the
-    first volume after it, and until then nothing is given. No percentages may be computed of z-scores.
+    output, its first rest, or its volumes of training; five volumes at least. Rest of phase ``omit`` (the
+    response still dies away) is in none, if ``phase`` is connected. It is frozen with the first volume
+    after it, and until then nothing is given. No percentages may be computed of z-scores.
 
     Outputs are withheld until the model has ``min_dof`` degrees of freedom and its columns are well
     conditioned, and for a volume that is left out, as in `GLM`. A voxel that was outside the field of
@@ -283,4 +318,6 @@ class Denoise(Regression):
         given = getattr(inputs, name)
         if not isdefined(given):
             raise VolumeError(f"Denoise: zscore = {inputs.zscore!r} needs {name}; connect that of Labels")
-        return given == wanted, given != "omit"
+        # While the response dies away it is neither what is wanted nor the end of that.
+        omitted = isdefined(inputs.phase) and inputs.phase == OMIT
+        return given == wanted and not omitted, given not in (wanted, OMIT)

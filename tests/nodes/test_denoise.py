@@ -219,6 +219,23 @@ def test_a_rest_that_is_too_short_goes_on_with_the_next(through) -> None:
     assert min(through(**options, zscore="rest")[1]) == ended
 
 
+def test_rest_in_which_the_response_dies_away_is_not_in_the_baseline(through) -> None:
+    # Too few volumes come before the first trial; of the rest after it, the first three settle.
+    changes = {volume: labels(volume) for volume in range(1, VOLUMES + 1)}
+    rest = [n for n in range(14, 40) if labels(n)["trial_type"] == "rest"]
+    after = [n for n in rest if n > 20]
+    for volume in after[:3]:
+        changes[volume] = changes[volume] | {"phase": "omit"}
+    _, plain = through(changes=changes, min_dof=12)
+    _, scored = through(changes=changes, min_dof=12, zscore="rest")
+    expected = [n for n in rest if n >= min(plain) and n not in after[:3]]
+    assert len(expected) >= 5
+    assert min(scored) == max(rest) + 1
+    base = np.array([plain[volume] for volume in expected], dtype=float)
+    z = (plain[VOLUMES] - base.mean(axis=0)) / base.std(axis=0, ddof=1)
+    np.testing.assert_allclose(scored[VOLUMES], z, atol=1e-3)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("rest", "trial_type"), ("training", "phase")])
 def test_z_scores_say_what_they_need(through, kind, name) -> None:
     with pytest.raises(VolumeError, match=f"needs {name}"):
@@ -248,6 +265,20 @@ def test_the_filter_does_to_a_frequency_what_it_says(frequency) -> None:
     in_phase, ahead = np.linalg.lstsq(fit, found[late], rcond=None)[0]
     assert np.hypot(in_phase, ahead) == pytest.approx(frequency / np.hypot(frequency, CUTOFF), rel=0.02)
     assert np.arctan2(ahead, in_phase) == pytest.approx(np.arctan(CUTOFF / frequency), rel=0.03)
+
+
+@pytest.mark.parametrize("frequency", [0.005, 0.01, 0.03, 0.1, 0.25])
+@pytest.mark.parametrize("tr", [0.5, 2.0, 3.0])
+def test_the_filter_says_what_it_does_at_any_repetition_time(frequency, tr) -> None:
+    """Measured on a wave, where the formula of the analogue filter is off by up to a tenth."""
+    times = np.arange(0.0, 2400.0, tr)
+    high_pass = HighPass(CUTOFF)
+    wave = np.exp(2j * np.pi * frequency * times)
+    parts = np.column_stack([wave.real, wave.imag])
+    found = np.array([high_pass.step(row, at) for row, at in zip(parts, times, strict=True)])
+    late = times > 600.0
+    measured = np.mean((found[:, 0] + 1j * found[:, 1])[late] / wave[late])
+    assert high_pass.response(frequency, tr) == pytest.approx(measured, abs=1e-9)
 
 
 def test_the_filter_moves_on_through_a_gap() -> None:
