@@ -100,8 +100,8 @@ def test_the_next_run_takes_the_region_and_it_is_among_the_derivatives(make_cont
     item = Session(make_context("b")).load("localizer", GRID)
     np.testing.assert_array_equal(item.arrays["data"], wanted.data)
     assert item.facts["of"]["contrast"] == "scene"
-    written = dict(_masks(context.run_dir))
-    np.testing.assert_array_equal(written["localizer"][0], wanted.data)
+    written = {label: mask for label, mask, _ in _masks(context.run_dir)}
+    np.testing.assert_array_equal(written["localizer"], wanted.data)
     assert set(written) == {"localizer", "anatomy"}
 
     class Reference:
@@ -160,7 +160,7 @@ def test_the_mask_among_the_derivatives_is_an_image(make_context, call, tmp_path
     context = make_context()
     give(context, smooth_map(2))
     call(started(context, threshold=1.0), 0)
-    masks = dict(_masks(context.run_dir))
+    masks = {label: (mask, item.grid) for label, mask, item in _masks(context.run_dir)}
     entities = {"subject": "01", "task": "localizer", "run": "1"}
     files = write_derivatives(tmp_path / "out", entities, "run-a", [], masks=masks)
     (image,) = (file for file in files if file.name.endswith("_desc-localizer_mask.nii.gz"))

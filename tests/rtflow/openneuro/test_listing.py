@@ -61,6 +61,6 @@ def test_no_network_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(
-        NoNetworkError, match=r"cannot be reached \(Connection refused\); check the network, or"
+        NoNetworkError, match=r"cannot be reached \(Connection refused\); check the network and --endpoint"
     ):
         datasets(Bucket(f"http://127.0.0.1:{port}"))
