@@ -254,7 +254,7 @@ def fit(
     ------
     VolumeError
         If there are fewer than two volumes of a condition, or no voxel varies, or so many for ``lda`` that
-        their covariance has no place, or the estimator cannot be fitted.
+        their covariance has no place, or the estimator cannot be fitted, or decides between pairs of classes.
     """
     from sklearn.base import clone
 
@@ -290,4 +290,25 @@ def fit(
         raise VolumeError(
             f"the estimator cannot be trained on {len(z)} volumes of {z.shape[1]} voxels: {error}"
         ) from None
-    return FittedDecoder(conditions, mean, deviation, within, fitted)
+    decoder = FittedDecoder(conditions, mean, deviation, within, fitted)
+    if not decoder.gives_probabilities:
+        _require_one_decision_a_class(fitted, z)
+    return decoder
+
+
+def _require_one_decision_a_class(fitted: Any, z: NDArray[np.float64]) -> None:
+    """Refuse decisions that do not say which class it is, such as those of pairs of classes."""
+    decisions = np.asarray(fitted.decision_function(z))
+    classes = np.asarray(fitted.classes_)
+    if decisions.ndim == 1 and len(classes) == 2:
+        return
+    agree = 0.0
+    if decisions.shape == (len(z), len(classes)):
+        agree = float(np.mean(classes[decisions.argmax(axis=1)] == fitted.predict(z)))
+    # Not all need to agree: where votes are equal, SVC predicts the first of them, whatever it decides.
+    if agree < 0.9:
+        raise VolumeError(
+            f"the estimator's decision_function is not one of each of {len(classes)} classes, of which the "
+            f"largest is what it predicts (shape {decisions.shape}, the same in {100 * agree:.0f} % of the "
+            "training volumes); set decision_function_shape='ovr', or take another estimator"
+        )

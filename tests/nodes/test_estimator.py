@@ -184,6 +184,16 @@ def test_what_cannot_be_trained_says_why() -> None:
         fit(wide, labels, NAMES, make("lda", 0))
 
 
+@pytest.mark.parametrize("rest_class", [True, False])  # of four classes there are six pairs, of three three
+def test_decisions_between_pairs_of_classes_are_refused(rest_class: bool) -> None:
+    samples, labels = make_samples()
+    pairs = SVC(kernel="linear", decision_function_shape="ovo")
+    with pytest.raises(VolumeError, match="decision_function_shape='ovr'"):
+        fit(samples, labels, NAMES, pairs, rest_class=rest_class)
+    for able in (SVC(kernel="linear"), SVC(kernel="linear", decision_function_shape="ovr", break_ties=True)):
+        fit(samples, labels, NAMES, able, rest_class=rest_class)
+
+
 def test_an_object_is_left_as_it_was() -> None:
     model = GaussianNB()
     samples, labels = make_samples()
