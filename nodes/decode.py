@@ -120,6 +120,13 @@ class Decode(StreamInterface):
         if inputs.load:
             self._load()
         elif isinstance(inputs.estimator, str) and inputs.estimator == LOGISTIC:
+            unheard = [("within", inputs.within), ("choose='activation'", inputs.choose == "activation")]
+            for name, wanted in unheard:
+                if wanted:
+                    raise UsageError(
+                        f"Decode: {name} is not of estimator 'logistic'; leave it out, or take another "
+                        "estimator, such as 'lda'"
+                    )
             # A second of imports, which would else fall into the volume that training falls into.
             importlib.import_module("sklearn.linear_model")
         else:
@@ -289,6 +296,8 @@ class Decode(StreamInterface):
         item = self._session.load(inputs.load)
         theirs = item.facts.get("conditions", [])
         asked = {"conditions": list(self._conditions or theirs), "normalise": inputs.normalise}
+        if inputs.normalise == "running":  # nothing else looks back
+            asked["memory"] = inputs.memory
         require_agreement(inputs.load, item.facts, asked)
         for says in differences(item.facts.get("notes", {}), self._notes):
             self._emit(Event(name="decoder_differs", data={"says": says}))

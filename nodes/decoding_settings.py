@@ -48,7 +48,7 @@ class DecodingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     best
         How many voxels decide: those that any of the conditions drives most; 0 takes all.
     within
-        Whether each volume is standardised over these voxels first.
+        Whether each volume is standardised over these voxels first; ``logistic`` does without.
     accumulate
         Whether a volume is decided by all volumes of its trial so far.
     max_fd
@@ -108,15 +108,24 @@ class DecodingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
             given |= {"design": design, "train_trials": 0 if self.load else len(design.trials)}
         return given
 
-    def decoder(self, design: Design | None) -> dict[str, Any]:
-        """Inputs of `Decode` that do not come from volumes; the name of the item is ``decoder``."""
+    def decoder(self, design: Design | None, fwhm: float) -> dict[str, Any]:
+        """Inputs of `Decode` that do not come from volumes; the name of the item is ``decoder``.
+
+        Parameters
+        ----------
+        design
+            The trials, if they are known.
+        fwhm
+            Smoothing, mm: noted beside the decoder, as a later run that differs is told.
+        """
         names = ("normalise", "memory", "within", "accumulate")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         timing = ("lag", "settle", "transition", "join", "scanner_dummies")
-        given["notes"] = {name: getattr(self, name) for name in timing}
+        given["notes"] = {**{name: getattr(self, name) for name in timing}, "fwhm": fwhm}
         if self.load:
             return {**given, "conditions": list(self.conditions), "load": self.place("decoder")}
         given |= {name: getattr(self, name) for name in ("estimator", "best", "max_fd")}
+        given["within"] = self.within and self.estimator != "logistic"
         shown = self.conditions or (design.conditions if design is not None else ())
         choose = "separation" if self.estimator == "logistic" else "activation"
         return {**given, "conditions": list(shown), "choose": choose, "save": "decoder"}
@@ -163,7 +172,8 @@ class TrainingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
         trials = self.train_blocks if training else 0
         return {"lag": self.lag, "transition": self.transition, "train_trials": trials}
 
-    def decoder(self) -> dict[str, Any]:
-        """What `Decode` takes of this."""
+    def decoder(self, fwhm: float) -> dict[str, Any]:
+        """What `Decode` takes of this; smoothing (mm) is noted with what a later run should share."""
         names = ("normalise", "best", "strength", "max_fd")
-        return {name: getattr(self, name) for name in names}
+        notes = {"lag": self.lag, "transition": self.transition, "fwhm": fwhm}
+        return {**{name: getattr(self, name) for name in names}, "notes": notes}

@@ -54,7 +54,7 @@ def build(settings: Settings) -> Workflow:
     )
     voxels = Node(nodes.ApplyMask(), name="voxels")
     labels = Node(nodes.Labels(**decode.labels(design)), name="labels")
-    decoder = Node(nodes.Decode(**decode.decoder(design)), name="decode")
+    decoder = Node(nodes.Decode(**decode.decoder(design, settings.fwhm)), name="decode")
     subject = Node(nodes.SubjectOutput(), name="subject")
     score = JoinNode(nodes.Accuracy(), joinsource="scanner", joinfield=["correct"], name="score")
 

@@ -39,7 +39,7 @@ def build(settings: Settings) -> Workflow:
     """The graph; which node runs when is read off it."""
     design, first = settings.design.design(), settings.bids.run == 1
     conditions = list(settings.design.conditions[:2])
-    kept = {"save": "decoder"} if first else {"load": "decoder"}
+    kept = settings.decoding.decoder(settings.fwhm) | {"save" if first else "load": "decoder"}
 
     scanner = Node(nodes.ScannerInput(uri=settings.source, design=design), name="scanner")
     convert = Node(nodes.DicomToBids(**msgspec.structs.asdict(settings.bids)), name="convert")
@@ -54,7 +54,7 @@ def build(settings: Settings) -> Workflow:
     voxels = Node(nodes.ApplyMask(), name="voxels")
     labels = Node(nodes.Labels(design=design, **settings.decoding.labels(training=first)), name="labels")
     # Yours: what the feedback is of. Any node of your own will do that gives a `value` for a volume.
-    decode = Node(nodes.Decode(conditions=conditions, **settings.decoding.decoder(), **kept), name="decode")
+    decode = Node(nodes.Decode(conditions=conditions, **kept), name="decode")
     subject = Node(nodes.SubjectOutput(), name="subject")
     score = JoinNode(nodes.Accuracy(), joinsource="scanner", joinfield=["correct"], name="score")
 

@@ -228,6 +228,14 @@ def test_another_lag_than_that_of_the_training_is_told(play, make_context) -> No
     ]
 
 
+def test_another_memory_than_that_of_the_training_is_refused_where_it_counts(play, make_context) -> None:
+    play(Participant(seed=1).features(), save="decoder", **LDA)
+    with pytest.raises(SessionError, match=r"memory = 60\.0, this run has 20\.0"):
+        Decode(load="decoder", normalise="running", memory=20.0).start_run(make_context("b"))
+    play(Participant(seed=1).features(), run_uid="c", save="other", **{**LDA, "normalise": "training"})
+    Decode(load="other", memory=20.0).start_run(make_context("d"))
+
+
 def test_a_run_without_rest_begins_with_that_of_the_training_and_says_so_once(
     play, call, make_context
 ) -> None:
@@ -273,6 +281,8 @@ def test_a_decoder_comes_from_a_file_too(play, make_context, tmp_path) -> None:
         ({"conditions": ["scene", "scene"]}, "two different conditions"),
         ({"target": "hat"}, "target 'hat' is none of scene, face"),
         ({"estimator": "no.such.thing"}, "is not there"),
+        ({"within": True}, "within is not of estimator 'logistic'"),
+        ({"choose": "activation"}, "choose='activation' is not of estimator 'logistic'"),
         ({"estimator": PIPELINE, "output": "probability"}, "gives no probabilities"),
     ],
 )

@@ -230,10 +230,12 @@ def test_every_setting_reaches_its_node(tmp_path) -> None:
     )
     assert (decode.normalise, decode.memory, decode.within) == ("opening", 30.0, False)
     assert (decode.accumulate, decode.max_fd, decode.choose) == (False, 0.4, "activation")
-    assert decode.notes["lag"] == 5.0
+    assert (decode.notes["lag"], decode.notes["fwhm"]) == (5.0, 7.0)
     assert (inputs["smooth"].fwhm, inputs["skip"].volumes, inputs["convert"].task) == (7.0, 3, "other")
     # What a JoinNode shows are its lists; what its interface was made with is there.
     assert flow.get_node("keep").interface.inputs.file == str(tmp_path / "out")
+    decode = build(events, "decode.estimator=logistic").get_node("decode").inputs
+    assert (decode.estimator, decode.within, decode.choose) == ("logistic", False, "separation")
     flow = build(events, f"decode.load={tmp_path / 'out'}")
     inputs = {name: flow.get_node(name).inputs for name in flow.list_node_names()}
     assert inputs["realign"].reference == f"session:{tmp_path / 'out'}/reference"

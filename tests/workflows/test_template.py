@@ -220,6 +220,7 @@ def test_every_setting_reaches_its_node() -> None:
     assert (labels.lag, labels.transition, labels.train_trials) == (5.0, 3.0, 3)
     assert (inputs["smooth"].fwhm, inputs["skip"].volumes, inputs["convert"].task) == (7.0, 4, "other")
     assert decode.conditions == ["a", "b"]
+    assert decode.notes == {"lag": 5.0, "transition": 3.0, "fwhm": 7.0}
     assert (decode.save, inputs["mask"].save, inputs["realign"].save) == ("decoder", "mask", "reference")
     # What a motion limit needs comes to the decoder.
     assert ("framewise_displacement", "framewise_displacement") in [
