@@ -57,7 +57,10 @@ class GLMOutput(TraitedSpec):  # type: ignore[misc]
     t_max = traits.Float(desc="largest t within the mask")
     region_mean = traits.Float(desc="mean of the region in this volume, in the units of the features")
     region_t = traits.Float(desc="t of the region's mean")
-    region_percent = traits.Float(desc="contrast of the region's mean, in percent of its mean over the run")
+    region_percent = traits.Float(
+        desc="contrast of the region's mean, in percent of its mean over the run, for a column of 1: what a "
+        "trial without end settles at; a block of 16 s peaks at 1.56 of that (glover) or 1.14 (spm)"
+    )
     dof = traits.Int(desc="degrees of freedom of the residual")
 
 
@@ -70,6 +73,9 @@ class GLM(Regression):
     columns and ``noise_model="ols"``; it costs the same time with every volume. The lag of the response is in
     the columns: nothing of `Labels` is needed.
 
+    Effects, and ``region_percent``, are for a column of 1, which is where the response to a trial without end
+    settles; shorter ones peak elsewhere (`rtflow.nodes.regressors.TaskColumns`).
+
     ``t`` is not corrected for autocorrelation, and thus larger than that of an offline analysis that is.
 
     All but ``region_mean`` is withheld until every condition of the contrast is known (the sum of squares of
@@ -77,7 +83,9 @@ class GLM(Regression):
     its columns are well conditioned. All is withheld for a volume that is left out: one that moved more than
     ``max_fd``, whose motion or confounds are not known, or that lacks more than 5 % of the voxels seen so
     far. To leave a volume out does to all others what a regressor of its own (a spike) would do. Volumes
-    that never come leave no row, and those after them keep their time.
+    that never come leave no row, and those after them keep their time. Volumes are doubted once fewer than
+    95 % of the first one's voxels have been seen in all, and if slice timing was corrected to a moment
+    (their own ``StartTime``) that is not ``slice_time_ref``.
 
     A voxel that was outside the field of view in a volume of the model has effect and t 0 from then on.
 

@@ -23,12 +23,18 @@ from rtflow.stream.interface import RunContext, StreamInterface
 #: The least fraction of the mask that the first volume of a model shows; later ones, `COVERAGE` of that.
 FIRST_COVERAGE = 0.5
 
+#: A volume's StartTime and ``slice_time_ref`` may differ by so much, as a fraction of TR: the middle of the
+#: times of slices comes before the middle of TR.
+_APART = 0.1
+
 
 class RegressionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `Denoise` and `GLM`."""
 
     features = traits.Any(mandatory=True, desc="the volume within the mask: Features of ApplyMask")
-    incremental = traits.Any(desc="the volume: a BidsIncremental, for its repetition time")
+    incremental = traits.Any(
+        desc="the volume: a BidsIncremental, for its repetition time, and whether slice_time_ref is right"
+    )
     motion = traits.Any(desc="six parameters, of Realign; for nuisance='motion'")
     confounds = traits.Any(desc="regressors of the volume, shape (n,); for nuisance='confounds'")
     framewise_displacement = traits.Float(desc="mm, of Realign; for max_fd")
@@ -82,8 +88,9 @@ class RegressionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
 class RegressionState:
     """What such a node knows in the middle of a run.
 
-    ``seen`` has the voxels that lay in the field of view in every volume so far, ``design`` the rows of the
-    model, ``volumes`` their volumes, ``largest`` the largest square of each column.
+    ``seen`` has the voxels that lay in the field of view in every volume so far, ``first_seen`` how many did
+    in the first, ``design`` the rows of the model, ``volumes`` their volumes, ``largest`` the largest square
+    of each column.
     """
 
     columns: Columns
@@ -93,6 +100,7 @@ class RegressionState:
     volumes: list[int]
     design: list[NDArray[np.float64]]
     largest: NDArray[np.float64]
+    first_seen: int
 
 
 class Regression(StreamInterface):
@@ -142,6 +150,7 @@ class Regression(StreamInterface):
             [],
             [],
             np.zeros(len(columns.names)),
+            0,
         )
 
     def _advance(self) -> tuple[Model, NDArray[np.float64]] | None:
@@ -171,11 +180,32 @@ class Regression(StreamInterface):
             return None
         row, modelled = self._row(state.columns.row(self.volume, nuisance), values)
         state.seen = seen
+        state.first_seen = state.first_seen or int(np.count_nonzero(seen))
+        # Each volume may lack a few of those that are left: what many have taken away, none would say.
+        if (left := np.count_nonzero(seen) / state.first_seen) < COVERAGE:
+            self.doubt(
+                f"{self._name.lower()}: only {left:.1%} of the voxels of the first volume were seen in all"
+            )
+        self._doubt_time()
         state.squares.add(row, modelled)
         state.largest = np.maximum(state.largest, row * row)
         state.volumes.append(self.volume)
         state.design.append(row)
         return self._model(), row
+
+    def _doubt_time(self) -> None:
+        """Doubt a volume that says itself that it stands for another moment than the design is sampled at."""
+        if self._design is None or not isdefined(self.inputs.incremental):
+            return
+        metadata, tr = self.inputs.incremental.metadata, self._state.columns.tr
+        start, ours = metadata.get("StartTime"), self.inputs.slice_time_ref
+        if not metadata.get("SliceTimingCorrected") or not isinstance(start, int | float):
+            return
+        if abs(start / tr - ours) > _APART:
+            self.doubt(
+                f"{self._name.lower()}: slice timing was corrected to {start:g} s of the volume (StartTime), "
+                f"and slice_time_ref is {ours:g}; set it to {start / tr:.3g}"
+            )
 
     def _model(self) -> Model:
         """What the columns can tell after the last volume."""

@@ -77,7 +77,8 @@ class TaskColumns:
             Repetition time, seconds.
         hrf
             ``glover`` (Glover 1999; NeuroImage 9:416-429) or ``spm``, both as nilearn has them: sampled at 50
-            points a repetition time, of sum 1. A long trial settles at 1.
+            points a repetition time, of sum 1. A long trial settles at 1, and overshoots before: one of 16 s
+            or more peaks at 1.56 (glover) or 1.14 (spm), one of 1 s at 0.34 or 0.21.
         """
         from nilearn.glm.first_level import glover_hrf, spm_hrf
 
@@ -121,7 +122,9 @@ class Drift:
       longer run has them continued, and takes no further ones.
     - ``cosine``: those of nilearn and SPM, periods down to 1 / high_pass seconds on the planned
       length, which must be known. They are what an offline analysis takes; early in a run they fit worse than
-      polynomials, since none of the first ones can be a straight line there.
+      polynomials, since none of the first ones can be a straight line there. The planned length is that of
+      all volumes, from number 1: where the first ones are skipped (dummies), an analysis of the others has
+      cosines that begin with those.
     - ``none``.
 
     Parameters

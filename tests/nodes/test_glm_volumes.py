@@ -133,6 +133,43 @@ def test_columns_that_cannot_be_told_apart_are_told_of(through) -> None:
     assert "nearly dependent" in node.take_doubts()[-1]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "slice_time_ref", "says"),
+    [
+        ({"SliceTimingCorrected": True, "StartTime": 0.0}, 0.5, "set it to 0"),
+        ({"SliceTimingCorrected": True, "StartTime": 0.97}, 0.0, "set it to 0.485"),
+        ({"SliceTimingCorrected": True, "StartTime": 0.97}, 0.5, ""),  # fMRIPrep's, of slices over 1.94 s
+        ({"SliceTimingCorrected": True, "StartTime": 0.0}, 0.0, ""),
+        ({"SliceTimingCorrected": True}, 0.5, ""),  # to when, nobody says
+        ({"SliceTimingCorrected": False, "StartTime": 0.0}, 0.5, ""),
+    ],
+)
+def test_a_volume_that_stands_for_another_moment_is_doubted(
+    started, call, metadata, slice_time_ref, says
+) -> None:
+    node = started(slice_time_ref=slice_time_ref)
+    given = incremental(1, metadata={"RepetitionTime": TR, **metadata})
+    call(node, 1, incremental=given, **RUN.inputs(1))
+    doubts = node.take_doubts()
+    assert len(doubts) == bool(says)
+    assert not says or says in doubts[0]
+
+
+def test_voxels_that_are_lost_a_few_at_a_time_are_told_of(started, call) -> None:
+    node = started()
+    lost, doubts = 0, {}
+    for volume in range(1, 41):
+        data = RUN.data[volume - 1].copy()
+        # 3 % of them in each of three volumes, and they come back.
+        if volume in (10, 20, 30):
+            data[lost : (lost := lost + VOXELS * 3 // 100)] = 0.0
+        call(node, volume, **(RUN.inputs(volume) | {"features": Features(data, MASK)}))
+        doubts[volume] = node.take_doubts()
+    assert [volume for volume in doubts if doubts[volume]] == list(range(20, 41))
+    assert "only 94." in doubts[20][0]
+    assert "only 91." in doubts[40][0]
+
+
 def test_the_repetition_time_comes_with_the_volume_where_the_run_does_not_know_it(started, call) -> None:
     node = started(tr=None)
     call(node, 1, incremental=incremental(1), **RUN.inputs(1))

@@ -74,6 +74,25 @@ def test_a_long_trial_settles_at_1() -> None:
     assert columns.row(300.0) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("hrf", "duration", "peak"),
+    [("glover", 16, 1.56), ("spm", 16, 1.14), ("glover", 1, 0.34), ("spm", 1, 0.21)],
+)
+def test_a_trial_peaks_where_it_is_said_to(hrf, duration, peak) -> None:
+    columns = TaskColumns.of(Design((Trial(0.0, duration, "scene"),)), 2.0, hrf)
+    assert max(columns.row(at)[0] for at in np.arange(0.0, 40.0, 0.1)) == pytest.approx(peak, abs=0.005)
+
+
+def test_cosines_count_from_volume_1_whatever_is_skipped() -> None:
+    """Of a run whose first five volumes are dummies: what the rows after them have, in so many words."""
+    dummies, volumes = 5, 200
+    drift = Drift("cosine", 2.0, volumes)
+    rows = np.array([drift.row(volume) for volume in range(dummies + 1, volumes + 1)])
+    at = np.arange(dummies, volumes) + 0.5
+    expected = np.sqrt(2 / volumes) * np.cos(np.pi * np.outer(at, range(1, 9)) / volumes)
+    np.testing.assert_allclose(rows, expected, atol=1e-12)
+
+
 def test_volumes_that_are_taken_in_their_middle_see_a_later_response() -> None:
     design = block_design(["scene"], blocks=3, block=20.0, rest=20.0, opening=10.0)
     task, drift = TaskColumns.of(design, 2.0), Drift("none", 2.0)
