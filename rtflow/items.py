@@ -142,6 +142,13 @@ def read_member(place: Path, file_name: str) -> bytes:
     )
 
 
+def release(run_dir: Path) -> None:
+    """Save what a run has held until it was known whether it ends well (`rtflow.session.Session.hold`)."""
+    for path in sorted((run_dir / "held").glob(f"*{SUFFIX}")):
+        write_whole(run_dir / "saved" / path.name, path.read_bytes())
+        path.unlink()
+
+
 def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
     """Let a session have what a run has saved, as one set.
 
@@ -158,7 +165,7 @@ def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
     Returns
     -------
     str
-        Why nothing was published, or empty.
+        Why something was not published, or empty.
 
     Raises
     ------
@@ -178,6 +185,9 @@ def publish(run_dir: Path, session: Path, *, whole: bool) -> str:
             )
     for path in saved:
         write_whole(session / path.name, path.read_bytes())
+    held = [path.name for path in (run_dir / "held").glob(f"*{SUFFIX}")]
+    if held:
+        return f"the run did not come to its planned end: {_listed(held)} of it stays in {run_dir / 'held'}"
     return ""
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtflow.bids.grid import Grid
 from rtflow.errors import SessionError, UsageError
-from rtflow.items import SUFFIX, Item, decode, encode, read_item, read_member
+from rtflow.items import SUFFIX, Item, decode, encode, read_item, read_member, release
 from rtflow.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -123,10 +123,8 @@ class Session:
         write_whole(self._run_dir / "held" / _file_name(name), data)
 
     def release(self) -> None:
-        """Save what was held."""
-        for path in sorted((self._run_dir / "held").glob(f"*{SUFFIX}")):
-            write_whole(self._run_dir / "saved" / path.name, path.read_bytes())
-            path.unlink()
+        """Save what was held; a run that came to its end does so by itself, behind its last node."""
+        release(self._run_dir)
 
     def saved(self) -> dict[str, Path]:
         """What this run has saved so far: name to file."""

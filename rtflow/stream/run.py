@@ -16,7 +16,7 @@ import msgspec
 
 from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
 from rtflow.errors import RtflowError, RunError, in_words
-from rtflow.items import publish
+from rtflow.items import publish, release
 from rtflow.stream.algebra import one_thread
 from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
@@ -147,8 +147,8 @@ class StreamRun:
             sys.setswitchinterval(interval)
 
     def _open_source(self) -> None:
-        if self.context.replaying:
-            return  # the nodes know no more, and no less, than they did
+        if self.context.replaying or (self.resumed is not None and self.source_known):
+            return  # the nodes know no more, and no less, than they did: RunStart has it
         tr, volumes = self.context.tr or self.source.tr, self.context.volumes or self.source.volumes
         self.context = replace(self.context, tr=tr, volumes=volumes)
 
@@ -323,12 +323,12 @@ class StreamRun:
                 self.values[f"{end.planned.name}.{name}"] = value
 
     def _publish(self) -> None:
-        """Leave to the session what the run has saved."""
-        context = self.context
+        """Leave to the session what the run has saved; what it held only if it came to its end."""
+        context, whole = self.context, self.status == "completed"
+        if whole and len(self.results) >= (context.volumes or 0):
+            release(context.run_dir)
         if not context.replaying:
-            whole = self.status == "completed"
-            kept_out = publish(context.run_dir, context.session_dir, whole=whole)
-            if kept_out:
+            if kept_out := publish(context.run_dir, context.session_dir, whole=whole):
                 self.chronicle.add(Event(name="session", data={"says": kept_out}))
 
     def _close_volumes(self) -> None:
