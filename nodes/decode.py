@@ -152,7 +152,7 @@ class Decode(StreamInterface):
         """Train, if there is something to save.
 
         A run that was broken off in its training trials leaves no decoder: if it did not come to its planned
-        end, the decoder is held for a node at the end of a run that ended well (`KeepItems`).
+        end, or that is not known, the decoder is held until the run has ended well.
         """
         state = self._state
         if not self.inputs.save:
