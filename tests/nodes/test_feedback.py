@@ -2,6 +2,8 @@
 
 import math
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from nipype.interfaces.base import Undefined
 
 from rtflow.design import block_design
 from rtflow.errors import SessionError, UsageError, VolumeError
+from rtflow.nodes.decode import Decode
 from rtflow.nodes.feedback import Feedback
 from rtflow.nodes.feedback_settings import FeedbackSettings
 from rtflow.nodes.labels import label_volume
+from rtflow.nodes.region import Region
 from rtflow.nodes.thermometer import Smoother, Span, level
 
 TR, LAG = 2.0, 4.0
@@ -335,3 +339,11 @@ def test_more_is_never_shown_as_less(one, two, levels):
     span = Span(-2.0, 3.0)
     low, high = sorted((one, two))
     assert 0 <= level(span.scaled(low), levels) <= level(span.scaled(high), levels) <= levels
+
+
+@pytest.mark.parametrize("node", [Decode, Region])
+def test_the_page_names_every_kind_of_value(node):
+    page = (Path(__file__).parents[2] / "docs" / "feedback.md").read_text()
+    named = re.findall(r"`(\w+)`", re.search(rf"^\| {node.__name__} \| (.*) \|$", page, re.MULTILINE)[1])
+    kinds = {kind.removesuffix("_difference") for kind in node.output_spec().trait("kind").trait_type.values}
+    assert kinds <= {*named}
