@@ -119,7 +119,7 @@ def _changes(design: Design) -> tuple[float, ...]:
 
 def _within(times: tuple[float, ...], seconds: float, volume: int, tr: float, lag: float) -> bool:
     """Whether a volume shows what came less than so many seconds after one of some times."""
-    return seconds > 0 and _spans(times, seconds).trial(volume, tr, lag) is not None
+    return seconds > 0 and _spans(times, seconds).spans(volume, tr, lag)
 
 
 @lru_cache(maxsize=16)

@@ -23,6 +23,9 @@ REST = "rest"
 # two of the display behind the trigger that they belong to.
 _GRACE = 0.05
 
+# Seconds. A trial of one TR is not shorter than a TR, however the TR is rounded.
+_ROUNDING = 1e-6
+
 
 class Trial(msgspec.Struct, frozen=True):
     """One row of an events.tsv: ``onset`` and ``duration`` in seconds, and what it was."""
@@ -98,6 +101,10 @@ class Design(msgspec.Struct, frozen=True):
     def trial(self, volume: int, tr: float, lag: float = 0.0) -> int | None:
         """Which trial (from 0) shows in a volume, or None if rest does.
 
+        A volume belongs to the trial at its start. A trial that is shorter than a TR may lie between two
+        starts: it shows in every volume that it overlaps and no trial is at the start of, one at least if
+        it is alone there; of several, the first.
+
         Parameters
         ----------
         volume
@@ -106,17 +113,42 @@ class Design(msgspec.Struct, frozen=True):
             Repetition time in seconds.
         lag
             Seconds by which the haemodynamic response trails the trials.
+
+        Examples
+        --------
+        >>> design = Design((Trial(4.0, 4.0, "long"), Trial(13.0, 0.5, "short"), Trial(18.0, 0.0, "press")))
+        >>> [design.label(volume, tr=2.0) for volume in (3, 4, 5, 7, 8, 10)]
+        ['long', 'long', 'rest', 'short', 'rest', 'press']
         """
-        at = (volume - 1) * tr - lag + _GRACE
+        start, end = (volume - 1) * tr - lag, volume * tr - lag
         for number, trial in enumerate(self.trials):
-            if trial.onset <= at < trial.onset + trial.duration:
+            if _spans(trial, start):
+                return number
+        # Behind all others: a cue or a press takes no volume from the block that it begins.
+        for number, trial in enumerate(self.trials):
+            if trial.duration < tr - _ROUNDING and _overlaps(trial, start, end):
                 return number
         return None
+
+    def spans(self, volume: int, tr: float, lag: float = 0.0) -> bool:
+        """Whether a volume starts within one of the trials, however short. Parameters as for `trial`."""
+        return any(_spans(trial, (volume - 1) * tr - lag) for trial in self.trials)
 
     def label(self, volume: int, tr: float, lag: float = 0.0) -> str:
         """The trial type that shows in a volume; ``rest`` between trials. Parameters as for `trial`."""
         number = self.trial(volume, tr, lag)
         return REST if number is None else self.trials[number].trial_type
+
+
+def _spans(trial: Trial, start: float) -> bool:
+    """Whether a volume starts within a trial."""
+    return trial.onset <= start + _GRACE < trial.onset + trial.duration
+
+
+def _overlaps(trial: Trial, start: float, end: float) -> bool:
+    """Whether a volume shows something of a trial, beyond the grace at both of its ends; see `_GRACE`."""
+    first = trial.onset + _GRACE
+    return first < end and start <= max(first, trial.onset + trial.duration - _GRACE)
 
 
 def block_design(

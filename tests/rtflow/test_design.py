@@ -45,6 +45,49 @@ def test_onsets_that_a_log_has_a_frame_or_two_late_belong_to_their_volume(late: 
     assert list(shown(design, 2.0, lag=4.0)) == list(range(9, 17))
 
 
+@pytest.mark.parametrize("duration", [0.0, 0.03, 0.5, 1.0, 1.9])
+@pytest.mark.parametrize("step", [5.0, 4.0, 3.7])
+@pytest.mark.parametrize("lag", [0.0, 4.0, 3.3])
+def test_no_trial_is_so_short_that_it_shows_in_no_volume(duration: float, step: float, lag: float) -> None:
+    design = Design(tuple(Trial(6.0 + step * n, duration, "a") for n in range(20)))
+    found = shown(design, 2.0, lag, volumes=60)
+    assert set(found.values()) == set(range(20))
+    for volume, number in found.items():  # and in none that does not overlap it
+        start, onset = 2.0 * (volume - 1) - lag, design.trials[number].onset
+        assert onset < start + 2.0
+        assert start - 0.05 - 1e-9 <= onset + duration
+
+
+@pytest.mark.parametrize("onset", [11.99, 12.0, 12.012, 12.04, 13.0])
+def test_a_short_trial_shows_in_one_volume_where_it_lies_in_one(onset: float) -> None:
+    assert list(shown(Design((Trial(onset, 0.5, "a"),)), 2.0)) == [7]
+    assert list(shown(Design((Trial(onset, 0.0, "a"),)), 2.0)) == [7]
+
+
+def test_a_cue_or_a_press_takes_no_volume_from_a_block() -> None:
+    trials = (
+        Trial(12.0, 0.0, "cue"),
+        Trial(12.0, 6.0, "a"),
+        Trial(14.5, 0.0, "press"),
+        Trial(18.5, 0.5, "b"),
+    )
+    assert shown(Design(trials), 2.0) == {7: 1, 8: 1, 9: 1, 10: 3}
+
+
+def test_a_short_trial_on_a_border_shows_on_both_sides() -> None:
+    assert list(shown(Design((Trial(11.5, 1.0, "a"),)), 2.0)) == [6, 7]
+
+
+@given(
+    onset=st.floats(0.0, 60.0), volumes=st.floats(1.0, 9.0), tr=st.floats(0.4, 3.0), lag=st.floats(0.0, 8.0)
+)
+def test_a_trial_of_a_tr_or_more_shows_in_the_volumes_that_start_in_it(onset, volumes, tr, lag) -> None:
+    duration = volumes * tr
+    starts = [(volume, (volume - 1) * tr - lag + 0.05) for volume in range(1, 60)]
+    expected = [volume for volume, start in starts if onset <= start < onset + duration]
+    assert list(shown(Design((Trial(onset, duration, "a"),)), tr, lag, volumes=59)) == expected
+
+
 def test_a_block_that_is_logged_image_by_image_is_one_trial() -> None:
     images = [Trial(12.028 + 1.016 * n, 0.883, "face") for n in range(16)]
     others = [Trial(36.0 + n, 0.9, "scene") for n in range(16)]
