@@ -323,13 +323,13 @@ class StreamRun:
                 self.values[f"{end.planned.name}.{name}"] = value
 
     def _publish(self) -> None:
-        """Leave to the session what the run has saved; what it held only if it came to its end."""
+        """Leave to the session what was saved; what was held only if the run came to its end."""
         context, whole = self.context, self.status == "completed"
         if whole and len(self.results) >= (context.volumes or 0):
             release(context.run_dir)
-        if not context.replaying:
-            if kept_out := publish(context.run_dir, context.session_dir, whole=whole):
-                self.chronicle.add(Event(name="session", data={"says": kept_out}))
+        places = context.run_dir, context.session_dir
+        if not context.replaying and (kept_out := publish(*places, whole=whole)):
+            self.chronicle.add(Event(name="session", data={"says": kept_out}))
 
     def _close_volumes(self) -> None:
         volumes = self.chronicle.close()
