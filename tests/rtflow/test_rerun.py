@@ -121,7 +121,7 @@ def test_a_folder_without_a_journal(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
-from rtflow.documents import Result
+from rtflow.documents import Delivered
 from rtflow.engine import load_workflow, run
 from rtflow.settings import load_settings
 
@@ -129,7 +129,7 @@ workflow = load_workflow(Path(sys.argv[1]))
 settings = load_settings(workflow.settings_type, None, sys.argv[3:])
 
 def told(document):
-    if isinstance(document, Result):
+    if isinstance(document, Delivered):
         print(document.volume, flush=True)
 
 run(workflow, settings, Path(sys.argv[2]), observe=told)
@@ -137,7 +137,10 @@ run(workflow, settings, Path(sys.argv[2]), observe=told)
 
 
 def killed_after(volume: int, out: Path, *overrides: str) -> Path:
-    """Folder of a run whose process was killed by SIGKILL when a volume had its Result."""
+    """Folder of a run whose process was killed by SIGKILL when the journal had that a volume was delivered.
+
+    Between a delivery and its line in the journal, no program can tell which of the two was the last.
+    """
     helpers = WORKFLOW.parent
     path = os.pathsep.join([str(helpers), str(helpers.parents[1])])
     child = subprocess.Popen(
