@@ -19,10 +19,11 @@ from rtflow.bids.dataset import (
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
 from rtflow.bids.series import SERIES_HASH, recorded_series, series_hash
-from rtflow.bids.unfinished import ignore, partial_name
+from rtflow.bids.unfinished import ignore
 from rtflow.design import Design, events_text, write_events
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
+from rtflow.whole_file import partial_name
 
 
 class RecordRunInput(BaseInterfaceInputSpec):  # type: ignore[misc]

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 from rtflow.errors import OutputError
+
+_NUMBERS = itertools.count(1)
+
+
+def partial_name(path: Path) -> Path:
+    """Where this process writes a file that appears when it is whole; another name each time.
+
+    >>> partial_name(Path("a/b.nii")).name.endswith(f".{os.getpid()}.partial")
+    True
+    """
+    return path.with_name(f".{path.name}.{next(_NUMBERS)}.{os.getpid()}.partial")
+
+
+def put_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step into a folder that is there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    partial = partial_name(path)
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -16,11 +41,9 @@ def write_whole(path: Path, data: bytes) -> None:
     OutputError
         If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        put_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}; choose a folder that can be written") from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from rtflow.errors import OutputError, UsageError
+from rtflow.whole_file import put_whole
 
 CONFIG = "batch.json"
 SNAKEFILE = "Snakefile"
@@ -253,8 +254,7 @@ def write_batch(folder: Path, batch: Batch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in ((SNAKEFILE, _RULES), (CONFIG, config)):
             if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != text:
-                (folder / f".{name}.partial").write_text(text, encoding="utf-8")
-                (folder / f".{name}.partial").replace(folder / name)
+                put_whole(folder / name, text.encode())
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror or error}; choose another folder by --out") from None
 

@@ -17,6 +17,7 @@ from rtflow.batch.jobs import MADE_BY, made_by, read_batch, results_of, whole_re
 from rtflow.documents import Result
 from rtflow.errors import JournalError, OutputError
 from rtflow.journal import Recording
+from rtflow.whole_file import put_whole
 
 COUNTS = ("ok", "late", "missing", "failed", "suspect")
 _MISSING = "n/a"
@@ -110,8 +111,7 @@ def write_table(folder: Path) -> list[Row]:
     }
     for name, text in files.items():
         try:
-            (folder / f".{name}.partial").write_text(text, encoding="utf-8")
-            (folder / f".{name}.partial").replace(folder / name)
+            put_whole(folder / name, text.encode())
         except OSError as error:
             raise OutputError(f"{folder / name}: {error.strerror or error}") from None
     return rows

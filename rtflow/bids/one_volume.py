@@ -11,8 +11,8 @@ from rtflow.bids.entities import folded
 from rtflow.bids.fields import require_complete
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import run_header, stored, stored_dtype
-from rtflow.bids.unfinished import partial_name
 from rtflow.errors import OutputError
+from rtflow.whole_file import partial_name
 
 README = """# A part of a run
 

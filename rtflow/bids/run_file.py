@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from rtflow.bids.agreement import header_differences
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.unfinished import lock, partial_name, unlock
+from rtflow.bids.unfinished import lock, unlock
 from rtflow.errors import OutputError, VolumeError
+from rtflow.whole_file import partial_name
 
 # Where the NIfTI-1 header keeps dim[4], the number of volumes: an int16 in the ninth byte of dim.
 _COUNT_AT = 48

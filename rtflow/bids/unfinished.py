@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 import re
 import time
@@ -22,19 +21,9 @@ _MARK = b"# rtflow is writing this, or was cut off:\n"
 _BLOCK = re.compile(re.escape(_MARK) + rb"([\w+.*-]+)\n")
 # Where a process writes a file before it gets its name.
 _PARTIAL = re.compile(r"\..+\.(\d+)\.partial")
-_NUMBERS = itertools.count(1)
 _FOLDERS = ("", "sub-*/*/", "sub-*/ses-*/*/")
 # A process of another machine may be at it: such a file is there for milliseconds, or grows.
 _ABANDONED_AFTER = 5.0
-
-
-def partial_name(path: Path) -> Path:
-    """Where this process writes a file that appears when it is whole; another name each time.
-
-    >>> partial_name(Path("a/b.nii")).name.endswith(f".{os.getpid()}.partial")
-    True
-    """
-    return path.with_name(f".{path.name}.{next(_NUMBERS)}.{os.getpid()}.partial")
 
 
 def ignore(root: Path, file: Path, *, unfinished: bool = True) -> None:

@@ -16,8 +16,9 @@ from rtflow.bids.archive import BidsArchive
 from rtflow.bids.dataset import add_participant, claim_run, prepare_dataset
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run import BidsRun
-from rtflow.bids.unfinished import ignore, partial_name
+from rtflow.bids.unfinished import ignore
 from rtflow.errors import OutputError
+from rtflow.whole_file import partial_name
 
 ENTITIES = {"subject": "01", "task": "faces", "run": "1"}
 STEM = "sub-01/func/sub-01_task-faces_run-1"
