@@ -9,27 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtflow.nodes.accuracy import Accuracy
-    from rtflow.nodes.bring_mask import BringMask
-    from rtflow.nodes.confounds import Confounds
-    from rtflow.nodes.connectivity import Connectivity
+    from rtflow.nodes.confounds.confounds import Confounds
     from rtflow.nodes.convert import DicomToBids
-    from rtflow.nodes.decode import Decode
-    from rtflow.nodes.denoise import Denoise
+    from rtflow.nodes.decoding.accuracy import Accuracy
+    from rtflow.nodes.decoding.decode import Decode
     from rtflow.nodes.dummies import SkipDummies
-    from rtflow.nodes.echoes import Echoes
-    from rtflow.nodes.feedback import Feedback
-    from rtflow.nodes.glm import GLM
+    from rtflow.nodes.feedback.feedback import Feedback
+    from rtflow.nodes.images.echoes import Echoes
+    from rtflow.nodes.images.slice_timing import SliceTiming
+    from rtflow.nodes.images.smooth import Smooth
     from rtflow.nodes.keep import KeepItems
     from rtflow.nodes.labels import Labels
-    from rtflow.nodes.mask import ApplyMask, Mask
-    from rtflow.nodes.realign import Realign
+    from rtflow.nodes.masks.bring_mask import BringMask
+    from rtflow.nodes.masks.mask import ApplyMask, Mask
+    from rtflow.nodes.models.denoise import Denoise
+    from rtflow.nodes.models.glm import GLM
+    from rtflow.nodes.motion.realign import Realign
     from rtflow.nodes.record import RecordRun
-    from rtflow.nodes.region import Region, RegionOfFeatures
     from rtflow.nodes.scanner import ScannerInput
-    from rtflow.nodes.select import SelectVoxels
-    from rtflow.nodes.slice_timing import SliceTiming
-    from rtflow.nodes.smooth import Smooth
+    from rtflow.nodes.signals.connectivity import Connectivity
+    from rtflow.nodes.signals.region import Region, RegionOfFeatures
+    from rtflow.nodes.signals.select import SelectVoxels
     from rtflow.nodes.subject import SubjectOutput
 
 __all__ = [
@@ -60,29 +60,29 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Accuracy": "accuracy",
-    "ApplyMask": "mask",
-    "BringMask": "bring_mask",
-    "Confounds": "confounds",
-    "Connectivity": "connectivity",
-    "Decode": "decode",
-    "Denoise": "denoise",
+    "Accuracy": "decoding.accuracy",
+    "ApplyMask": "masks.mask",
+    "BringMask": "masks.bring_mask",
+    "Confounds": "confounds.confounds",
+    "Connectivity": "signals.connectivity",
+    "Decode": "decoding.decode",
+    "Denoise": "models.denoise",
     "DicomToBids": "convert",
-    "Feedback": "feedback",
-    "GLM": "glm",
-    "Echoes": "echoes",
+    "Feedback": "feedback.feedback",
+    "GLM": "models.glm",
+    "Echoes": "images.echoes",
     "KeepItems": "keep",
     "Labels": "labels",
-    "Mask": "mask",
-    "Realign": "realign",
+    "Mask": "masks.mask",
+    "Realign": "motion.realign",
     "RecordRun": "record",
-    "Region": "region",
-    "RegionOfFeatures": "region",
+    "Region": "signals.region",
+    "RegionOfFeatures": "signals.region",
     "ScannerInput": "scanner",
-    "SelectVoxels": "select",
+    "SelectVoxels": "signals.select",
     "SkipDummies": "dummies",
-    "SliceTiming": "slice_timing",
-    "Smooth": "smooth",
+    "SliceTiming": "images.slice_timing",
+    "Smooth": "images.smooth",
     "SubjectOutput": "subject",
 }
 

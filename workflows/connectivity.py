@@ -9,7 +9,7 @@ from nipype import Node, Workflow
 
 from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.nodes.feedback_settings import FeedbackSettings
+from rtflow.nodes.feedback.settings import FeedbackSettings
 from rtflow.setting_types import LocalPath, Positive, Whole
 from rtflow.settings import RunSettings
 from rtflow.stream import stream

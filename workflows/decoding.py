@@ -9,7 +9,7 @@ from nipype import JoinNode, Node, Workflow
 
 from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.nodes.decoding_settings import DecodingSettings
+from rtflow.nodes.decoding.settings import DecodingSettings
 from rtflow.settings import RunSettings
 from rtflow.source_settings import SimulateSource
 

@@ -20,7 +20,7 @@ from rtflow.nodes import (
     SkipDummies,
     Smooth,
 )
-from rtflow.nodes.glm_settings import GLMSettings
+from rtflow.nodes.models.settings import GLMSettings
 from rtflow.settings import RunSettings
 
 

@@ -13,8 +13,8 @@ from nipype import JoinNode, Node, Workflow
 
 from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.nodes.glm_settings import GLMSettings
-from rtflow.nodes.select_settings import SelectSettings
+from rtflow.nodes.models.settings import GLMSettings
+from rtflow.nodes.signals.select_settings import SelectSettings
 from rtflow.settings import RunSettings
 
 

@@ -12,7 +12,7 @@ from nipype import JoinNode, Node, Workflow
 
 from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.nodes.decoding_settings import TrainingSettings
+from rtflow.nodes.decoding.settings import TrainingSettings
 from rtflow.settings import RunSettings
 
 

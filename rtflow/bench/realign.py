@@ -21,10 +21,10 @@ from rtflow.bench.realign_peers import PACKAGES, PEERS, available
 from rtflow.bench.realign_truth import DAMAGES, SIZES, Damage, Truth, make_truth
 from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.nodes.realign import Realign
-from rtflow.nodes.reference import prepare
-from rtflow.nodes.registration import estimate
-from rtflow.nodes.spline import Spline
+from rtflow.nodes.images.spline import Spline
+from rtflow.nodes.motion.realign import Realign
+from rtflow.nodes.motion.reference import prepare
+from rtflow.nodes.motion.registration import estimate
 from rtflow.stream.interface import RunContext
 
 _VOLUMES = 12

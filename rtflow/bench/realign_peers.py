@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from rtflow.bids.grid import Grid
-from rtflow.nodes.transform_files import read_transforms
+from rtflow.nodes.motion.transform_files import read_transforms
 
 Floats = NDArray[np.float64]
 

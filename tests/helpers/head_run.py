@@ -9,8 +9,8 @@ import numpy as np
 from rtflow.bids.grid import Grid
 from rtflow.bids.masked import Features, Mask
 from rtflow.design import Design, block_design
-from rtflow.nodes.glm import GLM
-from rtflow.nodes.regressors import TaskColumns
+from rtflow.nodes.models.glm import GLM
+from rtflow.nodes.models.regressors import TaskColumns
 from rtflow.stream.interface import RunContext, StreamInterface
 
 TR, VOLUMES, SHAPE = 2.0, 150, (8, 7, 6)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Mask
-from rtflow.nodes.confounds import Confounds
+from rtflow.nodes.confounds.confounds import Confounds
 from rtflow.stream.interface import RunContext
 
 SHAPE = (14, 16, 12)

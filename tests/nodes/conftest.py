@@ -11,7 +11,7 @@ from nipype.interfaces.base import Undefined
 
 from rtflow.bids.masked import Features, Mask
 from rtflow.items import publish
-from rtflow.nodes.decode import Decode
+from rtflow.nodes.decoding.decode import Decode
 from rtflow.stream.interface import RunContext, StreamInterface
 
 

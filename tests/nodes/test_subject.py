@@ -8,7 +8,7 @@ import pytest
 from rtflow.documents import Delivered, Result
 from rtflow.engine import load_workflow, run
 from rtflow.journal import Recording
-from rtflow.nodes.accuracy import Accuracy
+from rtflow.nodes.decoding.accuracy import Accuracy
 from rtflow.nodes.subject import SubjectOutput
 from rtflow.rerun import resume
 from rtflow.settings import load_settings

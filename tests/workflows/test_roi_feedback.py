@@ -11,8 +11,8 @@ import pytest
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Event, Part, VolumeReceived
 from rtflow.engine import build_workflow, load_workflow
-from rtflow.nodes.baseline import RestBaseline, percent_change
 from rtflow.nodes.labels import label_volume
+from rtflow.nodes.signals.baseline import RestBaseline, percent_change
 from rtflow.settings import load_settings
 from rtflow.sources.simulation.anatomy import REGIONS
 from rtflow.stream import inspect

@@ -12,7 +12,7 @@ import pytest
 from rtflow.documents import Delivered, Event
 from rtflow.engine import build_workflow, load_workflow
 from rtflow.errors import SessionError
-from rtflow.nodes.motion import PARAMETERS, displacement, transform_of
+from rtflow.nodes.motion.rigid import PARAMETERS, displacement, transform_of
 from rtflow.session import Session
 from rtflow.settings import load_settings
 from rtflow.stream.interface import RunContext

@@ -1,0 +1,1 @@
+"""What disturbs a run, volume by volume, and the alarms on it."""

@@ -1,0 +1,1 @@
+"""From a value to what the participant is shown of it."""

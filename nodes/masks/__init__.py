@@ -1,0 +1,1 @@
+"""Masks: from files, made of the reference, or brought from another image or day."""

@@ -1,0 +1,1 @@
+"""Motion correction, and registration of one image of a head with another."""

@@ -1,0 +1,96 @@
+"""BringMask in whole runs: at set-up and in the stream, replayed, and never by a later volume."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from earlier import ball, save
+from nipype import Node, Workflow
+
+from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
+from rtflow.nodes.convert import frame_to_incrementals
+from rtflow.nodes.images.brain import brain_mask
+from rtflow.stream import StreamPlugin, inspect, stream
+from rtflow.stream.interface import RunContext
+from rtflow.testing import prefix_test, run_frames, source_frames
+
+SOURCE = "simulate:?speed=max&shape=24,24,16&voxel=8&volumes=18&tr=2"
+
+
+def first_volume():
+    flow = Workflow(name="source")
+    flow.add_nodes([Node(ScannerInput(uri=SOURCE), name="scanner")])
+    frames, _ = source_frames(flow)
+    return frame_to_incrementals(frames[0], {})[0]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, str]:
+    """A reference, the image of an earlier day (the head 12 mm to the front), and a mask in that."""
+    root = tmp_path_factory.mktemp("earlier")
+    volume = first_volume()
+    there = np.array(volume.affine)
+    there[1, 3] += 12.0
+    brain = brain_mask(volume.data)
+    centre = there[:3, :3] @ np.argwhere(brain).mean(axis=0) + there[:3, 3] + [-25.0, 0.0, 10.0]
+    made = {
+        "reference": save(root / "reference.nii.gz", volume.data, volume.affine),
+        "image": save(root / "sub-01_task-nf_boldref.nii.gz", volume.data, there),
+        "file": save(root / "left.nii.gz", ball(volume.data.shape, there, centre, (20.0, 24.0, 20.0)), there),
+    }
+    return {name: str(path) for name, path in made.items()}
+
+
+def graph(files, folder, *, at_set_up: bool = False, mode=None) -> Workflow:
+    convert, scanner = Node(DicomToBids(), name="convert"), Node(ScannerInput(uri=SOURCE), name="scanner")
+    realign = Node(Realign(reference=files["reference"] if at_set_up else "first"), name="realign")
+    given = {"reference": files["reference"]} if at_set_up else {}
+    bring = Node(BringMask(file=files["file"], image=files["image"], hold=8.0, **given), name="bring")
+    if mode:
+        stream(bring, mode=mode)
+    region = Node(Region(baseline="none"), name="region")
+    flow = Workflow(name="brought", base_dir=str(folder))
+    flow.connect(
+        [
+            (scanner, convert, [("frame", "frame")]),
+            (convert, realign, [("incremental", "incremental")]),
+            (realign, region, [("incremental", "incremental")]),
+            (bring, region, [("mask", "mask")]),
+        ]
+    )
+    if at_set_up:
+        flow.connect(bring, "says", region, "says")
+    else:
+        flow.connect(realign, "incremental", bring, "incremental")
+        flow.connect(realign, "reference", bring, "reference")
+    return flow
+
+
+def test_the_stream_gives_feedback_from_the_volume_that_is_due_and_a_replay_the_same(files, tmp_path) -> None:
+    flow = graph(files, tmp_path)
+    assert {node.name: node.when for node in inspect(flow).nodes}["bring"] == "volume"
+    frames, tr = source_frames(flow)
+    once = run_frames(flow, frames, tr=tr)
+    # Once more, and in a worker process, which has one of its own then.
+    again = run_frames(graph(files, tmp_path, mode="process"), frames, tr=tr)
+    assert [result.status for result in once] == ["ok"] * 18
+    assert ["region.value" in result.values for result in once] == [False] * 4 + [True] * 14
+    assert [result.values_sha256 for result in once] == [result.values_sha256 for result in again]
+
+
+def test_no_result_depends_on_a_later_volume(files, tmp_path) -> None:
+    prefix_test(graph(files, tmp_path), after=12)
+
+
+def test_at_set_up_the_mask_is_there_from_the_first_volume_on(files, tmp_path) -> None:
+    flow = graph(files, tmp_path, at_set_up=True)
+    assert {node.name: node.when for node in inspect(flow).nodes}["bring"] == "set-up"
+    events = []
+    context = RunContext("run", tmp_path / "run", tmp_path / "bids", tmp_path / "session", emit=events.append)
+    plugin = StreamPlugin(context=context, observers=(events.append,))
+    flow.run(plugin=plugin)
+    assert ["region.value" in result.values for result in plugin.results] == [True] * 18
+    (note,) = [event for event in events if getattr(event, "name", "") == "region"]
+    picture = Path(note.data["says"].rpartition("look at ")[2])
+    assert picture.is_file()
+    assert picture.parent == tmp_path / "brought"
