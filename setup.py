@@ -78,6 +78,9 @@ setup(
         "scikit-learn>=1.6,<2",
         "SimpleITK>=2.4,<3",
         "skops>=0.14,<1",
+        "aiohttp>=3.11,<4",
+        "argon2-cffi>=23,<26",
+        "cryptography>=44",
         "boto3>=1.35,<2",
         "msgspec>=0.19,<1",
         "pybids>=0.18,<1",
@@ -103,6 +106,7 @@ setup(
             "python-rtspm>=0.2.18; python_version < '3.13'",  # a peer in benchmarks; GPL, never shipped
             "ruff>=0.8",
             "setuptools>=77",
+            "websockets>=13",  # what the one-file client needs on the stimulus host
         ]
     },
     entry_points={"console_scripts": ["rtflow = rtflow.cli.main:main"]},
