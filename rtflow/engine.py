@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from rtflow.whole_file import require_writable
 if TYPE_CHECKING:
     from nipype import Workflow
 
+    from rtflow.server.messages import BeginRun
+    from rtflow.server.thread import Server
     from rtflow.stream import Plan, RunContext
 
 Observe = Callable[[AnyDocument], None]
@@ -166,6 +168,7 @@ def run(
     session: Path | None = None,
     observe: Observe | None = None,
     stopping: threading.Event | None = None,
+    server: Server | None = None,
 ) -> RunStop:
     """Run a workflow once.
 
@@ -179,6 +182,8 @@ def run(
         Called with each document; must return at once.
     stopping
         Set it, from any thread, to end the run.
+    server
+        The port that scanner and subject are connected to, if they are on other machines.
 
     Raises
     ------
@@ -187,7 +192,7 @@ def run(
     RtflowError
         If the run failed; its RunStop has been written.
     """
-    context = new_context(out, session, settings)
+    context = replace(new_context(out, session, settings), server=server)
     require_subject(context.session_dir, settings.bids.subject)
     settings.work_dir = settings.work_dir or str(out.absolute() / "work")
     plan(workflow, settings)
@@ -253,9 +258,13 @@ def execute(
         **options,
     )
     try:
+        if context.server is not None:
+            context.server.begin_run(_told_to_agents(workflow, settings, context))
         flow.run(plugin=plugin)
     finally:
         journal.close()
+        if context.server is not None:
+            context.server.end_run(context.run_uid, plugin.stop.status if plugin.stop else "failed")
         if plugin.stop is not None:
             with contextlib.suppress(OutputError):  # which is said of the table, or of the run itself
                 status = "" if plugin.stop.status == "completed" else plugin.stop.status
@@ -301,6 +310,12 @@ def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunCo
         session_dir=(session or out / "session").absolute(),
         seed=settings.seed,
     )
+
+
+def _told_to_agents(workflow: WorkflowFile, settings: RunSettings, context: RunContext) -> BeginRun:
+    from rtflow.server.messages import BeginRun
+
+    return BeginRun(run_uid=context.run_uid, workflow=workflow.name, volumes=settings.source.volumes)
 
 
 def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop, raw: Path) -> dict[str, object]:

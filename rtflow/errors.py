@@ -13,7 +13,8 @@
     |       |-- NoMatchError        it holds nothing that fits
     |       `-- SeveralMatchError   it holds several that fit, and one was asked for
     |-- RunError                the run ended before its time (exit status 1)
-    |   `-- JournalError        the journal of a run cannot be read
+    |   |-- JournalError        the journal of a run cannot be read
+    |   `-- ProtocolError       another host says what this one does not understand
     |-- VolumeError             one volume cannot be processed: it fails, the run goes on
     |   |-- DicomError          a DICOM object is damaged or of an unsupported kind
     |   |-- GridError           two images that must share a grid do not
@@ -95,6 +96,10 @@ class RunError(RtflowError):
 
 class JournalError(RunError):
     """The journal of a run cannot be read or written."""
+
+
+class ProtocolError(RunError):
+    """Another host says what this one does not understand, or may not say."""
 
 
 class VolumeError(RtflowError):

@@ -6,15 +6,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import SimpleInterface
 
-from rtflow.documents import Event, Frame, Result
+from rtflow.documents import Delivered, Event, Frame, Result
 from rtflow.errors import CompileError
 
+if TYPE_CHECKING:
+    from rtflow.server.thread import Server
 
-def _ignore(event: Event) -> None:
+
+def _ignore(event: Event | Delivered) -> None:
     del event
 
 
@@ -43,7 +46,9 @@ class RunContext:
     resuming
         Whether this run goes on after a crash; what it wrote before is written anew.
     emit
-        Puts an `Event` into the journal.
+        Puts an `Event` (or, for a sink, a `Delivered`) into the journal.
+    server
+        The port that agents are connected to, where the run has one; it stays in this process.
     """
 
     run_uid: str
@@ -55,11 +60,12 @@ class RunContext:
     seed: int = 0
     replaying: bool = False
     resuming: bool = False
-    emit: Callable[[Event], None] = _ignore
+    emit: Callable[[Event | Delivered], None] = _ignore
+    server: Server | None = None
 
     def in_worker(self) -> RunContext:
         """The same for a worker process, where ``emit`` is another: its events come with its answers."""
-        return replace(self, emit=_ignore)
+        return replace(self, emit=_ignore, server=None)
 
 
 class StreamInterface(SimpleInterface):  # type: ignore[misc]

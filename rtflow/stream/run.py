@@ -238,7 +238,7 @@ class StreamRun:
             last = frame.volume
             yield frame
 
-    def _emit(self, event: Event) -> None:
+    def _emit(self, event: Event | Delivered) -> None:
         if self.resumed is None or event.volume not in self.resumed.results:  # else it was told before
             self.chronicle.add(event)
 

@@ -1,0 +1,1 @@
+"""Programs on the other two machines: they connect outwards, and need neither numpy nor Nipype."""

@@ -1,0 +1,114 @@
+"""An agent's connection to the server: made again for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from rtflow.errors import ProtocolError, UsageError
+from rtflow.server.link import Link
+from rtflow.server.sockets import MSGPACK, AiohttpSocket, tune
+from rtflow.server.wire import FRAME_LIMIT
+
+_FIRST, _LONGEST = 0.1, 5.0
+"""Seconds from one attempt to the next: twice as long each time, up to this."""
+
+_LIMIT = 10.0
+"""Seconds that an attempt may take."""
+
+_REFUSED = {
+    401: "the server does not know this token; ask for a new one",
+    403: "this token is not for this channel",
+    404: "there is no rtflow server of this version",
+    409: "another agent of this name is connected; give --name",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The server, and who this agent is to it.
+
+    Parameters
+    ----------
+    url
+        ``wss://HOST:PORT``.
+    kind, name
+        Channel, and name on it.
+    instance
+        The same for as long as the agent keeps its state folder: it tells the agent that comes back from
+        another one of its name.
+    token
+        What the server knows it by.
+    tls
+        How the server's certificate is checked; None for a plain connection.
+    """
+
+    url: str
+    kind: str
+    name: str
+    instance: str
+    token: str
+    tls: ssl.SSLContext | None = None
+
+
+async def stay_connected(link: Link, place: Place, tell: Callable[[str], None]) -> None:
+    """Connect, and again whenever the connection ends; returns only when the server says that it is over.
+
+    Parameters
+    ----------
+    link
+        What outlives the connections.
+    tell
+        Called with each change, in words: ``connected``, ``lost: ...``.
+
+    Raises
+    ------
+    UsageError
+        If the server refuses this agent for good.
+    ProtocolError
+        If the two do not speak the same protocol.
+    """
+    address = f"{place.url.rstrip('/')}/ws/{place.kind}"
+    wait, said = _FIRST, ""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, connect=_LIMIT)) as session:
+        while True:
+            try:
+                async with session.ws_connect(
+                    address,
+                    params={"name": place.name, "instance": place.instance},
+                    headers={"Authorization": f"Bearer {place.token}"},
+                    protocols=(MSGPACK,),
+                    ssl=place.tls if place.tls is not None else True,
+                    max_msg_size=FRAME_LIMIT,
+                    autoclose=True,
+                ) as socket:
+                    tune(socket._response.connection.transport if socket._response.connection else None)
+                    tell("connected")
+                    wait, said = _FIRST, ""
+                    bye = await link.run(AiohttpSocket(socket))
+                    if bye.final:
+                        raise UsageError(f"the server has ended the connection: {bye.reason}")
+                    why = bye.reason
+            except aiohttp.WSServerHandshakeError as error:
+                why = _REFUSED.get(error.status, f"the server answered {error.status}")
+                if error.status in (401, 403, 404):
+                    raise UsageError(f"{place.url}: {why}") from None
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise UsageError(
+                    f"{place.url}: its certificate is not the expected one ({error.certificate_error}); "
+                    "enrol again, or give the right certificate of the authority"
+                ) from None
+            except ProtocolError:
+                raise
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                why = str(error) or type(error).__name__
+            if why != said:
+                tell(f"not connected: {why}")
+                said = why
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(2 * wait, _LONGEST)

@@ -1,0 +1,180 @@
+"""One agent as the server knows it: its link, which outlives its connections, and what may be asked of it.
+
+The link lives in the thread of the server's event loop; what stands under "from any thread" may be called by
+nodes, sources and the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rtflow.documents import now
+from rtflow.errors import ProtocolError
+from rtflow.server.clock import Offset
+from rtflow.server.link import Link, Socket
+from rtflow.server.messages import BeginRun, Body, EndRun
+from rtflow.server.outbox import Part
+from rtflow.server.wire import URGENT, Bye, Hello
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an agent is doing.
+
+    Parameters
+    ----------
+    name, channel
+        Which agent it is: ``scanner`` or ``subject``.
+    connected
+        Whether there is a connection.
+    since
+        When that changed last, seconds since 1970; 0 if there never was one.
+    waiting
+        Messages that it has not worked on yet.
+    offset
+        Of its clock, if that is known.
+    about
+        What it says of itself.
+    """
+
+    name: str
+    channel: str
+    connected: bool
+    since: float
+    waiting: int
+    offset: Offset | None
+    about: dict[str, str]
+
+
+class Channel:
+    """The server's side of one agent.
+
+    Parameters
+    ----------
+    name
+        Of the agent.
+    loop
+        The server's event loop.
+    changed
+        Called, in the loop's thread, when its connection begins or ends, with what to say of it.
+    """
+
+    kind = ""
+
+    def __init__(
+        self, name: str, loop: asyncio.AbstractEventLoop, changed: Callable[[Channel, str], None]
+    ) -> None:
+        self.name = name
+        self.instance = ""
+        self.since = 0.0
+        self._loop = loop
+        self._changed = changed
+        self._about: dict[str, str] = {}
+        self._run: BeginRun | None = None
+        self._connection: asyncio.Task[Bye] | None = None
+        self._there = threading.Event()
+        self.link = Link(self.work, met=self._met, failed=self.failed)
+
+    # In the loop's thread
+
+    async def work(self, body: Body, parts: list[bytes]) -> None:
+        """Do what a message asks for; it is acknowledged then.
+
+        Raises
+        ------
+        ProtocolError
+            If it may not be said on this channel.
+        """
+        raise ProtocolError(f"a {self.kind} may not say {type(body).__name__}")
+
+    def failed(self, error: Exception) -> None:
+        """Something went wrong with a message, which was acknowledged all the same."""
+
+    def began_anew(self) -> None:
+        """Another process than before is at the other end: it knows nothing of what the last one was told."""
+        if self._run is not None:
+            self.link.post(self._run)
+
+    def may_connect(self, instance: str) -> bool:
+        """Whether this is the agent of the connection there is, coming back, or there is none."""
+        return not self.link.connected or instance == self.instance
+
+    async def connect(self, socket: Socket, instance: str, *, text: bool = False) -> Bye:
+        """Use a connection until it ends; one of the same agent that is still there ends before.
+
+        Raises
+        ------
+        ProtocolError
+            If the agent says what it may not.
+        """
+        if self._connection is not None:
+            self._connection.cancel()
+            await asyncio.wait([self._connection])
+        self.instance = instance
+        self.link.speak(text=text)
+        self._connection = asyncio.ensure_future(self.link.run(socket))
+        try:
+            return await asyncio.shield(self._connection)
+        except asyncio.CancelledError:
+            if self._connection.cancelled():  # the same agent has come back on another connection
+                return Bye(reason="the agent has come back on another connection")
+            raise
+        finally:
+            if self._connection.done() and self._there.is_set():
+                self._there.clear()
+                self.since = now()
+                self._changed(self, "lost")
+
+    def hang_up(self, reason: str) -> None:
+        """End the connection for good: its token was revoked, say."""
+        self.link.hang_up(reason, final=True)
+
+    def _met(self, hello: Hello, anew: bool) -> None:
+        self._about = hello.about
+        self.since = now()
+        if anew:
+            self.began_anew()
+        self._there.set()
+        self._changed(self, "connected")
+
+    # From any thread
+
+    def post(self, body: Body, parts: Sequence[Part] = (), lane: int = URGENT) -> None:
+        """Send a message as soon as there is a connection."""
+        self._loop.call_soon_threadsafe(self.link.post, body, tuple(parts), lane)
+
+    def begin_run(self, run: BeginRun) -> None:
+        """Tell the agent, and one that takes its place, that there is a run."""
+        self._loop.call_soon_threadsafe(self._begin, run)
+
+    def end_run(self, end: EndRun) -> None:
+        """The run is over."""
+        self._loop.call_soon_threadsafe(self._end, end)
+
+    def wait_for_connection(self, limit: float) -> bool:
+        """Wait until the agent is there, at most ``limit`` seconds."""
+        return self._there.wait(limit)
+
+    @property
+    def standing(self) -> Standing:
+        """How the agent is doing."""
+        return Standing(
+            self.name,
+            self.kind,
+            self.link.connected,
+            self.since,
+            self.link.waiting(),
+            self.link.clock.offset,
+            dict(self._about),
+        )
+
+    def _begin(self, run: BeginRun) -> None:
+        self._run = run
+        self.link.post(run)
+
+    def _end(self, end: EndRun) -> None:
+        self._run = None
+        self.link.post(end)

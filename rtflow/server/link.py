@@ -1,0 +1,352 @@
+"""A link between two hosts that outlives its connections: nothing is lost, nothing is heard twice.
+
+Both sides use the same code. What is posted stays in the outbox until the other side has worked on it; when a
+connection is lost, the next one goes on where it stood. Small things go first: pieces of files are sent a
+chunk at a time, and only while nothing else waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
+
+from rtflow.documents import now
+from rtflow.errors import ProtocolError, in_words
+from rtflow.server.clock import Clock
+from rtflow.server.messages import SCHEMA_VERSION, Body
+from rtflow.server.outbox import Inbox, Outbox, Part, Posted
+from rtflow.server.wire import (
+    BULK,
+    CHUNK,
+    URGENT,
+    Ack,
+    Bye,
+    Frame,
+    Hello,
+    Ping,
+    Pong,
+    Post,
+    chunk,
+    decode,
+    encode,
+    is_chunk,
+    open_chunk,
+)
+
+HEARTBEAT = 1.0
+"""Seconds between questions whether the other side is there."""
+
+SILENCE = 5.0
+"""Seconds without anything from the other side after which a connection counts as lost."""
+
+_BULK_WINDOW = 2
+"""So many pieces of files may be on their way: more would stand in the way of a volume, in buffers."""
+
+_FIRST_QUESTIONS, _FIRST_EVERY = 8, 0.05
+"""So many questions come at short intervals at first: the clocks are to agree by the first volume."""
+
+_SIZE_LIMIT = 1 << 30
+
+Worked = Callable[[Body, list[bytes]], Awaitable[None]]
+Met = Callable[[Hello, bool], None]
+
+
+class Socket(Protocol):
+    """One connection: frames in their order, or its end."""
+
+    async def send(self, frame: bytes, *, text: bool) -> None:
+        """Send one frame; waits while the network is slower."""
+
+    async def receive(self) -> bytes | str | None:
+        """The next frame; None when the connection has ended."""
+
+    async def close(self, reason: str) -> None:
+        """End it."""
+
+
+class Link:
+    """One side of a link.
+
+    Everything is called from the event loop's thread.
+
+    Parameters
+    ----------
+    work
+        Called with each message and its parts, in the order of their lane, each once; a message is
+        acknowledged when that has returned. What it raises, other than `ProtocolError`, goes to ``failed``
+        and the message counts as worked on. A part that could not be read any more is left out.
+    met
+        Called when a connection begins, with the other side's `Hello` and whether it began anew.
+    failed
+        Called with what ``work`` raises.
+    about
+        What the other side is told of this one.
+    size_limit
+        Bytes of all parts of one message, at most.
+    """
+
+    def __init__(
+        self,
+        work: Worked,
+        *,
+        met: Met = lambda hello, anew: None,
+        failed: Callable[[Exception], None] = lambda error: None,
+        about: dict[str, str] | None = None,
+        size_limit: int = _SIZE_LIMIT,
+        clock: Callable[[], float] = now,
+    ) -> None:
+        self.clock = Clock()
+        self.about = about or {}
+        self.connected = False
+        self.sent_bytes = self.received_bytes = 0
+        self._work, self._met, self._failed = work, met, failed
+        self._text = False
+        self._limit = size_limit
+        self._now = clock
+        self._outbox, self._inbox = Outbox(), Inbox()
+        self._control: deque[Frame] = deque()
+        self._something = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._heard_at = 0.0
+        self._working: asyncio.Future[None] | None = None
+
+    def speak(self, *, text: bool) -> None:
+        """Speak JSON, or MessagePack, from the next connection on."""
+        self._text = text
+
+    def post(self, body: Body, parts: Sequence[Part] = (), lane: int = URGENT) -> int:
+        """Send a message as soon as there is a connection; its number in the lane."""
+        seq = self._outbox.add(lane, body, parts)
+        self._emptied.clear()
+        self._something.set()
+        return seq
+
+    def waiting(self, lane: int = URGENT) -> int:
+        """How many messages of a lane the other side has not worked on yet."""
+        return self._outbox.waiting(lane)
+
+    async def emptied(self) -> None:
+        """Wait until the other side has worked on all that was posted."""
+        while len(self._outbox):
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    def forget(self) -> None:
+        """Drop all that was posted and not acknowledged: whom it was for has gone for good."""
+        self._outbox.clear()
+        self._emptied.set()
+
+    async def run(self, socket: Socket) -> Bye:
+        """Use a connection until it ends; why it did.
+
+        Raises
+        ------
+        ProtocolError
+            If the other side says what it may not; it has been told, and the connection is closed.
+        """
+        self._control.clear()
+        if self._working is not None:
+            await asyncio.wait([self._working])
+        try:
+            bye = await self._run(socket)
+        except ProtocolError as error:
+            with contextlib.suppress(Exception):
+                farewell = Bye(reason=str(error)[:2000], final=True)
+                await asyncio.wait_for(self._send(socket, encode(farewell, text=self._text)), 1.0)
+            await socket.close(str(error)[:100])
+            raise
+        finally:
+            self.connected = False
+        await socket.close(bye.reason[:100])
+        return bye
+
+    def hang_up(self, reason: str, *, final: bool = False) -> None:
+        """Say goodbye on this connection; ``final`` tells the other side not to come back."""
+        self._control.append(Bye(reason=reason, final=final))
+        self._something.set()
+
+    async def _run(self, socket: Socket) -> Bye:
+        hello = Hello(
+            epoch=self._outbox.epoch,
+            first=self._outbox.first,
+            heard_epoch=self._inbox.epoch,
+            heard=(self._inbox.heard[0], self._inbox.heard[1]),
+            about=self.about,
+        )
+        await self._send(socket, encode(hello, text=self._text))
+        try:
+            theirs = await asyncio.wait_for(self._next(socket), SILENCE)
+        except TimeoutError:
+            return Bye(reason="nothing was said on the new connection")
+        if theirs is None or isinstance(theirs, Bye):
+            return theirs or Bye(reason="the connection was lost")
+        if not isinstance(theirs, Hello):
+            raise ProtocolError(f"a connection begins with Hello, and {type(theirs).__name__} came")
+        if theirs.schema != SCHEMA_VERSION:
+            raise ProtocolError(
+                f"the other host speaks version {theirs.schema} of the protocol, and this one "
+                f"{SCHEMA_VERSION}; install the same rtflow on both"
+            )
+        self._outbox.resume(theirs)
+        self.connected = True
+        self._met(theirs, self._inbox.resume(theirs))
+        self._heard_at = time.monotonic()
+        tasks = [asyncio.ensure_future(job) for job in (self._read(socket), self._write(socket), self._ask())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            error = task.exception()
+            if isinstance(error, ProtocolError):
+                raise error
+            if error is not None:
+                return Bye(reason=f"the connection was lost ({in_words(error)})")
+        return next(task.result() for task in done)
+
+    # Listening
+
+    async def _next(self, socket: Socket) -> Frame | None:
+        data = await socket.receive()
+        if data is None:
+            return None
+        self.received_bytes += len(data)
+        return decode(data)
+
+    async def _read(self, socket: Socket) -> Bye:
+        coming: dict[int, tuple[Post, bytearray]] = {}
+        while True:
+            data = await socket.receive()
+            if data is None:
+                return Bye(reason="the connection was lost")
+            self._heard_at = time.monotonic()
+            self.received_bytes += len(data)
+            if isinstance(data, bytes) and is_chunk(data):
+                lane, piece = open_chunk(data)
+                if lane not in coming:
+                    raise ProtocolError("a chunk came, and no message that it belongs to")
+                post, gathered = coming[lane]
+                gathered += piece
+            else:
+                frame = decode(data)
+                if not isinstance(frame, Post):
+                    if isinstance(frame, Bye):
+                        return frame
+                    self._answer(frame)
+                    continue
+                if frame.lane in coming or sum(frame.sizes) > self._limit:
+                    raise ProtocolError(
+                        "a message came in the middle of another"
+                        if frame.lane in coming
+                        else f"a message of {sum(frame.sizes)} bytes came; at most {self._limit} are taken"
+                    )
+                post, gathered = coming[frame.lane] = frame, bytearray()
+            total = sum(post.sizes)
+            if len(gathered) > total:
+                raise ProtocolError(f"{len(gathered)} bytes came for a message of {total}")
+            if len(gathered) == total:
+                del coming[post.lane]
+                await self._hear(post, gathered)
+
+    def _answer(self, frame: Frame) -> None:
+        at = self._now()
+        if isinstance(frame, Ping):
+            self._control.append(Pong(sent=frame.sent, received=at, answered=self._now()))
+            self._something.set()
+        elif isinstance(frame, Pong):
+            self.clock.add(frame.sent, frame.received, frame.answered, at)
+        elif isinstance(frame, Ack):
+            self._outbox.acknowledge(frame.lane, frame.seq)
+            if not len(self._outbox):
+                self._emptied.set()
+            self._something.set()
+        else:
+            raise ProtocolError(f"{type(frame).__name__} came in the middle of a connection")
+
+    async def _hear(self, post: Post, gathered: bytearray) -> None:
+        if self._inbox.is_new(post.lane, post.seq):
+            # A connection may be given up meanwhile; what was begun is worked on to its end, once.
+            self._working = asyncio.ensure_future(self._work_on(post, _split(gathered, post.sizes)))
+            await asyncio.shield(self._working)
+        self._control.append(Ack(lane=post.lane, seq=self._inbox.heard[post.lane]))
+        self._something.set()
+
+    async def _work_on(self, post: Post, parts: list[bytes]) -> None:
+        try:
+            await self._work(post.body, parts)
+        except ProtocolError:
+            raise
+        except Exception as error:
+            self._failed(error)
+        self._inbox.heard[post.lane] = post.seq
+
+    # Speaking
+
+    async def _ask(self) -> Bye:
+        asked = 0
+        while True:
+            self._control.append(Ping(sent=self._now()))
+            self._something.set()
+            asked += 1
+            await asyncio.sleep(_FIRST_EVERY if asked < _FIRST_QUESTIONS else HEARTBEAT)
+            silent = time.monotonic() - self._heard_at
+            if silent > SILENCE:
+                return Bye(reason=f"nothing was heard for {silent:.0f} s")
+
+    async def _write(self, socket: Socket) -> Bye:
+        left: deque[bytes] = deque()  # of the piece of a file that is being sent
+        while True:
+            self._something.clear()
+            while self._control:
+                frame = self._control.popleft()
+                await self._send(socket, encode(frame, text=self._text))
+                if isinstance(frame, Bye):
+                    return frame
+            post = self._outbox.take(URGENT)
+            if post is not None:
+                for data in self._frames(URGENT, post):
+                    await self._send(socket, data)
+            elif left:
+                await self._send(socket, left.popleft())
+            elif self._outbox.under_way(BULK) < _BULK_WINDOW and (piece := self._outbox.take(BULK)):
+                left.extend(self._frames(BULK, piece))
+            elif not self._control:
+                await self._something.wait()
+
+    def _frames(self, lane: int, post: Posted) -> list[bytes]:
+        parts = list(_read_parts(post))
+        head = Post(seq=post.seq, lane=lane, body=post.body, sizes=tuple(map(len, parts)))
+        frames = [encode(head, text=self._text)]
+        whole = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+        if len(whole) and self._text:
+            raise ProtocolError("bytes cannot go to a client that speaks JSON")
+        frames += [chunk(lane, whole[at : at + CHUNK]) for at in range(0, len(whole), CHUNK)]
+        return frames
+
+    async def _send(self, socket: Socket, data: bytes) -> None:
+        self.sent_bytes += len(data)
+        await socket.send(data, text=self._text)
+
+
+def _read_parts(post: Posted) -> Iterator[bytes]:
+    for part in post.parts:
+        try:
+            yield part if isinstance(part, bytes) else part()
+        except OSError:  # the file is gone: the other side learns it from the part that is lacking
+            return
+
+
+def _split(gathered: bytearray, sizes: Sequence[int]) -> list[bytes]:
+    if len(sizes) == 1:
+        return [bytes(gathered)]
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(bytes(memoryview(gathered)[at : at + size]))
+        at += size
+    return parts

@@ -1,0 +1,70 @@
+"""WebSockets of aiohttp, of the server's side or the client's, as a `Link` uses them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket as system
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp import ClientWebSocketResponse, web
+
+MSGPACK, JSON = "rtflow.msgpack", "rtflow.json"
+"""Subprotocols: how the frames of a connection are written."""
+
+_UNSENT = 128 * 1024
+"""Bytes that may wait in the operating system's buffer: what stands in there goes before any volume."""
+
+
+class AiohttpSocket:
+    """One WebSocket.
+
+    Parameters
+    ----------
+    socket
+        A WebSocket that is open.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse | ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def send(self, frame: bytes, *, text: bool) -> None:
+        """Send one frame.
+
+        Raises
+        ------
+        ConnectionError
+            If the connection has ended.
+        """
+        if self._socket.closed:
+            raise ConnectionResetError("it was closed")
+        if text:
+            await self._socket.send_str(frame.decode())
+        else:
+            await self._socket.send_bytes(frame)
+
+    async def receive(self) -> bytes | str | None:
+        """The next frame; None when the connection has ended."""
+        message = await self._socket.receive()
+        data = message.data
+        return data if isinstance(data, bytes | str) and message.type.name in ("BINARY", "TEXT") else None
+
+    async def close(self, reason: str) -> None:
+        """End it; the other side is told why, if it listens."""
+        with contextlib.suppress(Exception):
+            await self._socket.close(message=reason.encode()[:120])
+
+
+def tune(transport: asyncio.BaseTransport | None) -> None:
+    """Send small things at once, and keep little in buffers."""
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    if connection is None:
+        return
+    with contextlib.suppress(OSError):
+        connection.setsockopt(system.IPPROTO_TCP, system.TCP_NODELAY, 1)
+    lowat = getattr(system, "TCP_NOTSENT_LOWAT", None)
+    if lowat is not None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(system.IPPROTO_TCP, lowat, _UNSENT)

@@ -1,0 +1,151 @@
+"""Messages as they stand on a WebSocket: what connects, numbers, acknowledges, and keeps time.
+
+Binary frames hold MessagePack, text frames the same in JSON. A binary frame that begins with the byte 1 is a
+chunk of a part instead: that byte, the lane, then the bytes as they are. (No MessagePack of a message begins
+so.)
+
+A connection begins with a `Hello` from each side. Then each `Post` carries one message; posts of a lane are
+numbered without a gap, and acknowledged by `Ack` once they have been worked on. The parts of a post follow it
+as chunks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from rtflow.errors import ProtocolError
+from rtflow.server.messages import SCHEMA_VERSION, Body
+
+URGENT, BULK = 0, 1
+LANES = (URGENT, BULK)
+"""Volumes, values and all that is small go first; pieces of files take what is left."""
+
+CHUNK = 64 * 1024
+"""Bytes of a part in one frame: a volume waits for no more than one of a file."""
+
+FRAME_LIMIT = 256 * 1024
+"""Bytes of one frame, at most."""
+
+_CHUNK_MARK = 1
+_HEADER = 2
+
+Lane = Annotated[int, msgspec.Meta(ge=0, le=1)]
+Sequence = Annotated[int, msgspec.Meta(ge=0)]
+Epoch = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class _Frame(msgspec.Struct, frozen=True, tag_field="frame", forbid_unknown_fields=True):
+    """Base of what stands in a frame."""
+
+
+class Hello(_Frame, frozen=True, kw_only=True, tag=True):
+    """Who is there, and where each side stands.
+
+    Parameters
+    ----------
+    schema
+        Version of the list of messages.
+    epoch
+        Of the sender's numbering: another one each time it begins anew.
+    first
+        Number of the first post, for each lane, that is not acknowledged.
+    heard_epoch, heard
+        Numbering of the other side as far as it is known, and the last post that was worked on for each lane.
+    about
+        Whatever else the other side should know, such as the version.
+    """
+
+    schema: int = SCHEMA_VERSION
+    epoch: Epoch = ""
+    first: tuple[Sequence, Sequence] = (1, 1)
+    heard_epoch: Epoch = ""
+    heard: tuple[Sequence, Sequence] = (0, 0)
+    about: dict[str, str] = {}
+
+
+class Post(_Frame, frozen=True, kw_only=True, tag=True):
+    """One message, and the sizes of the parts that follow it in chunks."""
+
+    seq: Sequence
+    body: Body
+    lane: Lane = URGENT
+    sizes: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+
+
+class Ack(_Frame, frozen=True, kw_only=True, tag=True):
+    """All posts of a lane up to this one have been worked on."""
+
+    seq: Sequence
+    lane: Lane = URGENT
+
+
+class Ping(_Frame, frozen=True, kw_only=True, tag=True):
+    """Are you there, and what time is it? ``sent`` is the asker's clock."""
+
+    sent: float
+
+
+class Pong(_Frame, frozen=True, kw_only=True, tag=True):
+    """The answer: ``sent`` as it was asked, and when the question came on the clock of who answers."""
+
+    sent: float
+    received: float
+    answered: float
+
+
+class Bye(_Frame, frozen=True, kw_only=True, tag=True):
+    """The connection ends; ``final`` says that it is of no use to come back."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+    final: bool = False
+
+
+Frame = Hello | Post | Ack | Ping | Pong | Bye
+
+_PACK, _UNPACK = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Frame)
+_WRITE, _READ = msgspec.json.Encoder(), msgspec.json.Decoder(Frame)
+
+
+def encode(frame: Frame, *, text: bool = False) -> bytes:
+    """A frame as MessagePack, or as JSON."""
+    return _WRITE.encode(frame) if text else _PACK.encode(frame)
+
+
+def decode(data: bytes | str) -> Frame:
+    """A frame from a binary frame that is no chunk, or from a text frame.
+
+    Raises
+    ------
+    ProtocolError
+        If it is none, or one of another schema.
+    """
+    try:
+        frame: Frame = _READ.decode(data) if isinstance(data, str) else _UNPACK.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ProtocolError(f"what came is no message of this protocol: {error}") from None
+    return frame
+
+
+def is_chunk(data: bytes) -> bool:
+    """Whether a binary frame is a chunk of a part."""
+    return data[:1] == b"\x01"
+
+
+def chunk(lane: int, data: memoryview) -> bytes:
+    """The frame of a chunk, of at most `CHUNK` bytes."""
+    return bytes((_CHUNK_MARK, lane)) + data
+
+
+def open_chunk(data: bytes) -> tuple[int, memoryview]:
+    """Lane and bytes of a chunk.
+
+    Raises
+    ------
+    ProtocolError
+        If it names no lane, or is empty.
+    """
+    if len(data) <= _HEADER or data[1] not in LANES:
+        raise ProtocolError("a chunk came that is empty, or of no lane")
+    return data[1], memoryview(data)[_HEADER:]
