@@ -76,6 +76,7 @@ class Channel:
         self._run: BeginRun | None = None
         self._connection: asyncio.Task[Bye] | None = None
         self._there = threading.Event()
+        self._taking_over = asyncio.Lock()
         self.link = Link(self.work, met=self._met, failed=self.failed)
 
     # In the loop's thread
@@ -110,20 +111,21 @@ class Channel:
         ProtocolError
             If the agent says what it may not.
         """
-        if self._connection is not None:
-            self._connection.cancel()
-            await asyncio.wait([self._connection])
-        self.instance = instance
-        self.link.speak(text=text)
-        self._connection = asyncio.ensure_future(self.link.run(socket))
+        async with self._taking_over:  # it may come back twice at once
+            if self._connection is not None:
+                self._connection.cancel()
+                await asyncio.wait([self._connection])
+            self.instance = instance
+            self.link.speak(text=text)
+            self._connection = connection = asyncio.ensure_future(self.link.run(socket))
         try:
-            return await asyncio.shield(self._connection)
-        except asyncio.CancelledError:
-            if self._connection.cancelled():  # the same agent has come back on another connection
+            await asyncio.wait([connection])
+            if connection.cancelled():
                 return Bye(reason="the agent has come back on another connection")
-            raise
+            return connection.result()
         finally:
-            if self._connection.done() and self._there.is_set():
+            connection.cancel()  # its request was given up, if it still runs
+            if connection is self._connection and self._there.is_set():
                 self._there.clear()
                 self.since = now()
                 self._changed(self, "lost")

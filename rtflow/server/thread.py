@@ -81,7 +81,7 @@ class Server:
         return channel
 
     def begin_run(self, run: BeginRun) -> None:
-        """Tell all subjects, also those that come later, that a run begins; scanners hear it of their source."""
+        """Tell all subjects, also those that come later, of a run; scanners hear of it from their source."""
         self._run = run
         for channel in self.channels:
             if isinstance(channel, SubjectChannel):
