@@ -9,6 +9,7 @@
     |   |-- CompileError        the graph cannot be run as a stream
     |   |-- SourceError         the source of volumes does not exist or holds none
     |   |-- OutputError         the output folder cannot be written
+    |   |-- AccessError         who asks is not known, or may not do that
     |   `-- ArchiveError        a BIDS data set cannot be read
     |       |-- NoMatchError        it holds nothing that fits
     |       `-- SeveralMatchError   it holds several that fit, and one was asked for
@@ -76,6 +77,28 @@ class SourceError(UsageError):
 
 class OutputError(UsageError):
     """The output folder cannot be written."""
+
+
+class AccessError(UsageError):
+    """Who asks is not known, or may not do what was asked.
+
+    Trying again as before would not help, so it is wrong usage: a program that is started again when it fails
+    must not knock on a closed door for ever.
+
+    Parameters
+    ----------
+    message
+        What who asked may be told: not whether a name exists.
+    reason
+        Why, in a word, for the audit log alone.
+    retry_after
+        Seconds after which it may be tried again; 0 where waiting does not help.
+    """
+
+    def __init__(self, message: str, reason: str = "refused", *, retry_after: float = 0.0) -> None:
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class ArchiveError(UsageError):
