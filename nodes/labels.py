@@ -210,6 +210,14 @@ class Labels(StreamInterface):
         self._emit = context.emit
         self._seen: set[int] = set()
 
+    def snapshot(self) -> set[int]:
+        """Numbers of the trials that volumes have shown."""
+        return self._seen
+
+    def restore(self, state: set[int]) -> None:
+        """Go on from there."""
+        self._seen = state
+
     def end_run(self) -> None:
         """Say which trials no volume has shown."""
         says = unseen(self.inputs.design, self._seen) if isdefined(self.inputs.design) else ""

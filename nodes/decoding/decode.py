@@ -104,6 +104,11 @@ class Decode(StreamInterface):
     output_spec = DecodeOutput
     stateful = True
 
+    def needed_inputs(self) -> dict[str, str]:
+        """The time, if rest fades with it."""
+        why = "normalise='running' needs to know the time, of Labels"
+        return {"time": why} if self.inputs.normalise == "running" else {}
+
     def start_run(self, context: RunContext) -> None:
         """Begin without a decoder, or with the one of an earlier run."""
         inputs = self.inputs

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.errors import SessionError, UsageError, VolumeError
-from rtflow.nodes.feedback.thermometer import Smoother, Span, level, reached
+from rtflow.documents import Event
+from rtflow.errors import SessionError, VolumeError
+from rtflow.nodes.feedback.settings import check_choices
+from rtflow.nodes.feedback.thermometer import LEAST_BLOCKS, LEAST_VALUES, Smoother, Span, level, reached
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 
 NEUTRAL = "neutral"
 
-#: A block is shown if at least so much of it has values.
+#: The mean of a block counts if at least so much of it has values.
 COVERAGE = 0.5
 
 
@@ -29,7 +31,7 @@ class FeedbackInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     value = traits.Float(desc="of Region, Connectivity or Decode; withheld where it is not known")
     kind = traits.Str(desc="what the value is; 'neutral' where it is none")
     phase = traits.Str(desc="of Labels; without it, every volume is one of feedback")
-    trial = traits.Int(desc="of Labels; needed for mode='intermittent'")
+    trial = traits.Int(desc="of Labels; with phase needed for mode='intermittent'")
     mode = traits.Enum(
         "continuous", "intermittent", usedefault=True, desc="a value with every volume, or after each block"
     )
@@ -82,10 +84,17 @@ class FeedbackOutput(TraitedSpec):  # type: ignore[misc]
 
 @dataclass
 class _Block:
-    """A block of feedback so far: volumes that came, and the values they had."""
+    """A block, or a rest of the training, so far: volumes that came, and the values they had."""
 
+    phase: str
     volumes: int = 0
     values: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over its volumes that have a value; None if too few have."""
+        few = len(self.values) < COVERAGE * self.volumes
+        return None if few else math.fsum(self.values) / len(self.values)
 
 
 @dataclass
@@ -104,7 +113,7 @@ class _State:
     gathered: list[float] = field(default_factory=list)
     settled: bool = False
     why_not: str = ""
-    block: _Block = field(default_factory=_Block)
+    block: _Block | None = None
     ended: float | None = None
 
 
@@ -118,14 +127,19 @@ class Feedback(StreamInterface):
     block that have a value, once, with the first volume after the block. Blocks are those of `Labels`,
     which knows the lag of the response, so that the mean is over the volumes that show the block. During a
     block neutral is shown; after its value nothing is given until the next one (the display keeps it), or
-    until neutral is shown after ``show`` seconds. A block that the run ends with has no value.
+    until neutral is shown after ``show`` seconds. The value of a block that the run ends with comes with the
+    last planned volume; if the number of volumes is not known, or the run ends early, the block has none, and
+    an event ``block_without_value`` says so.
 
     **What.** Smoothing, over the past of the same block or rest only; then scaling to 0..1, cut off at both
     ends; then ``levels`` (the nearest of so many equal steps) or ``thresholds`` (how many have been reached;
     in the units of the value, without scaling). A range from ``training`` is that of two percentiles over the
     volumes from the first to the last training block, one from ``opening`` over the rest before anything
     else, both of the smoothed values; it is frozen with the first volume after them. ``save`` and ``load``
-    take a range from run to run.
+    take a range from run to run. What is shown and what the range is of are alike: with ``intermittent`` the
+    percentiles are over the means of the training blocks and of the rests between them, since single volumes
+    vary more than a mean, and values of blocks would crowd in the middle of their range. For the same reason
+    there is no range from ``opening`` then, and no smoothing.
 
     **Its kind** says all of that: ``percent_signal_change`` becomes ``percent_signal_change_scaled`` or
     ``percent_signal_change_level``, with ``_block_mean`` before that if it is one.
@@ -141,7 +155,7 @@ class Feedback(StreamInterface):
     UsageError
         At the start of the run, if options contradict each other.
     SessionError
-        At the start of the run, if there is no range of the name ``load``, or one of another kind of value.
+        At the start of the run, if there is no range of the name ``load``, or one of another mode.
     VolumeError
         If a value is to be held, if there is no range to scale with, if the kind of the value changes
         during a run, or if labels are needed and missing.
@@ -151,10 +165,16 @@ class Feedback(StreamInterface):
     output_spec = FeedbackOutput
     stateful = True
 
+    def needed_inputs(self) -> dict[str, str]:
+        """What says where blocks are."""
+        why = "mode='intermittent' needs to know the blocks, of Labels; or use 'continuous'"
+        return dict.fromkeys(("phase", "trial"), why) if self.inputs.mode == "intermittent" else {}
+
     def start_run(self, context: RunContext) -> None:
         """Begin without a past; take the range of an earlier run if there is one."""
         inputs = self.inputs
-        _check(inputs)
+        check_choices(inputs)
+        self._emit, self._planned = context.emit, context.volumes
         self._session = Session(context)
         span = Span(inputs.low, inputs.high) if inputs.scaling == "range" else None
         self._state = _State(Smoother(inputs.smoothing, inputs.seconds), span, settled=span is not None)
@@ -164,9 +184,24 @@ class Feedback(StreamInterface):
                 raise SessionError(
                     f"session item {inputs.load!r} is no range of feedback; name one that Feedback saved"
                 )
+            if (mode := item.facts.get("mode")) != inputs.mode:
+                raise SessionError(
+                    f"session item {inputs.load!r} is a range of mode={mode!r}, not {inputs.mode!r}: "
+                    "single volumes vary more than means of blocks; find a range in a run of the same mode"
+                )
             low, high = item.arrays["span"].tolist()
             self._state.span, self._state.settled = Span(low, high), True
             self._state.kind = str(item.facts.get("kind", ""))
+
+    def end_run(self) -> None:
+        """Say it if the last block has no value."""
+        block = self._state.block
+        if block is not None and block.phase == "test":
+            says = (
+                f"the run ended within a block of feedback, of which {block.volumes} volumes had come: it "
+                "has no value; let the run go on for a volume after it, or say how many volumes there are"
+            )
+            self._emit(Event(name="block_without_value", node="feedback", data={"says": says}))
 
     def snapshot(self) -> _State:
         """Range, smoothing and block so far."""
@@ -183,25 +218,30 @@ class Feedback(StreamInterface):
         trial = inputs.trial if isdefined(inputs.trial) else None
         value = self._value()
         self._results: dict[str, Any] = {}
-        ended, changed = None, trial != state.trial
-        if changed:
+        ended = None
+        if trial != state.trial:
             state.smoother.reset()
             state.trial = trial
-            if state.block.volumes:
-                ended, state.block = state.block, _Block()
+            ended, state.block = state.block, None
         smoothed = None if value is None else state.smoother.step(value, at)
-        self._gather(phase, smoothed)
         showing = phase == "test" and inputs.kind != NEUTRAL
         if inputs.mode == "intermittent":
             if trial is None:
                 raise VolumeError(
                     "Feedback: mode='intermittent' needs blocks; connect phase and trial of Labels"
                 )
-            if showing:
+            self._gather(phase, ended.mean if ended is not None and ended.phase == "train" else None)
+            if showing or phase == "train":
+                state.block = state.block or _Block(phase)
                 state.block.volumes += 1
                 state.block.values += [] if value is None else [value]
-            self._after_block(ended, at, phase)
-        elif not showing:
+            if ended is None and showing and self.volume == self._planned:
+                ended, state.block = state.block, None  # there is no volume after it to come with
+            self._after_block(ended if ended is not None and ended.phase == "test" else None, at, phase)
+            return runtime
+        training = inputs.scaling == "training"
+        self._gather(phase, smoothed if phase == ("train" if training else "rest") else None)
+        if not showing:
             self._neutral()
         elif smoothed is not None:
             self._show(smoothed)
@@ -223,35 +263,35 @@ class Feedback(StreamInterface):
         state.kind, state.known = kind, True
         return float(value)
 
-    def _gather(self, phase: str, smoothed: float | None) -> None:
-        """Take a value for the range, or settle it with the first volume after those."""
+    def _gather(self, phase: str, found: float | None) -> None:
+        """Take a value for the range, if there is one, or settle it with the first volume after those."""
         inputs, state = self.inputs, self._state
         if state.settled or inputs.scaling == "none":
             return
         training = inputs.scaling == "training"
+        state.gathered += [] if found is None else [found]
         if phase == ("train" if training else "rest"):
-            state.gathered += [] if smoothed is None else [smoothed]
             return
         if training and (phase == "omit" or not state.gathered):
             return
         state.settled = True
         try:
-            state.span = Span.of(state.gathered, inputs.low_percentile, inputs.high_percentile)
+            least = LEAST_BLOCKS if inputs.mode == "intermittent" else LEAST_VALUES
+            state.span = Span.of(state.gathered, inputs.low_percentile, inputs.high_percentile, least)
         except VolumeError as error:
             state.why_not = str(error)
             return
         if inputs.save:
             span = np.array([state.span.low, state.span.high])
-            self._session.save(
-                inputs.save, {"span": span}, kind=state.kind, scaling=inputs.scaling, values=state.gathered
-            )
+            facts = {"kind": state.kind, "scaling": inputs.scaling, "mode": inputs.mode}
+            self._session.save(inputs.save, {"span": span}, values=state.gathered, **facts)
 
     def _after_block(self, ended: _Block | None, at: float, phase: str) -> None:
         inputs, state = self.inputs, self._state
         if ended is not None:
             state.ended = at
-            if len(ended.values) >= COVERAGE * ended.volumes:
-                self._show(math.fsum(ended.values) / len(ended.values))
+            if ended.mean is not None:
+                self._show(ended.mean)
             else:
                 self._miss(f"only {len(ended.values)} of the block's {ended.volumes} volumes have a value")
             return
@@ -291,27 +331,3 @@ class Feedback(StreamInterface):
         ending = "_scaled" if inputs.scaling != "none" else ""
         kind += "_level" if inputs.thresholds or inputs.levels else ending
         self._results = {"value": shown, "kind": kind}
-
-
-def _check(inputs: Any) -> None:
-    """Refuse options that contradict each other."""
-    thresholds = list(inputs.thresholds)
-    wrong = ""
-    if inputs.scaling == "range" and not inputs.low < inputs.high:
-        wrong = f"low is {inputs.low:g} and high {inputs.high:g}, expected low below high"
-    elif not inputs.low_percentile < inputs.high_percentile:
-        wrong = "low_percentile is not below high_percentile"
-    elif inputs.levels and thresholds:
-        wrong = "levels and thresholds are both given; give one of them"
-    elif inputs.levels and inputs.scaling == "none":
-        wrong = "levels are steps of a range; give a scaling, or thresholds"
-    elif thresholds and inputs.scaling != "none":
-        wrong = "thresholds are in the units of the value; leave scaling away"
-    elif thresholds != sorted(set(thresholds)):
-        wrong = f"the thresholds {thresholds} do not ascend; give them in order"
-    elif (inputs.load or inputs.save) and inputs.scaling not in ("training", "opening"):
-        wrong = "save and load are for a range that is found; give scaling='training' or 'opening'"
-    elif inputs.load and inputs.save:
-        wrong = "a range is loaded or saved, not both"
-    if wrong:
-        raise UsageError(f"Feedback: {wrong}")

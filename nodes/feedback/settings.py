@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rtflow.errors import UsageError
 from rtflow.setting_types import NotNegative, Positive, Whole
 
 Percentile = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -21,12 +22,12 @@ class FeedbackSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     show
         Seconds after which the value of a block gives way to neutral; 0 shows it until the next block.
     smoothing
-        ``none``, ``exponential`` or ``mean``: over the past of the same block.
+        ``none``, ``exponential`` or ``mean``: over the past of the same block; continuous only.
     seconds
         Time constant, or length of the mean.
     scaling
         ``none``; ``range``: low is shown as 0, high as 1; ``training``, ``opening``: these two are
-        percentiles over the training, or over the rest before the first block.
+        percentiles over the training, or over the rest before the first block (continuous only).
     low, high
         The range.
     low_percentile, high_percentile
@@ -58,3 +59,42 @@ class FeedbackSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     neutral: float = 0.0
     save: str = ""
     load: str = ""
+
+
+def check_choices(inputs: Any) -> None:
+    """Refuse choices that contradict each other.
+
+    Parameters
+    ----------
+    inputs
+        Of `rtflow.nodes.feedback.feedback.Feedback`, or `FeedbackSettings`.
+
+    Raises
+    ------
+    UsageError
+        Saying which.
+    """
+    thresholds = list(inputs.thresholds)
+    wrong = ""
+    if inputs.scaling == "range" and not inputs.low < inputs.high:
+        wrong = f"low is {inputs.low:g} and high {inputs.high:g}, expected low below high"
+    elif not inputs.low_percentile < inputs.high_percentile:
+        wrong = "low_percentile is not below high_percentile"
+    elif inputs.levels and thresholds:
+        wrong = "levels and thresholds are both given; give one of them"
+    elif inputs.levels and inputs.scaling == "none":
+        wrong = "levels are steps of a range; give a scaling, or thresholds"
+    elif thresholds and inputs.scaling != "none":
+        wrong = "thresholds are in the units of the value; leave scaling away"
+    elif thresholds != sorted(set(thresholds)):
+        wrong = f"the thresholds {thresholds} do not ascend; give them in order"
+    elif inputs.mode == "intermittent" and inputs.smoothing != "none":
+        wrong = "smoothing is over volumes, and mode='intermittent' shows the mean of a block; leave it away"
+    elif inputs.mode == "intermittent" and inputs.scaling == "opening":
+        wrong = "the opening has no blocks, and mode='intermittent' shows blocks; use 'training' or 'range'"
+    elif (inputs.load or inputs.save) and inputs.scaling not in ("training", "opening"):
+        wrong = "save and load are for a range that is found; give scaling='training' or 'opening'"
+    elif inputs.load and inputs.save:
+        wrong = "a range is loaded or saved, not both"
+    if wrong:
+        raise UsageError(f"Feedback: {wrong}")

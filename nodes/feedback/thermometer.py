@@ -13,8 +13,8 @@ import numpy as np
 
 from rtflow.errors import VolumeError
 
-#: Fewest values that a span is taken from.
-LEAST_VALUES = 10
+#: Fewest values that a span is taken from: of volumes, and of blocks (two, and the rest between them).
+LEAST_VALUES, LEAST_BLOCKS = 10, 3
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Span:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float], low: float, high: float) -> Span:
+    def of(cls, values: Sequence[float], low: float, high: float, least: int = LEAST_VALUES) -> Span:
         """The span between two percentiles of some values.
 
         Parameters
@@ -97,15 +97,17 @@ class Span:
             Finite.
         low, high
             Percentiles, 0 to 100, by linear interpolation.
+        least
+            How many values it takes.
 
         Raises
         ------
         VolumeError
-            If there are fewer than `LEAST_VALUES`, or the percentiles are equal.
+            If there are fewer, or the percentiles are equal.
         """
-        if len(values) < LEAST_VALUES:
+        if len(values) < least:
             raise VolumeError(
-                f"the range of feedback was to be found from {len(values)} values, expected {LEAST_VALUES} "
+                f"the range of feedback was to be found from {len(values)} values, expected {least} "
                 "at least; make that part of the run longer, or give low and high"
             )
         bottom, top = (float(found) for found in np.percentile(np.asarray(values), [low, high]))

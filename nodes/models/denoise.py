@@ -227,6 +227,12 @@ class Denoise(Regression):
     input_spec = DenoiseInput
     output_spec = DenoiseOutput
 
+    def needed_inputs(self) -> dict[str, str]:
+        """Also what says where the baseline of z-scores is."""
+        of = {"rest": "trial_type", "training": "phase"}.get(self.inputs.zscore)
+        why = f"zscore={self.inputs.zscore!r} needs to know when that is, of Labels; or use 'opening'"
+        return super().needed_inputs() | ({of: why} if of else {})
+
     def start_run(self, context: RunContext) -> None:
         """Read the design, if there is one."""
         super().start_run(context)

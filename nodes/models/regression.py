@@ -108,6 +108,14 @@ class Regression(StreamInterface):
 
     stateful = True
 
+    def needed_inputs(self) -> dict[str, str]:
+        """The nuisance that has columns, and what volumes are left out by."""
+        inputs = self.inputs
+        needed = {name: f"nuisance has {name!r}" for name in inputs.nuisance}
+        if inputs.max_fd > 0:
+            needed["framewise_displacement"] = "max_fd leaves volumes out by it"
+        return needed
+
     def start_run(self, context: RunContext) -> None:
         """Read the design; the columns are settled by the first volume."""
         self._context = context

@@ -142,6 +142,17 @@ class Region(StreamInterface):
     output_spec = RegionOutput
     stateful = True
 
+    def needed_inputs(self) -> dict[str, str]:
+        """What says where rest, and the training, is."""
+        needed = {}
+        if self.inputs.baseline == "rest":
+            needed["trial_type"] = "baseline='rest' needs to know when rest is, of Labels; or use 'opening'"
+        if (self.inputs.summary, self.inputs.component) == ("component", "training"):
+            needed["phase"] = (
+                "component='training' needs to know when training is, of Labels; or use 'opening'"
+            )
+        return needed
+
     def start_run(self, context: RunContext) -> None:
         """Begin without a baseline."""
         self._emit = context.emit

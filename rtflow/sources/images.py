@@ -88,7 +88,8 @@ class ImageReplay:
     Raises
     ------
     SourceError
-        If the images cannot be read or are not of one length, if a time may be meant in seconds or in
+        If the images cannot be read or are not of one length, if VolumeTiming is not one ascending time for
+        each volume, if a time may be meant in seconds or in
         milliseconds, or a pace is asked for and nothing says the repetition time.
     """
 
@@ -117,6 +118,7 @@ class ImageReplay:
         self._changes = dict.fromkeys(change for _, changes in right for change in changes)
         try:
             lengths = [image.volumes for image in images]
+            self._unfit = _unfit_slices(metadata[0].get("SliceTiming"), metadata[0], images[0].shape)
             tr = metadata[0].get("RepetitionTime", images[0].tr)
         finally:
             for image in images:
@@ -139,8 +141,10 @@ class ImageReplay:
         self._missing = frozenset(missing if isinstance(missing, list) else ())
 
     def begin(self, run_dir: Path, emit: Callable[[Event], None]) -> None:
-        """Tell which times of the sidecars were in milliseconds."""
+        """Tell which times of the sidecars were in milliseconds, and which do not go with the image."""
         del run_dir
+        if self._unfit:
+            emit(Event(name="slice_timing", data={"says": f"the sidecar's {self._unfit}"}))
         for change in self._changes:
             emit(Event(name="units", data={"says": f"the sidecar's {change}"}))
 
@@ -244,14 +248,34 @@ def _times(
 ) -> list[tuple[float, float]] | None:
     """Seconds from the start of the run to start and end of each volume."""
     timing = metadata.get("VolumeTiming")
-    if isinstance(timing, list) and len(timing) == volumes > 1:
-        starts = [float(time) for time in timing if isinstance(time, int | float) and np.isfinite(time)]
-        if starts != sorted(starts) or len(starts) != volumes:
-            raise SourceError(
-                f"{what}: VolumeTiming should be seconds in ascending order; correct its sidecar"
-            )
-        return list(zip(starts, [*starts[1:], 2 * starts[-1] - starts[-2]], strict=True))
-    return None if tr is None else [(number * tr, (number + 1) * tr) for number in range(volumes)]
+    if timing is None:
+        return None if tr is None else [(number * tr, (number + 1) * tr) for number in range(volumes)]
+    if not isinstance(timing, list) or len(timing) != volumes:
+        got = f"{len(timing)} times" if isinstance(timing, list) else repr(timing)
+        raise SourceError(
+            f"{what}: VolumeTiming has {got}, expected {volumes}, one for each volume; correct or remove it "
+            "in its sidecar"
+        )
+    starts = [float(time) for time in timing if isinstance(time, int | float) and np.isfinite(time)]
+    if starts != sorted(starts) or len(starts) != volumes:
+        raise SourceError(f"{what}: VolumeTiming should be seconds in ascending order; correct its sidecar")
+    # The last one lasts as long as the one before it.
+    last = starts[-1] - starts[-2] if volumes > 1 else (tr or 0.0)
+    return list(zip(starts, [*starts[1:], starts[-1] + last], strict=True))
+
+
+def _unfit_slices(times: Any, metadata: Mapping[str, Any], shape: Sequence[int]) -> str:
+    """How SliceTiming does not go with an image, which only slice timing correction minds; or empty."""
+    direction = str(metadata.get("SliceEncodingDirection", "k"))[:1]
+    if not isinstance(times, list) or direction not in ("i", "j", "k"):
+        return ""
+    slices = shape["ijk".index(direction)]
+    if len(times) == slices:
+        return ""
+    return (
+        f"SliceTiming has {len(times)} times, and there are {slices} slices along {direction}: slices cannot "
+        "be brought to one time; correct SliceTiming or SliceEncodingDirection"
+    )
 
 
 def _header(image: Images, tr: float | None) -> bytes:

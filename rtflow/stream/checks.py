@@ -8,7 +8,7 @@ import numpy as np
 from nipype.interfaces.base import Undefined, isdefined
 
 from rtflow.errors import CompileError
-from rtflow.stream.interface import StreamSink
+from rtflow.stream.interface import StreamInterface, StreamSink
 from rtflow.stream.plan import PlannedNode
 
 
@@ -29,6 +29,16 @@ def check_inputs(node: Any, entry: PlannedNode) -> None:
                 f"its mandatory input '{name}' is neither set nor connected",
                 "set it or connect it",
             )
+
+
+def check_needed(interface: Any, entry: PlannedNode) -> None:
+    """What the options of a node make mandatory is set or connected, unless an option is only known later."""
+    if not isinstance(interface, StreamInterface):
+        return
+    connected = {binding.field for binding in entry.bindings} | {constant[0] for constant in entry.constants}
+    for name, why in interface.needed_inputs().items():
+        if name not in connected and not isdefined(getattr(interface.inputs, name)):
+            raise CompileError(entry.name, f"its input '{name}' is not connected: {why}", f"connect '{name}'")
 
 
 def check_once(interface: Any, entry: PlannedNode) -> None:

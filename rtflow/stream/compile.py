@@ -12,7 +12,7 @@ from nipype.pipeline.engine import JoinNode, MapNode, Workflow
 
 from rtflow.errors import CompileError
 from rtflow.stream.calls import threads_own_directories, touches_files
-from rtflow.stream.checks import check_apart, check_cached, check_inputs, check_once
+from rtflow.stream.checks import check_apart, check_cached, check_inputs, check_needed, check_once
 from rtflow.stream.interface import StreamInterface, StreamSink, StreamSource
 from rtflow.stream.options import COMMAND_LIMIT, Mode, options_of
 from rtflow.stream.plan import Binding, Plan, PlannedNode, When
@@ -88,6 +88,7 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
             )
         _bind(graph, node, entry, index, when, names)
         check_inputs(node, entry)
+        check_needed(interface, entry)
         if when[node] == "set-up":
             check_cached(node, entry)
         if when[node] != "volume":
@@ -244,10 +245,7 @@ def _mode(interface: Any, asked: Mode | None, own_directories: bool, name: str) 
             raise CompileError(name, "lives in the engine and cannot run in a process", "leave out mode")
         return "thread"
     if asked == "process":
-        if getattr(interface, "stateful", False) and (
-            type(interface).snapshot is StreamInterface.snapshot
-            or type(interface).restore is StreamInterface.restore
-        ):
+        if getattr(interface, "stateful", False) and not interface.keeps_state():
             raise CompileError(
                 name,
                 "keeps state, but cannot give it to the next worker process when one is killed",

@@ -98,12 +98,25 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
         """Volume ``volume`` will not come to this node."""
 
     def snapshot(self) -> Any:
-        """The state, to be given to `restore` in another process; must pickle."""
+        """The state, to be given to `restore` in another process; must pickle.
+
+        A node whose outputs do not depend on it, and which is not `stateful` for that, may have one, too.
+        """
         raise NotImplementedError
 
     def restore(self, state: Any) -> None:
         """Go on from a state that `snapshot` gave."""
         raise NotImplementedError
+
+    @classmethod
+    def keeps_state(cls) -> bool:
+        """Whether there is a state that goes from one process to the next: `snapshot` and `restore` are."""
+        ours = StreamInterface
+        return cls.snapshot is not ours.snapshot and cls.restore is not ours.restore
+
+    def needed_inputs(self) -> Mapping[str, str]:
+        """Inputs that the options make mandatory, each with the reason; a graph without them is refused."""
+        return {}
 
     def doubt(self, reason: str) -> None:
         """Mark the volume at hand as suspect; the reason stands in its Result."""

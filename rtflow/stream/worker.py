@@ -120,7 +120,7 @@ class _Served:
                 try:
                     answer = getattr(self, "do_" + what)(value)
                 finally:
-                    if self.stateful and what in ("call", "gap"):
+                    if self.keeps_state and what in ("call", "gap"):
                         states.append(self.interface.snapshot())
                 self.answer(answer, states)
             except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -143,7 +143,7 @@ class _Served:
         self.interface, context = pickle.loads(pickled)
         self.call = Call(self.interface)
         self.call.begin(Path(directory), context.seed)
-        self.stateful = bool(getattr(self.interface, "stateful", False))
+        self.keeps_state = self.call.is_stream and self.interface.keeps_state()
         if self.call.is_stream:
             self.interface.start_run(replace(context, emit=self.events.append))
 

@@ -1,10 +1,17 @@
+import os
+import signal
+
 import numpy as np
 import pytest
+from nipype import Node, Workflow
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.design import Design, Trial, block_design
+from rtflow.documents import Event
 from rtflow.errors import VolumeError
+from rtflow.nodes import DicomToBids, ScannerInput
 from rtflow.nodes.labels import Labels, label_volume, unseen
+from rtflow.stream import StreamPlugin, stream
 
 # 2 s a volume: opening 1-5, scene 6-10, rest 11-13, face 14-18, rest 19-21, scene 22-26, rest, face 30-34.
 DESIGN = block_design(["scene", "face"], blocks=4, block=10.0, rest=6.0, opening=10.0)
@@ -122,3 +129,27 @@ def test_trials_that_were_all_shown_are_not_told_of(call, make_context) -> None:
     assert unseen(many, []).endswith(
         "face at 0 s, face at 10 s, face at 20 s, ..., face at 180 s, face at 190 s"
     )
+
+
+class LabelsOfALostWorker(Labels):
+    """Its process is killed at volume 24, which is not of the last trial."""
+
+    def _run_interface(self, runtime: object) -> object:
+        if self.volume == 24:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._run_interface(runtime)
+
+
+def test_trials_that_were_shown_to_a_worker_that_was_lost_are_not_told_of(tmp_path) -> None:
+    events: list[object] = []
+    scanner = Node(
+        ScannerInput(uri="simulate:?volumes=32&speed=max&shape=[4,4,4]&voxel=50&motion=0"), name="scanner"
+    )
+    convert = Node(DicomToBids(), name="convert")
+    labels = stream(Node(LabelsOfALostWorker(design=DESIGN), name="labels"), mode="process", on_error="skip")
+    flow = Workflow(name="labelled", base_dir=str(tmp_path))
+    flow.connect([(scanner, convert, [("frame",) * 2]), (convert, labels, [("incremental",) * 2])])
+    plugin = StreamPlugin(tmp_path, observers=(events.append,))
+    flow.run(plugin=plugin)
+    assert [r.volume for r in plugin.results if "labels.trial" not in r.values] == [24]
+    assert [event.name for event in events if isinstance(event, Event)] == ["worker_lost"]

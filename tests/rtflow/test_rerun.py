@@ -14,6 +14,7 @@ from typing import Any
 
 import counting_workflow
 import pytest
+from cutting import cut
 
 from rtflow.documents import Event, Result, RunStop, VolumeReceived
 from rtflow.engine import load_workflow, run
@@ -227,17 +228,6 @@ def test_a_resumed_run_that_gives_other_values_says_so(tmp_path):
     assert [event.volume for event in told] == [1]
     assert isinstance(told[0], Event)
     assert told[0].data["was"] == "0" * 64
-
-
-def cut(run_dir: Path, folder: Path, last: Any) -> Path:
-    """A copy of a run that was cut off behind the first document that ``last`` holds for."""
-    copy = folder / "cut"
-    shutil.copytree(run_dir, copy)
-    documents = Recording(run_dir).documents
-    keep = next(number for number, document in enumerate(documents, start=1) if last(document))
-    path = copy / "journal" / "documents.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
-    return copy
 
 
 def received(volume: int) -> Any:

@@ -7,58 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from feedback import AT_TR, DESIGN, LAG, PSC, TR, VOLUMES, course, labelled, run, started
 from hypothesis import given
 from hypothesis import strategies as st
 from incrementals import incremental
-from nipype.interfaces.base import Undefined
 
-from rtflow.design import block_design
 from rtflow.errors import SessionError, UsageError, VolumeError
 from rtflow.nodes.decoding.decode import Decode
 from rtflow.nodes.feedback.feedback import Feedback
 from rtflow.nodes.feedback.settings import FeedbackSettings
 from rtflow.nodes.feedback.thermometer import Smoother, Span, level
-from rtflow.nodes.labels import label_volume
 from rtflow.nodes.signals.region import Region
-
-TR, LAG = 2.0, 4.0
-AT_TR = {"RepetitionTime": TR}
-DESIGN = block_design(["regulate"], blocks=4, block=20.0, rest=20.0, opening=30.0)
-VOLUMES = 90
-PSC = "percent_signal_change"
-
-
-def labelled(volume, train_trials=0):
-    return label_volume(DESIGN, volume, TR, lag=LAG, train_trials=train_trials)
-
-
-def started(context, **inputs):
-    node = Feedback(**inputs)
-    node.start_run(context)
-    return node
-
-
-def run(node, call, values, *, train_trials=0, kind=PSC, absent=()):
-    """The outputs of each volume, ``held`` where the node failed for want of a value."""
-    found = {}
-    for volume, value in enumerate(values, start=1):
-        if volume in absent:
-            node.gap(volume)
-            continue
-        label = labelled(volume, train_trials)
-        given_ = {"value": Undefined, "kind": Undefined} if value is None else {"value": value, "kind": kind}
-        given_ |= {"phase": label.phase, "trial": label.trial}
-        try:
-            found[volume] = call(node, volume, incremental=incremental(volume, metadata=AT_TR), **given_)
-        except VolumeError as error:
-            if "missing='hold'" not in str(error):
-                raise
-            found[volume] = "held"
-    return found
-
-
-def course(seed=0):
-    return np.random.default_rng(seed).standard_normal(VOLUMES).tolist()
 
 
 def test_a_value_is_shown_in_blocks_of_feedback_and_neutral_elsewhere(make_context, call):
@@ -264,6 +223,8 @@ def test_two_kinds_of_values_are_refused(make_context, call):
         ({"thresholds": [1.0], "scaling": "range"}, "leave scaling away"),
         ({"save": "span"}, "a range that is found"),
         ({"save": "a", "load": "b", "scaling": "training"}, "not both"),
+        ({"mode": "intermittent", "smoothing": "mean"}, "leave it away"),
+        ({"mode": "intermittent", "scaling": "opening"}, "the opening has no blocks"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(make_context, wrong, match):
@@ -275,7 +236,8 @@ def test_options_that_contradict_each_other_are_refused(make_context, wrong, mat
     "options",
     [
         {"smoothing": "exponential", "scaling": "training", "levels": 8},
-        {"mode": "intermittent", "scaling": "opening"},
+        {"smoothing": "mean", "scaling": "opening"},
+        {"mode": "intermittent", "scaling": "training"},
     ],
 )
 def test_no_value_depends_on_a_later_volume_and_it_goes_on_elsewhere(make_context, call, options):

@@ -214,6 +214,25 @@ def test_volume_timing_sets_the_pace_of_a_sparse_acquisition(tmp_path, clock) ->
             open_source(BidsSource(path=str(tmp_path), speed=1.0))
 
 
+def test_times_of_another_number_than_volumes_or_slices_are_refused_or_told(tmp_path) -> None:
+    path = put(described(tmp_path), "sub-1_task-a_bold.nii", voxels())
+    for wrong, says in (([0.0, 4.0, 9.0], "3 times"), ([0.0] * (VOLUMES + 1), "7 times"), (2.0, "2.0")):
+        path.with_suffix(".json").write_text(json.dumps({"VolumeTiming": wrong}))
+        with pytest.raises(SourceError, match=f"VolumeTiming has {says}, expected 6, one for each volume"):
+            open_source(BidsSource(path=str(tmp_path)))
+    shape = voxels().shape
+    for direction, axis in (("k", 2), ("i-", 0)):
+        told = []
+        for count in (shape[axis], shape[axis] - 1):
+            about = {"SliceTiming": [0.0] * count, "SliceEncodingDirection": direction, "RepetitionTime": 2.0}
+            path.with_suffix(".json").write_text(json.dumps(about))
+            open_source(BidsSource(path=str(tmp_path))).begin(tmp_path, told.append)
+        (event,) = told
+        assert event.data["says"].startswith(
+            f"the sidecar's SliceTiming has {shape[axis] - 1} times, and there are {shape[axis]} slices"
+        )
+
+
 def test_a_run_without_volumes_and_echoes_of_other_lengths_are_told(tmp_path) -> None:
     root = described(tmp_path)
     put(root, "sub-1_task-a_bold.nii", voxels()[..., :0])
