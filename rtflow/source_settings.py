@@ -69,6 +69,9 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
         Height of the haemodynamic response in a region while its own condition lasts, percent of the signal.
     crosstalk
         The same for other conditions, as a fraction of it.
+    echoes
+        Number of echoes: one at 30 ms, or several, 15 ms apart from 13 ms on, which decay as tissue does. The
+        heights above are those at 30 ms.
     tsnr
         Temporal signal-to-noise ratio of the median voxel of the brain, without drift, breath and motion.
     motion
@@ -106,6 +109,7 @@ class SimulateSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fiel
     seed: Whole = 1
     activation: float = 2.0
     crosstalk: float = 0.35
+    echoes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     tsnr: Positive = 60.0
     motion: NotNegative = 1.0
     drift: float = 0.5

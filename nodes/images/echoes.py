@@ -101,8 +101,11 @@ class EchoesInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     transform = traits.Any(mandatory=True, desc="of Realign: 4x4, RAS mm, reference to moved volume")
     reference = traits.Any(mandatory=True, desc="of Realign: a BidsIncremental, whose grid it will be")
     aligned = traits.Any(desc="the incremental of Realign: its echo is not resliced once more")
+    trusted = traits.Bool(
+        True, usedefault=True, desc="of Realign: a volume whose motion cannot be trusted calibrates nothing"
+    )
     calibration = traits.Range(
-        low=1, value=10, usedefault=True, desc="volumes whose mean the weights are made from"
+        low=1, value=10, usedefault=True, desc="trusted volumes whose mean the weights are made from"
     )
     load = traits.Str("", usedefault=True, desc="session item with the T2* of an earlier run")
     save = traits.Str("", usedefault=True, desc="session item to keep T2* under")
@@ -128,7 +131,9 @@ class Echoes(StreamInterface):
     While a run calibrates, ``incremental`` is withheld, and so is all that needs it: an image of other
     weights would jump when the weights come. Rest at the start of a run is the time for it.
 
-    Volumes that never come, or fail, do not count for the calibration.
+    Volumes that never come, or fail, do not count for the calibration, nor do those whose motion cannot be
+    trusted (connect ``trusted``): echoes of a head that lies elsewhere would give other weights to a voxel
+    for the rest of the run.
 
     Voxels outside the field of view are 0.
 
@@ -219,6 +224,8 @@ class Echoes(StreamInterface):
         state = self._state
         if self._loaded is not None:
             t2star = self._loaded.arrays["t2star"]
+        elif not self.inputs.trusted:
+            return
         else:
             state.sums = state.sums or [np.zeros_like(one, dtype=np.float64) for one in aligned]
             for total, one in zip(state.sums, aligned, strict=True):

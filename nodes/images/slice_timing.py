@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
@@ -122,12 +122,14 @@ class SliceTimingInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `SliceTiming`."""
 
     incremental = traits.Any(mandatory=True, desc="the volume, before motion correction: a BidsIncremental")
+    echoes = traits.Any(desc="of DicomToBids, where there are several: all of them are brought to the start")
 
 
 class SliceTimingOutput(TraitedSpec):  # type: ignore[misc]
     """Outputs of `SliceTiming`."""
 
     incremental = traits.Any(desc="the volume, all slices at its start; float32")
+    echoes = traits.Any(desc="the same of each echo: tuple of BidsIncrementals; for Echoes")
     corrected = traits.Bool(desc="whether it is; else it is as it was acquired")
 
 
@@ -145,14 +147,18 @@ class SliceTiming(StreamInterface):
     nilearn's terms ``slice_time_ref=0``. Without this node a volume is on average of the middle of its
     acquisition.
 
+    Of a series of several echoes connect ``echoes`` as well, and give those that come out to Echoes: slices
+    are excited once for all echoes, so each echo is brought to the start by itself, before motion is found
+    from the first of them, and before they are combined.
+
     The first volume, and one whose predecessor is missing or failed, is passed as it was acquired, in
     float32, with its ``SliceTiming``; ``corrected`` is false, and the volume is doubted.
 
     Raises
     ------
     VolumeError
-        If the metadata lack ``SliceTiming`` or ``RepetitionTime``, or do not go with the volume, or if the
-        volume holds no signal or is not finite.
+        If the metadata lack ``SliceTiming`` or ``RepetitionTime``, or do not go with the volume, if the
+        volume holds no signal or is not finite, or if ``incremental`` is none of ``echoes``.
     GridError
         If the volume before lay on another grid.
     """
@@ -164,52 +170,73 @@ class SliceTiming(StreamInterface):
     def start_run(self, context: RunContext) -> None:
         """Begin without a volume before."""
         del context
-        self._before: BidsIncremental | None = None
+        self._before: tuple[BidsIncremental, ...] = ()
 
-    def snapshot(self) -> BidsIncremental | None:
-        """The volume before."""
+    def snapshot(self) -> tuple[BidsIncremental, ...]:
+        """The volume before, echo by echo."""
         return self._before
 
-    def restore(self, state: BidsIncremental | None) -> None:
+    def restore(self, state: tuple[BidsIncremental, ...]) -> None:
         """Go on from there."""
         self._before = state
 
     def gap(self, volume: int) -> None:
         """The next volume has none before it."""
         del volume
-        self._before = None
+        self._before = ()
 
     def _run_interface(self, runtime: Any) -> Any:
         incremental: BidsIncremental = self.inputs.incremental
-        number, tr = incremental.volume, incremental.tr
-        before = self._before
-        if before is not None and before.volume != number - 1:
-            before = None
-        # Should this volume fail, the next one has none before it.
-        self._before = None
-        try:
-            axis, _ = slice_axis(incremental.metadata)
-            times = slice_times(incremental.metadata, incremental.data.shape, tr)
-        except VolumeError as error:
-            raise VolumeError(f"volume {number}: {error}") from None
-        require_signal(incremental.data, f"volume {number}")
-        if before is not None and before.grid != incremental.grid:
-            raise GridError(
-                f"volume {number} lies on another grid than volume {before.volume}: its slices are at other "
-                "places; one run has one position of the slices"
+        echoes = tuple(self.inputs.echoes) if isdefined(self.inputs.echoes) else (incremental,)
+        labels = [echo.entities.get("echo") for echo in echoes]
+        if (label := incremental.entities.get("echo")) not in labels:
+            raise VolumeError(
+                f"volume {incremental.volume}: incremental is echo {label}, and echoes are {labels}; connect "
+                "both from DicomToBids"
             )
-        self._before = incremental
-        corrected = before is not None or not times.any()
+        before: tuple[BidsIncremental | None, ...] = self._before
+        if not before or self._before[0].volume != incremental.volume - 1:
+            before = (None,) * len(echoes)
+        # Should this volume fail, the next one has none before it.
+        self._before = ()
+        if len(before) != len(echoes):
+            raise VolumeError(
+                f"volume {incremental.volume} has {len(echoes)} echoes, the one before it {len(before)}; one "
+                "run has the same echoes throughout"
+            )
+        moved = [_moved(echo, earlier) for echo, earlier in zip(echoes, before, strict=True)]
+        self._before = echoes
+        corrected = all(each is not None for each in moved)
         if not corrected:
             self.doubt("slice timing: passed as it was acquired, the volume before it is missing")
-            data = incremental.data.astype(np.float32)
-            self._results = {"incremental": incremental.with_data(data), "corrected": False}
-            return runtime
-        last = incremental.data if before is None else _in_units_of(incremental, before)
-        data = at_start(incremental.data, last, times, tr, axis)
-        moved = incremental.remove("SliceTiming").with_data(data, SliceTimingCorrected=True, StartTime=0.0)
-        self._results = {"incremental": moved, "corrected": True}
+        found = tuple(
+            echo.with_data(echo.data.astype(np.float32)) if each is None else each
+            for echo, each in zip(echoes, moved, strict=True)
+        )
+        chosen = found[labels.index(label)]
+        self._results = {"incremental": chosen, "echoes": found, "corrected": corrected}
         return runtime
+
+
+def _moved(incremental: BidsIncremental, before: BidsIncremental | None) -> BidsIncremental | None:
+    """An echo with all slices at the start of the volume; None if there is no volume before it to use."""
+    number, tr = incremental.volume, incremental.tr
+    try:
+        axis, _ = slice_axis(incremental.metadata)
+        times = slice_times(incremental.metadata, incremental.data.shape, tr)
+    except VolumeError as error:
+        raise VolumeError(f"volume {number}: {error}") from None
+    require_signal(incremental.data, f"volume {number}")
+    if before is not None and before.grid != incremental.grid:
+        raise GridError(
+            f"volume {number} lies on another grid than volume {before.volume}: its slices are at other "
+            "places; one run has one position of the slices"
+        )
+    if before is None and times.any():
+        return None
+    last = incremental.data if before is None else _in_units_of(incremental, before)
+    data = at_start(incremental.data, last, times, tr, axis)
+    return incremental.remove("SliceTiming").with_data(data, SliceTimingCorrected=True, StartTime=0.0)
 
 
 def _in_units_of(incremental: BidsIncremental, before: BidsIncremental) -> NDArray[Any]:

@@ -92,6 +92,7 @@ class RealignOutput(TraitedSpec):  # type: ignore[misc]
     rot_y = traits.Float(desc="rad, about the axis from back to front")
     rot_z = traits.Float(desc="rad, about the axis from below to above")
     motion = traits.Any(desc="the six, as an array: (6,), float64")
+    trusted = traits.Bool(desc="whether the estimate can be trusted; the six are withheld if not")
     framewise_displacement = traits.Float(desc="mm, Power et al. 2012")
 
 
@@ -294,6 +295,7 @@ class Realign(StreamInterface):
             "incremental": incremental.on_affine(resliced, reference.affine, reference=reference.identity),
             "reference": state.image,
             "transform": transform,
+            "trusted": parameters is not None,
         }
         if parameters is not None:
             self._results.update(zip(PARAMETERS, parameters.tolist(), strict=True), motion=parameters)

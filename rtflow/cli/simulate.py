@@ -232,7 +232,7 @@ def _spec(settings: list[str] | None, **given: Any) -> SimulateSource:
     info = inspect.type_info(SimulateSource)
     assert isinstance(info, inspect.StructType)
     types = {one.encode_name: one.type for one in info.fields}
-    own = {name: f"--{name}" for name in given}
+    own = {name: f"--{name}" for name in (*given, "echoes")}
     more = {name: type_ for name, type_ in types.items() if name not in (*own, "truth", "drop")}
     values: dict[str, Any] = {}
     for name, value in given.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from rtflow.documents import Event, Frame, Part, now
 from rtflow.errors import SourceError
 from rtflow.source_settings import SimulateSource, format_source
 from rtflow.sources.base import Pacer
+from rtflow.sources.simulation.protocol import echo_times
 
 if TYPE_CHECKING:
     from rtflow.sources.simulation.plan import Plan
@@ -83,7 +84,7 @@ class SimulatorSource:
     Raises
     ------
     SourceError
-        If the field of view or the number of volumes makes no run.
+        If the field of view, the number of volumes or the echoes make no run.
     """
 
     def __init__(self, spec: SimulateSource, design: Design | None = None) -> None:
@@ -100,6 +101,12 @@ class SimulatorSource:
             raise SourceError(
                 f"simulate: {spec.shape} voxels of {spec.voxel:g} mm hold too little of a head; "
                 "the field of view must be 60 mm or more along each axis"
+            )
+        self._echo_times = echo_times(spec.echoes)
+        if self._echo_times[-1] >= spec.tr:
+            raise SourceError(
+                f"simulate: the last of {spec.echoes} echoes, at {self._echo_times[-1]:g} s, comes after the "
+                f"TR of {spec.tr:g} s; ask for fewer echoes, or a longer TR"
             )
         if max(spec.shape) > 256:
             raise SourceError(f"simulate: shape {spec.shape} is too large; at most 256 voxels along an axis")
@@ -134,7 +141,7 @@ class SimulatorSource:
     def _scan(self) -> Scan:
         from rtflow.sources.simulation.scan import Scan
 
-        return Scan(self._spec, self._plan)
+        return Scan(self._spec, self._plan, echo_times=self._echo_times)
 
     def truth(self) -> Truth:
         """What really happens in the run."""
@@ -149,7 +156,7 @@ class SimulatorSource:
         """Nothing is open but while frames are asked for."""
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
-        """Volumes as the scanner delivers them: a NIfTI file and its sidecar each.
+        """Volumes as the scanner delivers them: a NIfTI file and its sidecar for each echo.
 
         The clock starts with the first one asked for, once the head is made. Volume n is acquired from
         (n - 1) * TR on and there when its schedule says, both divided by the speed; the schedule
@@ -161,17 +168,14 @@ class SimulatorSource:
             self.truth().write(Path(spec.truth))
         header = nifti_header(spec.shape, scan.affine, spec.tr)
         pacer = Pacer(spec.speed)
-        images = scan.volumes()
+        images = scan.images()
         start = now()
         pacer.wait(0.0, stopping)
         for number in range(1, self._volumes + 1):
             asked = now()
             if stopping.is_set():
                 return
-            parts = (
-                Part(f"volume-{number:04d}.nii", "application/x-nifti", header + nifti_data(next(images))),
-                Part(f"volume-{number:04d}.json", "application/json", sidecar(spec, number)),
-            )
+            parts = self._parts(number, header, next(images))
             due = float(plan.arrivals[number - 1])
             if not pacer.wait(due, stopping):
                 return
@@ -183,6 +187,17 @@ class SimulatorSource:
             yield Frame(
                 number, received=on_time if on_time <= asked else now(), parts=parts, acquired=acquired
             )
+
+    def _parts(self, number: int, header: bytes, images: Sequence[NDArray[np.int16]]) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        for echo, (image, time) in enumerate(zip(images, self._echo_times, strict=True), start=1):
+            name = f"volume-{number:04d}" + (f"_echo-{echo}" if len(images) > 1 else "")
+            about = sidecar(self._spec, number, time)
+            parts += [
+                Part(f"{name}.nii", "application/x-nifti", header + nifti_data(image)),
+                Part(f"{name}.json", "application/json", about),
+            ]
+        return tuple(parts)
 
 
 def nifti_header(shape: tuple[int, int, int], affine: NDArray[Any], tr: float) -> bytes:
@@ -207,8 +222,8 @@ def nifti_data(image: NDArray[np.int16]) -> bytes:
     return image.astype(np.int16, order="C", copy=False).tobytes()
 
 
-def sidecar(spec: SimulateSource, number: int) -> bytes:
-    """BIDS metadata of volume ``number`` (from 1), as JSON: the same bytes in every run."""
+def sidecar(spec: SimulateSource, number: int, echo_time: float) -> bytes:
+    """BIDS metadata of an echo (s) of volume ``number`` (from 1), as JSON: the same bytes in every run."""
     seconds = 36000.0 + (number - 1) * spec.tr
     hours, rest = divmod(seconds, 3600.0)
     minutes, left = divmod(rest, 60.0)
@@ -218,7 +233,7 @@ def sidecar(spec: SimulateSource, number: int) -> bytes:
         "MagneticFieldStrength": 3,
         "MRAcquisitionType": "2D",
         "RepetitionTime": spec.tr,
-        "EchoTime": 0.03,
+        "EchoTime": echo_time,
         "FlipAngle": 77,
         "PhaseEncodingDirection": "j-",
         "SliceThickness": spec.voxel,

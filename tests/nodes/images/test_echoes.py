@@ -143,6 +143,21 @@ def test_nothing_is_given_before_the_weights_are_there_and_they_stay(combine, ma
         np.testing.assert_array_equal(before, after)
 
 
+def test_volumes_whose_motion_is_not_trusted_calibrate_nothing(combine, make_context):
+    expected = started(make_context("a"), calibration=2)
+    for number in (1, 3):
+        combine(expected, number)
+    node = started(make_context("b"), calibration=2)
+    combine(node, 1)
+    # Another decay, as of a head that lies elsewhere than it is thought to.
+    assert combine(node, 2, volume(2, decay(0.3 * T2STAR)), trusted=False) == {"calibrated": False}
+    assert combine(node, 3, trusted=True)["calibrated"]
+    for ours, theirs in zip(node.snapshot().weights, expected.snapshot().weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    # What has its weights is combined, trusted or not.
+    assert "incremental" in combine(node, 4, trusted=False)
+
+
 def test_the_bold_effect_is_larger_than_in_one_echo(combine, make_context):
     """What the combination is for: contrast to noise, where noise is the same in all echoes."""
     node = started(make_context(), calibration=4)

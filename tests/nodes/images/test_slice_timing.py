@@ -200,6 +200,37 @@ def test_later_volumes_change_nothing(node, call, make_context):
     assert cut == whole[:4]
 
 
+def echoes_of(number, labels="123"):
+    return tuple(
+        volume(number, signal=lambda at, n=n: signal(at) / n, entities={"echo": label})
+        for n, label in enumerate(labels, start=1)
+    )
+
+
+def test_each_echo_is_brought_to_the_start_as_it_would_be_alone(node, call, make_context):
+    for number in range(1, 4):
+        echoes = echoes_of(number)
+        found = call(node, number, incremental=echoes[1], echoes=echoes)
+        assert found["incremental"] is found["echoes"][1]
+        assert found["corrected"] is (number > 1)
+    for n, echo in enumerate(found["echoes"]):
+        alone = SliceTiming()
+        alone.start_run(make_context())
+        for number in range(1, 4):
+            expected = call(alone, number, incremental=echoes_of(number)[n])
+        np.testing.assert_array_equal(echo.data, expected["incremental"].data)
+        assert echo.metadata == expected["incremental"].metadata
+        assert echo.entities["echo"] == str(n + 1)
+
+
+def test_echoes_that_do_not_go_together_are_refused(node, call):
+    with pytest.raises(VolumeError, match=r"incremental is echo None, and echoes are \['1', '2', '3'\]"):
+        call(node, 1, incremental=volume(1), echoes=echoes_of(1))
+    call(node, 2, incremental=echoes_of(2)[0], echoes=echoes_of(2))
+    with pytest.raises(VolumeError, match="volume 3 has 2 echoes, the one before it 3"):
+        call(node, 3, incremental=echoes_of(3)[0], echoes=echoes_of(3, "12"))
+
+
 @pytest.mark.realdata
 def test_a_real_volume_is_brought_to_its_start(series, node, call):
     files = sorted((series("siemens_E11_mosaic_nihAP") / "dicom").rglob("*.dcm"))

@@ -98,6 +98,7 @@ def test_stopped_and_started_again(call, tmp_path: Path) -> None:
         (["out", "--speed", "fast"], "--speed: expected a number above 0 or 'max', got 'fast'"),
         (["out", "--multiband", "5"], "multiband 5 does not divide 36 slices"),
         (["out", "--echoes", "two"], "--echoes: expected a number of echoes, or their times in ms"),
+        (["out", "--set", "echoes=3"], "--set echoes=3: give --echoes instead"),
         (["out", "--echoes", "0"], "echoes: expected 1 or more, got 0"),
         (["out", "--echoes", "30,20"], "echo times: expected seconds above 0"),
         (["out", "--write", "fast"], "--write: no way 'fast'; known are rename, in-place, slow"),

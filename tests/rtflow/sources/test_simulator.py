@@ -186,3 +186,22 @@ def test_a_truth_that_cannot_be_written_is_said_so(tmp_path) -> None:
     source = SimulatorSource(SimulateSource(speed="max", volumes=18, truth=str(blocked / "x"), **SMALL))
     with pytest.raises(OutputError, match="give another folder"):
         next(source.frames(threading.Event()))
+
+
+def test_several_echoes_come_with_their_times_and_decay() -> None:
+    spec = {**SMALL, "volumes": 2, "speed": "max", "motion": 0.0}
+    design = Design((Trial(0.0, 2.0, "scene"),))
+    (one, _), (frame, _) = (
+        list(SimulatorSource(SimulateSource(echoes=echoes, **spec), design).frames(threading.Event()))
+        for echoes in (1, 3)
+    )
+    assert [part.name for part in one.parts] == ["volume-0001.nii", "volume-0001.json"]
+    assert [part.name for part in frame.parts[::2]] == [f"volume-0001_echo-{n}.nii" for n in (1, 2, 3)]
+    times = [json.loads(part.data)["EchoTime"] for part in frame.parts[1::2]]
+    assert times == [0.013, 0.028, 0.043]
+    images = [nib.Nifti1Image.from_bytes(part.data).get_fdata() for part in frame.parts[::2]]
+    bright = images[0] > np.percentile(images[0], 80)
+    rates = np.polyfit(times, np.log([image[bright].mean() for image in images]), 1)
+    assert 10.0 < -rates[0] < 40.0  # tissue at 3 T: T2* of 25 to 100 ms
+    with pytest.raises(SourceError, match=r"at 0\.043 s, comes after the TR of 0\.04 s"):
+        SimulatorSource(SimulateSource(**{**SMALL, "tr": 0.04, "volumes": 2, "echoes": 3}), design)
