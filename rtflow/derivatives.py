@@ -28,6 +28,7 @@ from rtflow.documents import VolumeReceived
 from rtflow.errors import RtflowError, SessionError
 from rtflow.items import Item, read_item
 from rtflow.journal import Recording
+from rtflow.model_maps import read_models
 from rtflow.whole_file import write_whole
 
 BELOW = Path("derivatives/rtflow")
@@ -92,13 +93,17 @@ def derive(run_dir: Path) -> list[Path]:
     raw = recording.located(start.places["bids"])
     mark_ending(raw, start.run_uid, status)
     recorded = find_recorded(raw, start.run_uid) or _unrecorded(raw, start.settings, start.run_uid)
+
+    def image_of(reference: str, maker: str = start.run_uid) -> str:
+        maker = _reference_maker(run_dir, reference) or maker
+        of = recorded if maker == start.run_uid else find_recorded(raw, maker)
+        return of.bold if of else ""
+
     masks, references = {}, {}
     for label, mask, item in _masks(run_dir):
         assert item.grid is not None
         masks[label] = mask, item.grid
-        maker = _reference_maker(run_dir, item)
-        of = recorded if maker == start.run_uid else find_recorded(raw, maker)
-        references[label] = of.bold if of else ""
+        references[label] = image_of(item.grid.reference, item.run_uid)
     return write_derivatives(
         raw / BELOW,
         recorded.entities,
@@ -107,6 +112,7 @@ def derive(run_dir: Path) -> list[Path]:
         masks=masks,
         source=recorded.bold,
         references=references,
+        models=read_models(run_dir, image_of),
         status=status,
     )
 
@@ -190,13 +196,12 @@ def _items(run_dir: Path) -> Iterator[tuple[Path, Item]]:
             yield path, read_item(path)
 
 
-def _reference_maker(run_dir: Path, mask: Item) -> str:
-    """The run that has the volume which a mask lies on: an earlier one where the run took its reference."""
-    assert mask.grid is not None
+def _reference_maker(run_dir: Path, reference: str) -> str:
+    """The run that has a reference volume, an earlier one where it was taken; empty if that is not said."""
     for path, item in _items(run_dir):
-        if path.stem == "reference" and item.grid and item.grid.reference == mask.grid.reference:
+        if path.stem == "reference" and item.grid and item.grid.reference == reference:
             return item.run_uid
-    return mask.run_uid
+    return ""
 
 
 def _mask_of(arrays: Mapping[str, NDArray[Any]], grid: Grid | None) -> NDArray[Any] | None:

@@ -40,7 +40,7 @@ class Settings(RunSettings):
     window: Positive = 40.0
     fisher: bool = False
     motion: bool = True
-    lag: float = 4.0
+    lag: float = 5.0
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     train_blocks: Whole = 0
     feedback: FeedbackSettings = msgspec.field(default_factory=FeedbackSettings)

@@ -36,7 +36,7 @@ class Settings(RunSettings):
     mask: LocalPath = ""
     localizer: str = ""
     opening: float = 6.0
-    lag: float = 4.0
+    lag: float = 5.0
     settle: float = 0.0
     design: DesignSettings | None = None
     train_blocks: Whole = 0

@@ -135,7 +135,7 @@ class GLM(Regression):
         if not self._tells(state, model, contrast):
             return
         facts = self._facts(state, model)
-        maps = self._maps(state, model, contrast)
+        maps, contrasts = self._maps(state, model, contrast)
         folder = self._context.run_dir / self.inputs.folder
         for name, values in maps.items():
             write_whole(folder / f"{name}_statmap.nii.gz", statmap(values, state.mask))
@@ -143,7 +143,8 @@ class GLM(Regression):
         table = ["\t".join(("volume", *facts["columns"]))]
         table += ["\t".join([str(volume), *(f"{value:.12g}" for value in row)]) for volume, row in rows]
         write_whole(folder / "design.tsv", ("\n".join(table) + "\n").encode())
-        write_whole(folder / "glm.json", (json.dumps(facts, indent=2) + "\n").encode())
+        about = facts | {"contrasts": contrasts}
+        write_whole(folder / "glm.json", (json.dumps(about, indent=2) + "\n").encode())
         if self.inputs.save:
             label = contrast_label(self.inputs.contrast)
             arrays = {
@@ -161,6 +162,7 @@ class GLM(Regression):
         names = columns.names
         return {
             "contrast": inputs.contrast,
+            "reference": state.mask.grid.reference,
             "noise_model": NOISE,
             "degrees_of_freedom": model.dof,
             "condition": model.condition,
@@ -253,12 +255,12 @@ class GLM(Regression):
 
     def _maps(
         self, state: _State, model: Model, contrast: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float32]]:
-        """The maps of the end of the run, by the beginnings of their names."""
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+        """The maps of the end of the run, by the beginnings of their names; labels to expressions."""
         voxels = state.seen.size
         effect, t = (values[:voxels] for values in self._test(state, model, contrast))
         label = contrast_label(self.inputs.contrast)
-        z = z_values(t, model.dof)
+        z, labels = z_values(t, model.dof), {label: str(self.inputs.contrast)}
         maps = {
             f"contrast-{label}_stat-{stat}": values
             for stat, values in (("effect", effect), ("t", t), ("z", z))
@@ -273,7 +275,8 @@ class GLM(Regression):
                 if f"contrast-{label}_stat-effect" in maps:  # "left hand" and "leftHand" have one label
                     label += str(number)
                 maps[f"contrast-{label}_stat-effect"] = values
-        return maps
+                labels[label] = name
+        return maps, labels
 
 
 def contrast_label(expression: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run found out, as BIDS derivatives: confounds, results, feedback, timing and masks.
+"""What a run found out, as BIDS derivatives: confounds, results, feedback, timing, masks and maps.
 
 Everything is made from the documents of the run, so that it can be written at any time after it. Row n of
 every table is volume n; what a volume does not have, because it never came, failed, or repeats an earlier
@@ -10,7 +10,8 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,48 @@ from rtflow.bids.dataset import BIDS_VERSION, RUN_STATUS, write_json
 from rtflow.bids.entities import relative_path
 from rtflow.bids.grid import Grid
 from rtflow.bids.tables import tables
-from rtflow.bids.unfinished import put_in_order
+from rtflow.bids.unfinished import leave_to_others, put_in_order
 from rtflow.documents import AnyDocument
 from rtflow.errors import OutputError
 from rtflow.whole_file import write_whole
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """A file of a linear model, under the names that tools of the BIDS Stats Models (FitLins) give.
+
+    Parameters
+    ----------
+    contrast
+        ``contrast-LABEL_stat-LABEL`` of a map; empty for what is of the whole model.
+    suffix, extension
+        Of its name.
+    label
+        Of the model, where there are several in a run (``desc-LABEL``); else empty.
+    data
+        Its bytes.
+    about
+        What its sidecar says.
+    """
+
+    contrast: str
+    suffix: str
+    extension: str
+    label: str
+    data: bytes
+    about: Mapping[str, Any]
+
+    def path(self, entities: Mapping[str, str]) -> PurePosixPath:
+        """Where it lies, from the root of the data set of derivatives.
+
+        >>> of_t = OfModel("contrast-a_stat-t", "statmap", ".nii.gz", "", b"", {})
+        >>> str(of_t.path({"subject": "01", "task": "faces", "run": "1"}))
+        'sub-01/func/sub-01_task-faces_run-1_contrast-a_stat-t_statmap.nii.gz'
+        """
+        bold = relative_path(entities, suffix="bold", extension="")
+        end = f"desc-{self.label}" if self.label else ""
+        stem = "_".join(filter(None, (bold.name.removesuffix("_bold"), self.contrast, end, self.suffix)))
+        return bold.with_name(stem + self.extension)
 
 
 def write_derivatives(
@@ -36,6 +75,7 @@ def write_derivatives(
     masks: Mapping[str, tuple[NDArray[Any], Grid]] | None = None,
     source: str = "",
     references: Mapping[str, str] | None = None,
+    models: Iterable[OfModel] = (),
     status: str = "",
 ) -> list[Path]:
     """Write what a run found out into a data set of derivatives.
@@ -59,6 +99,8 @@ def write_derivatives(
     references
         Label of a mask to the image, relative to the raw data set, that its grid is of; empty if that is
         not known. Default: the run's own.
+    models
+        Files of its linear models.
     status
         How the run ended, if it was cut short.
 
@@ -86,6 +128,7 @@ def write_derivatives(
         image = (references or {}).get(label, source)
         place = {"SpatialReference": f"bids:raw:{image}"} if image else {}
         made.append((path, _nifti(mask, grid), about | kind | says | place))
+    made += [(root / one.path(entities), one.data, about | dict(one.about)) for one in models]
     try:
         _prepare(root)
     except OSError as error:
@@ -129,9 +172,9 @@ def _prepare(root: Path) -> None:
     else:
         # The first one: from then on the folder is a data set, whatever else is there.
         write_json(description, _DESCRIPTION)
-    for name, text in _BESIDE.items():
-        if not (root / name).exists():
-            write_whole(root / name, text.encode())
+    if not (root / "README.md").exists():
+        write_whole(root / "README.md", _README.encode())
+    leave_to_others(root, _UNKNOWN)
 
 
 _DESCRIPTION = {
@@ -146,15 +189,12 @@ _README = """# Results of rtflow
 
 Made while the runs were scanned. `desc-confounds` has motion under fMRIPrep's column names, `desc-results`
 every output of every volume, `desc-feedback` what the participant got and what was true of the volume,
-`desc-timing` when everything happened. Row n is volume n; `n/a`: the volume does not have it. The JSON
-file beside each table describes its columns.
+`desc-timing` when everything happened. Row n is volume n; `n/a`: the volume does not have it. `statmap`
+are maps of a linear model, `design` its rows. The JSON file beside each describes it.
 """
 
-_BESIDE = {
-    # BIDS has no name for them yet; fMRIPrep's are left out of validation in the same way.
-    ".bidsignore": "*_timeseries.tsv\n*_timeseries.json\n",
-    "README.md": _README,
-}
+#: BIDS has no name for them yet; fMRIPrep's and FitLins' are left out of validation in this way, too.
+_UNKNOWN = ("*_timeseries.*", "*_design.*", "*_statmap.*")
 
 
 def _require_own(beside: Path, run_uid: str) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rtflow.errors import OutputError
@@ -45,6 +45,22 @@ def ignore(root: Path, file: Path, *, unfinished: bool = True) -> None:
     """
     with alone(root):
         _ignore(root, file, unfinished=unfinished)
+
+
+def leave_to_others(root: Path, patterns: Iterable[str]) -> None:
+    """Say in ``.bidsignore`` for good what validators should leave alone; lines that are there stay.
+
+    Raises
+    ------
+    OutputError
+        If the list cannot be written.
+    """
+    with alone(root):
+        before = _read(root)
+        there = before.decode(errors="replace").splitlines()
+        lines = "".join(f"{pattern}\n" for pattern in patterns if pattern not in there)
+        # In front: what hides a file for a while is taken out again where it stands.
+        _replace(root, before, lines.encode() + before)
 
 
 def claim(root: Path, bold: Path, text: str) -> bool:

@@ -18,7 +18,7 @@ RUN = (
     *("design.conditions=[regulate]", "design.blocks=4", "design.block=20", "design.rest=20"),
     *("design.opening=30", "source.volumes=100", "source.drift=0", "source.crosstalk=1", "window=40"),
 )
-TR, LAG, WINDOW = 2.0, 4.0, 20
+TR, LAG, WINDOW = 2.0, 5.0, 20
 
 
 @pytest.fixture(scope="module")

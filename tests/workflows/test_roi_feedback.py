@@ -8,13 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from rtflow.design import Design, Trial, write_events
+from rtflow.design import Design, Trial, block_design, write_events
 from rtflow.documents import Event, Part, VolumeReceived
 from rtflow.engine import build_workflow, load_workflow
 from rtflow.nodes.labels import label_volume
 from rtflow.nodes.signals.baseline import RestBaseline, percent_change
 from rtflow.settings import load_settings
 from rtflow.sources.simulation.anatomy import REGIONS
+from rtflow.sources.simulation.response import course
 from rtflow.stream import inspect
 from rtflow.testing import prefix_test, run_frames, source_frames
 
@@ -200,6 +201,26 @@ def test_every_setting_reaches_its_node() -> None:
     assert planned.on_error == "last"
 
 
+@pytest.mark.parametrize("name", ["roi_feedback", "connectivity"])
+@pytest.mark.parametrize("block", [20.0, 30.0])
+def test_the_default_lag_is_that_of_the_response_that_is_simulated(name, block) -> None:
+    """Of whole seconds; the response is the canonical one."""
+    workflow = load_workflow(WORKFLOW.with_name(f"{name}.py"))
+    lags = {
+        load_settings(workflow.settings_type).lag,
+        load_settings(workflow.settings_type, workflow.path.with_suffix(".toml")).lag,
+    }
+    design, tr = block_design(["regulate"], blocks=6, block=block, rest=block, opening=30.0), 0.5
+    last = int((design.trials[-1].onset + block) / tr)
+    response = course(design, "regulate", np.arange(last) * tr)
+
+    def effect(lag: float) -> float:
+        shown = [design.trial(volume, tr, lag) is not None for volume in range(1, last + 1)]
+        return float(response[shown].mean() - response[np.logical_not(shown)].mean())
+
+    assert lags == {max((2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), key=effect)}
+
+
 def test_every_setting_of_feedback_reaches_its_node() -> None:
     workflow = load_workflow(WORKFLOW)
     given = ["feedback.scaling=training", "feedback.levels=7", "feedback.seconds=9", "localizer=found"]
@@ -217,8 +238,8 @@ def test_every_setting_of_feedback_reaches_its_node() -> None:
 
 @pytest.mark.parametrize(
     "feedback",
-    [(), ("feedback.smoothing=exponential", "feedback.mode=intermittent")],
-    ids=["value", "feedback"],
+    [(), ("feedback.smoothing=exponential",), ("feedback.mode=intermittent",)],
+    ids=["value", "continuous", "intermittent"],
 )
 def test_no_result_depends_on_a_later_volume(tmp_path, feedback) -> None:
     workflow = load_workflow(WORKFLOW)
