@@ -92,12 +92,12 @@ def build(*overrides: str):
 
 def test_every_setting_reaches_its_node() -> None:
     flow = build(
-        *("first=one.nii", "second=two.nii", "window=33", "fisher=true", "lag=5", "train_blocks=3"),
+        *("first=one.nii", "second=two.nii", "window=33", "fisher=true", "lag=7", "train_blocks=3"),
         *("feedback.levels=5", "feedback.scaling=range"),
     )
     inputs = {name: flow.get_node(name).inputs for name in flow.list_node_names()}
     assert (inputs["connectivity"].window, inputs["connectivity"].fisher) == (33.0, True)
-    assert (inputs["labels"].lag, inputs["labels"].train_trials) == (5.0, 3)
+    assert (inputs["labels"].lag, inputs["labels"].train_trials) == (7.0, 3)
     assert (inputs["feedback"].levels, inputs["feedback"].scaling) == (5, "range")
     assert Path(inputs["mask_first"].file).name == "one.nii"
     assert Path(inputs["mask_second"].file).name == "two.nii"

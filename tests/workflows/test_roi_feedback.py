@@ -188,14 +188,14 @@ def test_a_volume_that_cannot_be_used_is_held(region_file, tmp_path) -> None:
 
 def test_every_setting_reaches_its_node() -> None:
     workflow = load_workflow(WORKFLOW)
-    given = [*BLOCKS, "lag=5", "settle=3", "opening=11", "mask=region.nii", "train_blocks=2"]
+    given = [*BLOCKS, "lag=7", "settle=3", "opening=11", "mask=region.nii", "train_blocks=2"]
     settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
     flow = build_workflow(workflow, settings)
     assert "feedback" not in flow.list_node_names()
     inputs = flow.get_node("labels").inputs
     assert (inputs.settle, inputs.train_trials) == (3.0, 2)
     region, labels = flow.get_node("region"), flow.get_node("labels")
-    assert (labels.inputs.lag, region.inputs.baseline, region.inputs.opening) == (5.0, "rest", 11.0)
+    assert (labels.inputs.lag, region.inputs.baseline, region.inputs.opening) == (7.0, "rest", 11.0)
     assert flow.get_node("mask").inputs.file.endswith("region.nii")
     (planned,) = (node for node in inspect(flow).nodes if node.name == "region")
     assert planned.on_error == "last"
