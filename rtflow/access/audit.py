@@ -143,7 +143,7 @@ class AuditLog:
         n, before, repairs, wrong = 0, Head().hash, 0, ""
         with self._reading():
             head = self._head()
-            at_head = head is not None and head.n == 0
+            at_head = False
             seen = expect in ("", before)
             for found in self._lines():
                 wrong = follows(found, n, before)

@@ -111,7 +111,7 @@ def make_server_certificate(folder: Path, names: Sequence[str]) -> None:
 
     from rtflow.access import signing
 
-    alternatives = [signing.host(name) for name in dict.fromkeys(names)]
+    alternatives = list(dict.fromkeys(signing.host(name) for name in names))
     if not alternatives:
         raise UsageError("a server's certificate needs a name; give the one by which others reach it")
     authority, authority_key = _authority(folder)
