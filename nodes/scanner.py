@@ -11,7 +11,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefine
 
 from rtflow.documents import Frame
 from rtflow.errors import UsageError
-from rtflow.source_settings import AnySource, SourceTable, parse_source
+from rtflow.source_settings import AnySource, SourceTable
+from rtflow.source_uri import parse_source
 from rtflow.sources import Source, open_source
 from rtflow.stream.interface import RunContext, StreamSource
 

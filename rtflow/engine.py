@@ -25,7 +25,7 @@ from rtflow.journal import Journal
 from rtflow.named_files import to_keep
 from rtflow.run_table import list_run, require_subject
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
-from rtflow.source_settings import format_source
+from rtflow.source_uri import format_source
 from rtflow.whole_file import require_writable
 
 if TYPE_CHECKING:

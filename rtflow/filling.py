@@ -29,7 +29,8 @@ from rtflow.setting_types import (
     takes_none,
     takes_text,
 )
-from rtflow.source_settings import SourceTable, parse_source
+from rtflow.source_settings import SourceTable
+from rtflow.source_uri import parse_source
 
 T = TypeVar("T", bound=msgspec.Struct)
 Where = tuple[str, ...]

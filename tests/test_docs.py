@@ -36,7 +36,7 @@ from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import SettingsError
 from rtflow.nodes.convert import frame_to_incrementals
 from rtflow.settings import load_settings
-from rtflow.source_settings import parse_source
+from rtflow.source_uri import parse_source
 from rtflow.sources import open_source
 from rtflow.workflows import template
 

@@ -119,7 +119,7 @@ def _checked(
 
     from rtflow.cli.output import stdout_to_stderr
     from rtflow.engine import load_workflow
-    from rtflow.source_settings import format_source
+    from rtflow.source_uri import format_source
 
     with stdout_to_stderr(True):
         workflow = load_workflow(path)

@@ -141,7 +141,7 @@ def _of_data_set(
     require_apart(spec, out / "bids")
     from rtflow.cli.output import NipypeLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
-    from rtflow.source_settings import format_source
+    from rtflow.source_uri import format_source
 
     log = NipypeLog()
     try:

@@ -25,7 +25,7 @@ def open_source(spec: AnySource, design: Design | None = None) -> Source:
     Parameters
     ----------
     spec
-        What `rtflow.settings.parse_source` made of a URI, or the ``[source]`` table.
+        What `rtflow.source_uri.parse_source` made of a URI, or the ``[source]`` table.
     design
         What the simulated participant does; other sources have a real one.
 

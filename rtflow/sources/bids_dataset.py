@@ -7,7 +7,8 @@ from pathlib import Path
 from rtflow.bids.finding import RunImages, choose_run, runs_in
 from rtflow.bids.volumes import metadata_for, open_volumes
 from rtflow.errors import SourceError, VolumeError
-from rtflow.source_settings import BidsSource, format_source
+from rtflow.source_settings import BidsSource
+from rtflow.source_uri import format_source
 from rtflow.sources.images import ImageReplay
 
 

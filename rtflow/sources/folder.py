@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rtflow.documents import Frame
 from rtflow.errors import SourceError, in_words
-from rtflow.source_settings import FolderSource, format_source
+from rtflow.source_settings import FolderSource
+from rtflow.source_uri import format_source
 from rtflow.sources.account import Emit
 from rtflow.sources.dicom_stream import DicomStream
 from rtflow.sources.watching import Watcher

@@ -12,7 +12,8 @@ from rtflow.errors import RtflowError, SourceError
 from rtflow.openneuro.cache import Cache
 from rtflow.openneuro.download import Download, DownloadStream, StoppedError
 from rtflow.openneuro.run_files import RunFiles
-from rtflow.source_settings import OpenNeuroSource, format_source
+from rtflow.source_settings import OpenNeuroSource
+from rtflow.source_uri import format_source
 from rtflow.sources.images import ImageReplay, Images
 
 _STEPS = 10

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rtflow.documents import Frame
 from rtflow.errors import SourceError
-from rtflow.source_settings import DicomSource, format_source
+from rtflow.source_settings import DicomSource
+from rtflow.source_uri import format_source
 from rtflow.sources.account import Emit
 from rtflow.sources.dicom_stream import DicomStream
 from rtflow.sources.receiving import Receiver

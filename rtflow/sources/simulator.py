@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rtflow.design import Design, block_design
 from rtflow.documents import Event, Frame, Part, now
 from rtflow.errors import SourceError
-from rtflow.source_settings import SimulateSource, format_source
+from rtflow.source_settings import SimulateSource
+from rtflow.source_uri import format_source
 from rtflow.sources.base import Pacer
 from rtflow.sources.simulation.protocol import echo_times
 

@@ -18,9 +18,8 @@ from rtflow.source_settings import (
     JournalSource,
     OpenNeuroSource,
     SimulateSource,
-    format_source,
-    parse_source,
 )
+from rtflow.source_uri import format_source, parse_source
 
 
 def values(type_: inspect.Type, *, filled: bool = False) -> st.SearchStrategy:
@@ -34,8 +33,8 @@ def values(type_: inspect.Type, *, filled: bool = False) -> st.SearchStrategy:
             return st.none()
         case inspect.BoolType():
             return st.booleans()
-        case inspect.IntType(ge=ge):
-            return st.integers(min_value=ge, max_value=2**53)
+        case inspect.IntType(ge=ge, le=le):
+            return st.integers(min_value=ge, max_value=le or 2**53)
         case inspect.FloatType(gt=gt, ge=ge, lt=lt):
             low = gt if gt is not None else ge
             return st.floats(

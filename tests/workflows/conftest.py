@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from building import WORKFLOWS
 
 from rtflow.design import Design, read_events
 from rtflow.documents import AnyDocument, Result, RunStop
 from rtflow.engine import load_workflow, run
 from rtflow.settings import load_settings
-
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 
 #: A whole head in few voxels: 160 x 190 x 140 mm.
 SMALL = ("source.shape=[32, 38, 28]", "source.voxel=5.0")

@@ -5,15 +5,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from building import SHAPE, VOXEL, build
 
 from rtflow.cli.shipped import shipped_workflows
-from rtflow.engine import build_workflow, load_workflow
-from rtflow.settings import load_settings
 from rtflow.sources.simulation.anatomy import scanner_affine
 from rtflow.testing import begins_anew_test
 
-SHAPE, VOXEL = (24, 28, 20), 7.0
-SMALL = (f"source.shape={list(SHAPE)}", f"source.voxel={VOXEL}", "source.speed=max", "source.volumes=70")
 BLOCKS = ("design.blocks=4", "design.block=20", "design.rest=10", "design.opening=20", "dummy_volumes=2")
 # What a workflow needs, or does not do by itself within so short a run.
 MORE = {
@@ -38,9 +35,7 @@ def regions(tmp_path_factory) -> tuple[str, str]:
 
 @pytest.mark.parametrize("name", shipped_workflows())
 def test_a_second_run_begins_anew(name: str, tmp_path: Path, regions: tuple[str, str]) -> None:
-    workflow = load_workflow(shipped_workflows()[name])
-    overrides = [*SMALL, *BLOCKS, *MORE.get(name, ()), *(regions if name == "connectivity" else ())]
-    settings = load_settings(workflow.settings_type, workflow.path.with_suffix(".toml"), overrides)
-    flow = build_workflow(workflow, settings)
+    more = [*MORE.get(name, ()), *(regions if name == "connectivity" else ())]
+    flow = build(name, "source.volumes=70", *BLOCKS, *more)
     flow.base_dir = str(tmp_path)
     begins_anew_test(flow)

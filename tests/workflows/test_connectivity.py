@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from building import build
 
-from rtflow.engine import build_workflow, load_workflow
 from rtflow.errors import UsageError
-from rtflow.settings import load_settings
 from rtflow.stream import inspect
 from rtflow.testing import prefix_test
 
@@ -83,15 +82,9 @@ def test_the_participant_sees_it_in_blocks_only(ran) -> None:
             assert (feedback["value"], feedback["kind"]) == (0.0, "neutral")
 
 
-def build(*overrides: str):
-    workflow = load_workflow(WORKFLOW)
-    small = ["source.shape=[24, 28, 20]", "source.voxel=7.0", "source.speed=max"]
-    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), [*small, *overrides])
-    return build_workflow(workflow, settings)
-
-
 def test_every_setting_reaches_its_node() -> None:
     flow = build(
+        "connectivity",
         *("first=one.nii", "second=two.nii", "window=33", "fisher=true", "lag=7", "train_blocks=3"),
         *("feedback.levels=5", "feedback.scaling=range"),
     )
@@ -105,7 +98,9 @@ def test_every_setting_reaches_its_node() -> None:
     assert planned["feedback"].on_error == "last"
     wired = {binding.field for binding in planned["connectivity"].bindings}
     assert wired == {"incremental", "first", "second", "motion"}
-    (without,) = (node for node in inspect(build("motion=false")).nodes if node.name == "connectivity")
+    (without,) = (
+        node for node in inspect(build("connectivity", "motion=false")).nodes if node.name == "connectivity"
+    )
     assert {binding.field for binding in without.bindings} == {"incremental", "first", "second"}
 
 
@@ -122,6 +117,6 @@ def test_no_result_depends_on_a_later_volume(tmp_path, play) -> None:
         small=False,
     )
     masks = (f"first={ran.truth / 'parahippocampal.nii'}", f"second={ran.truth / 'fusiform.nii'}")
-    flow = build(*RUN, *masks, "source.volumes=60", "feedback.smoothing=mean")
+    flow = build("connectivity", *RUN, *masks, "source.volumes=60", "feedback.smoothing=mean")
     flow.base_dir = str(tmp_path)
     prefix_test(flow, after=45)

@@ -3,8 +3,10 @@
 import os
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
+import building
 import numpy as np
 import pytest
 from sklearn.feature_selection import SelectKBest
@@ -14,10 +16,8 @@ from sklearn.svm import LinearSVC
 
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Event
-from rtflow.engine import build_workflow, load_workflow
 from rtflow.errors import SessionError, SettingsError, UsageError
 from rtflow.rerun import replay
-from rtflow.settings import load_settings
 from rtflow.stream import stream
 from rtflow.testing import prefix_test, run_frames, source_frames
 
@@ -173,13 +173,7 @@ def test_a_session_of_another_reference_is_refused_before_the_first_volume(
         play("decoding", tmp_path, *SHORT, *LATER, f"decode.load={decoder}", "decode.normalise=rest")
 
 
-def settings_of(*overrides: str):
-    workflow = load_workflow(WORKFLOW)
-    return workflow, load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), overrides)
-
-
-def build(*overrides: str):
-    return build_workflow(*settings_of(*overrides))
+build = partial(building.build, "decoding", small=())
 
 
 def test_what_is_lacking_is_named(tmp_path) -> None:
@@ -245,7 +239,7 @@ def test_every_setting_reaches_its_node(tmp_path) -> None:
     assert "keep" not in inputs
 
 
-TINY = ("source.shape=[24, 28, 20]", "source.voxel=7.0", "source.speed=max", "source.volumes=90")
+TINY = (*building.TINY, "source.volumes=90")
 
 
 def test_no_result_depends_on_a_later_volume_while_training(tmp_path) -> None:

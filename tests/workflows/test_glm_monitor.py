@@ -6,13 +6,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from building import build
 
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Delivered
-from rtflow.engine import build_workflow, load_workflow
 from rtflow.rerun import replay
 from rtflow.session import Session
-from rtflow.settings import load_settings
 from rtflow.stream.interface import RunContext
 from rtflow.testing import prefix_test
 
@@ -117,15 +116,9 @@ def test_one_condition_is_compared_with_rest(play, tmp_path) -> None:
     assert area(t[region], t[truth(run, "brain") & (t != 0) & ~region]) > 0.95
 
 
-def build(*overrides: str):
-    workflow = load_workflow(WORKFLOW)
-    small = ["source.shape=[24, 28, 20]", "source.voxel=7.0", "source.speed=max"]
-    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), [*small, *overrides])
-    return build_workflow(workflow, settings)
-
-
 def test_every_setting_reaches_its_node() -> None:
     flow = build(
+        "glm_monitor",
         *("glm.contrast=face", "glm.region=region.nii", "glm.hrf=spm", "glm.drift=cosine", "fwhm=7"),
         *(
             "glm.high_pass=0.02",
@@ -148,7 +141,7 @@ def test_every_setting_reaches_its_node() -> None:
 
 
 def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
-    flow = build(*SHORT, "source.volumes=75")
+    flow = build("glm_monitor", *SHORT, "source.volumes=75")
     flow.base_dir = str(tmp_path)
     prefix_test(flow, after=60)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from building import build
 
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Event
-from rtflow.engine import build_workflow, load_workflow
+from rtflow.engine import load_workflow
 from rtflow.errors import RunError, SessionError
 from rtflow.items import read_item
 from rtflow.settings import load_settings
@@ -110,15 +111,9 @@ def test_a_run_that_is_broken_off_leaves_the_region_of_the_one_before(play, ran)
     assert {path.name: path.read_bytes() for path in (ran.out / "session").glob("*.npz")} == before
 
 
-def build(*overrides: str):
-    workflow = load_workflow(WORKFLOW)
-    small = ["source.shape=[24, 28, 20]", "source.voxel=7.0", "source.speed=max"]
-    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), [*small, *overrides])
-    return build_workflow(workflow, settings)
-
-
 def test_every_setting_reaches_its_node() -> None:
     flow = build(
+        "localizer",
         *("select.mask=region.nii", "select.best=7", "select.threshold=2.5", "select.cluster=4"),
         *("select.least=3", "select.save=mine", "glm.save=maps", "glm.contrast=face", "fwhm=7"),
     )
@@ -128,7 +123,7 @@ def test_every_setting_reaches_its_node() -> None:
     assert (select.save, select.maps, select.within) == ("mine", "maps", inputs["anatomy"].save)
     assert Path(inputs["anatomy"].file).name == "region.nii"
     assert (inputs["glm"].save, inputs["glm"].contrast, inputs["smooth"].fwhm) == ("maps", "face", 7.0)
-    assert build("glm.save=").get_node("glm").inputs.save == "glm"
+    assert build("localizer", "glm.save=").get_node("glm").inputs.save == "glm"
 
 
 def test_the_defaults_of_the_file_are_those_of_the_workflow() -> None:
@@ -139,7 +134,7 @@ def test_the_defaults_of_the_file_are_those_of_the_workflow() -> None:
 
 
 def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
-    flow = build(*BLOCKS, "source.volumes=60", "select.threshold=0", "select.least=1")
+    flow = build("localizer", *BLOCKS, "source.volumes=60", "select.threshold=0", "select.least=1")
     flow.base_dir = str(tmp_path)
     prefix_test(flow, after=45)
 

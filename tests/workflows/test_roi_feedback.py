@@ -7,10 +7,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from building import build
 
 from rtflow.design import Design, Trial, block_design, write_events
 from rtflow.documents import Event, Part, VolumeReceived
-from rtflow.engine import build_workflow, load_workflow
+from rtflow.engine import load_workflow
 from rtflow.nodes.labels import label_volume
 from rtflow.nodes.signals.baseline import RestBaseline, percent_change
 from rtflow.settings import load_settings
@@ -167,11 +168,9 @@ def test_a_thermometer_moves_between_the_percentiles_of_training(
 
 def test_a_volume_that_cannot_be_used_is_held(region_file, tmp_path) -> None:
     """A volume of nothing but zeros in a block: what was shown before stays, and is marked."""
-    workflow = load_workflow(WORKFLOW)
-    small = ["source.shape=[32, 38, 28]", "source.voxel=5", "source.speed=max"]
-    given = [*small, *MEASURED, f"mask={region_file}", "source.volumes=40", "feedback.scaling=range"]
-    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
-    flow = build_workflow(workflow, settings)
+    small = ("source.shape=[32, 38, 28]", "source.voxel=5", "source.speed=max")
+    given = [*MEASURED, f"mask={region_file}", "source.volumes=40", "feedback.scaling=range"]
+    flow = build("roi_feedback", *given, small=small)
     flow.base_dir = str(tmp_path)
     frames, tr = source_frames(flow)
     image, sidecar = frames[24].parts
@@ -187,10 +186,8 @@ def test_a_volume_that_cannot_be_used_is_held(region_file, tmp_path) -> None:
 
 
 def test_every_setting_reaches_its_node() -> None:
-    workflow = load_workflow(WORKFLOW)
-    given = [*BLOCKS, "lag=7", "settle=3", "opening=11", "mask=region.nii", "train_blocks=2"]
-    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
-    flow = build_workflow(workflow, settings)
+    given = ["lag=7", "settle=3", "opening=11", "mask=region.nii", "train_blocks=2"]
+    flow = build("roi_feedback", *BLOCKS, *given)
     assert "feedback" not in flow.list_node_names()
     inputs = flow.get_node("labels").inputs
     assert (inputs.settle, inputs.train_trials) == (3.0, 2)
@@ -222,10 +219,8 @@ def test_the_default_lag_is_that_of_the_response_that_is_simulated(name, block) 
 
 
 def test_every_setting_of_feedback_reaches_its_node() -> None:
-    workflow = load_workflow(WORKFLOW)
     given = ["feedback.scaling=training", "feedback.levels=7", "feedback.seconds=9", "localizer=found"]
-    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
-    flow = build_workflow(workflow, settings)
+    flow = build("roi_feedback", *given)
     feedback = flow.get_node("feedback").inputs
     assert (feedback.scaling, feedback.levels, feedback.seconds) == ("training", 7, 9.0)
     assert (flow.get_node("mask").inputs.load, flow.get_node("realign").inputs.reference) == (
@@ -242,18 +237,7 @@ def test_every_setting_of_feedback_reaches_its_node() -> None:
     ids=["value", "continuous", "intermittent"],
 )
 def test_no_result_depends_on_a_later_volume(tmp_path, feedback) -> None:
-    workflow = load_workflow(WORKFLOW)
-    given = [
-        "source.shape=[24, 28, 20]",
-        "source.voxel=7.0",
-        "source.speed=max",
-        *BLOCKS,
-        "source.volumes=40",
-        *feedback,
-    ]
-    flow = build_workflow(
-        workflow, load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
-    )
+    flow = build("roi_feedback", *BLOCKS, "source.volumes=40", *feedback)
     flow.base_dir = str(tmp_path)
     prefix_test(flow)
 

@@ -2,19 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from building import build
 
 from rtflow.documents import Delivered, Event
-from rtflow.engine import build_workflow, load_workflow
 from rtflow.errors import SessionError
 from rtflow.nodes.motion.rigid import PARAMETERS, displacement, transform_of
 from rtflow.session import Session
-from rtflow.settings import load_settings
 from rtflow.stream.interface import RunContext
 from rtflow.testing import prefix_test
 
@@ -201,15 +199,9 @@ def test_a_lag_that_is_off_by_two_volumes_does_not_go_unnoticed(play, tmp_path) 
         check_decoding(ran)
 
 
-def build(*overrides: str) -> Callable[[], object]:
-    workflow = load_workflow(TEMPLATE)
-    small = ["source.shape=[24, 28, 20]", "source.voxel=7.0", "source.speed=max"]
-    settings = load_settings(workflow.settings_type, TEMPLATE.with_suffix(".toml"), [*small, *overrides])
-    return build_workflow(workflow, settings)
-
-
 def test_every_setting_reaches_its_node() -> None:
     flow = build(
+        "template",
         *("decoding.normalise=opening", "decoding.best=77", "decoding.strength=0.5", "decoding.max_fd=0.4"),
         *("decoding.lag=5", "decoding.transition=3", "decoding.train_blocks=3", "fwhm=7", "dummy_volumes=4"),
         *("bids.task=other", "design.conditions=[a, b]"),
@@ -232,7 +224,7 @@ def test_every_setting_reaches_its_node() -> None:
 
 
 def test_no_result_depends_on_a_later_volume(tmp_path) -> None:
-    flow = build(*SHORT, "source.volumes=90", "decoding.train_blocks=2")
+    flow = build("template", *SHORT, "source.volumes=90", "decoding.train_blocks=2")
     flow.base_dir = str(tmp_path)
     prefix_test(flow, after=62)
 

@@ -18,9 +18,7 @@ from noisy_run import (
     VOLUMES,
     column,
     mask,
-    noisy_run,
     started,
-    through,
     volume,
     wandering,
 )
@@ -36,22 +34,6 @@ from rtflow.nodes.motion.realign import Realign
 from rtflow.nodes.motion.rigid import framewise_displacement, parameters_of, transform_of
 
 RNG = np.random.default_rng(5)
-
-
-@pytest.fixture
-def play(call, make_context):
-    """Callable that takes a run through the node: outputs and doubts of each volume."""
-
-    def go(data, node=None, *, context=None, motion=None, fd=None, tr=2.0, start=1, **inputs):
-        node = node or started(context or make_context(), **inputs)
-        return through(call, node, data, motion=motion, fd=fd, tr=tr, start=start)
-
-    return go
-
-
-@pytest.fixture
-def run():
-    return noisy_run()
 
 
 @pytest.fixture

@@ -3,29 +3,13 @@
 import numpy as np
 import pytest
 from nipype.interfaces.base import Undefined
-from noisy_run import VOLUMES, column, noisy_run, started, through, volume
+from noisy_run import VOLUMES, column, started, volume
 
 from rtflow.dicom.convert import to_incrementals
 from rtflow.dicom.identify import read_object
 from rtflow.nodes.confounds.confounds import Confounds
 from rtflow.nodes.masks.mask import Mask
 from rtflow.nodes.motion.realign import Realign
-
-
-@pytest.fixture
-def play(call, make_context):
-    """Callable that takes a run through the node: outputs and doubts of each volume."""
-
-    def go(data, node=None, *, context=None, motion=None, fd=None, tr=2.0, start=1, **inputs):
-        node = node or started(context or make_context(), **inputs)
-        return through(call, node, data, motion=motion, fd=fd, tr=tr, start=start)
-
-    return go
-
-
-@pytest.fixture
-def run():
-    return noisy_run()
 
 
 def test_noise_gives_few_outliers_and_no_spike_or_alarm(play, run):

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from head_run import DESIGN, FACE, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun, feed, start_glm
+from head_run import DESIGN, FACE, MASK, SCENE, TR, VOLUMES, VOXELS, HeadRun
 from nilearn.glm.first_level import FirstLevelModel
 from nipype.interfaces.base import Undefined
 
@@ -19,27 +19,6 @@ from rtflow.session import Session
 RUN = HeadRun()
 # nilearn warns of the mask that it passes on itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Generation of a mask has been requested:RuntimeWarning")
-
-
-@pytest.fixture
-def started(make_context):
-    """Callable from options to a node at the start of a run."""
-
-    def start(run_uid="run-a", volumes=VOLUMES, tr=TR, **options):
-        return start_glm(make_context(run_uid, volumes=volumes, tr=tr), **options)
-
-    return start
-
-
-@pytest.fixture
-def through(started):
-    """Callable that takes some volumes of a run through a node, and returns it and what it gave."""
-
-    def run(numbers=range(1, VOLUMES + 1), data=RUN, changes=None, **options):
-        node = started(**options)
-        return node, feed(node, data, numbers, changes)
-
-    return run
 
 
 def table(folder) -> pd.DataFrame:
