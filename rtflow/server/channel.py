@@ -19,6 +19,9 @@ from rtflow.server.messages import BeginRun, Body, EndRun
 from rtflow.server.outbox import Part
 from rtflow.server.wire import URGENT, Bye, Hello
 
+_FAREWELL = 0.5
+"""Seconds in which an agent is told that it must leave."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -101,7 +104,8 @@ class Channel:
 
     def may_connect(self, instance: str) -> bool:
         """Whether this is the agent of the connection there is, coming back, or there is none."""
-        return not self.link.connected or instance == self.instance
+        connection = self._connection
+        return connection is None or connection.done() or instance == self.instance
 
     async def connect(self, socket: Socket, instance: str, *, text: bool = False) -> Bye:
         """Use a connection until it ends; one of the same agent that is still there ends before.
@@ -111,20 +115,21 @@ class Channel:
         ProtocolError
             If the agent says what it may not.
         """
-        async with self._taking_over:  # it may come back twice at once
-            if self._connection is not None:
+        async with self._taking_over:
+            if self._connection is not None and not self._connection.done():
                 self._connection.cancel()
                 await asyncio.wait([self._connection])
             self.instance = instance
             self.link.speak(text=text)
-            self._connection = connection = asyncio.ensure_future(self.link.run(socket))
+            connection = self._connection = asyncio.ensure_future(self.link.run(socket))
         try:
-            await asyncio.wait([connection])
+            return await asyncio.shield(connection)
+        except asyncio.CancelledError:
             if connection.cancelled():
-                return Bye(reason="the agent has come back on another connection")
-            return connection.result()
+                return Bye(reason="the agent has come back on another connection, or was to leave")
+            connection.cancel()
+            raise
         finally:
-            connection.cancel()  # its request was given up, if it still runs
             if connection is self._connection and self._there.is_set():
                 self._there.clear()
                 self.since = now()
@@ -133,6 +138,8 @@ class Channel:
     def hang_up(self, reason: str) -> None:
         """End the connection for good: its token was revoked, say."""
         self.link.hang_up(reason, final=True)
+        if self._connection is not None:  # a network that takes nothing more must not hold it
+            self._loop.call_later(_FAREWELL, self._connection.cancel)
 
     def _met(self, hello: Hello, anew: bool) -> None:
         self._about = hello.about

@@ -17,6 +17,7 @@ from typing import Protocol
 from rtflow.documents import now
 from rtflow.errors import ProtocolError, in_words
 from rtflow.server.clock import Clock
+from rtflow.server.incoming import Incoming
 from rtflow.server.messages import SCHEMA_VERSION, Body
 from rtflow.server.outbox import Inbox, Outbox, Part, Posted
 from rtflow.server.wire import (
@@ -34,7 +35,6 @@ from rtflow.server.wire import (
     decode,
     encode,
     is_chunk,
-    open_chunk,
 )
 
 HEARTBEAT = 1.0
@@ -83,6 +83,8 @@ class Link:
         Called when a connection begins, with the other side's `Hello` and whether it began anew.
     failed
         Called with what ``work`` raises.
+    repeated
+        Called with a message that came once more; it is acknowledged, and passed over.
     about
         What the other side is told of this one.
     size_limit
@@ -95,6 +97,7 @@ class Link:
         *,
         met: Met = lambda hello, anew: None,
         failed: Callable[[Exception], None] = lambda error: None,
+        repeated: Callable[[Post], None] = lambda post: None,
         about: dict[str, str] | None = None,
         size_limit: int = _SIZE_LIMIT,
         clock: Callable[[], float] = now,
@@ -103,7 +106,7 @@ class Link:
         self.about = about or {}
         self.connected = False
         self.sent_bytes = self.received_bytes = 0
-        self._work, self._met, self._failed = work, met, failed
+        self._work, self._met, self._failed, self._repeated = work, met, failed, repeated
         self._text = False
         self._limit = size_limit
         self._now = clock
@@ -138,7 +141,11 @@ class Link:
     def forget(self) -> None:
         """Drop all that was posted and not acknowledged: whom it was for has gone for good."""
         self._outbox.clear()
-        self._emptied.set()
+        self._tell_emptied()
+
+    def _tell_emptied(self) -> None:
+        if not len(self._outbox):
+            self._emptied.set()
 
     async def run(self, socket: Socket) -> Bye:
         """Use a connection until it ends; why it did.
@@ -156,7 +163,8 @@ class Link:
         except ProtocolError as error:
             with contextlib.suppress(Exception):
                 farewell = Bye(reason=str(error)[:2000], final=True)
-                await asyncio.wait_for(self._send(socket, encode(farewell, text=self._text)), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._send(socket, encode(farewell, text=self._text))
             await socket.close(str(error)[:100])
             raise
         finally:
@@ -177,21 +185,20 @@ class Link:
             heard=(self._inbox.heard[0], self._inbox.heard[1]),
             about=self.about,
         )
-        await self._send(socket, encode(hello, text=self._text))
         try:
-            theirs = await asyncio.wait_for(self._next(socket), SILENCE)
+            # (`wait_for` of Python 3.11 may swallow that this is cancelled.)
+            async with asyncio.timeout(SILENCE):
+                await self._send(socket, encode(hello, text=self._text))
+                theirs = await self._next(socket)
         except TimeoutError:
             return Bye(reason="nothing was said on the new connection")
+        except OSError as error:
+            return _lost(error)
         if theirs is None or isinstance(theirs, Bye):
             return theirs or Bye(reason="the connection was lost")
-        if not isinstance(theirs, Hello):
-            raise ProtocolError(f"a connection begins with Hello, and {type(theirs).__name__} came")
-        if theirs.schema != SCHEMA_VERSION:
-            raise ProtocolError(
-                f"the other host speaks version {theirs.schema} of the protocol, and this one "
-                f"{SCHEMA_VERSION}; install the same rtflow on both"
-            )
+        theirs = _require_hello(theirs)
         self._outbox.resume(theirs)
+        self._tell_emptied()
         self.connected = True
         self._met(theirs, self._inbox.resume(theirs))
         self._heard_at = time.monotonic()
@@ -203,11 +210,11 @@ class Link:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
-            error = task.exception()
-            if isinstance(error, ProtocolError):
-                raise error
-            if error is not None:
-                return Bye(reason=f"the connection was lost ({in_words(error)})")
+            raised = task.exception()
+            if isinstance(raised, ProtocolError):
+                raise raised
+            if raised is not None:
+                return _lost(raised)
         return next(task.result() for task in done)
 
     # Listening
@@ -220,7 +227,7 @@ class Link:
         return decode(data)
 
     async def _read(self, socket: Socket) -> Bye:
-        coming: dict[int, tuple[Post, bytearray]] = {}
+        incoming = Incoming(self._limit)
         while True:
             data = await socket.receive()
             if data is None:
@@ -228,31 +235,19 @@ class Link:
             self._heard_at = time.monotonic()
             self.received_bytes += len(data)
             if isinstance(data, bytes) and is_chunk(data):
-                lane, piece = open_chunk(data)
-                if lane not in coming:
-                    raise ProtocolError("a chunk came, and no message that it belongs to")
-                post, gathered = coming[lane]
-                gathered += piece
+                whole = incoming.add(data)
             else:
                 frame = decode(data)
-                if not isinstance(frame, Post):
-                    if isinstance(frame, Bye):
-                        return frame
+                if isinstance(frame, Bye):
+                    return frame
+                whole = None
+                if isinstance(frame, Post):
+                    whole = incoming.begin(frame)
+                else:
+                    incoming.require_progress()
                     self._answer(frame)
-                    continue
-                if frame.lane in coming or sum(frame.sizes) > self._limit:
-                    raise ProtocolError(
-                        "a message came in the middle of another"
-                        if frame.lane in coming
-                        else f"a message of {sum(frame.sizes)} bytes came; at most {self._limit} are taken"
-                    )
-                post, gathered = coming[frame.lane] = frame, bytearray()
-            total = sum(post.sizes)
-            if len(gathered) > total:
-                raise ProtocolError(f"{len(gathered)} bytes came for a message of {total}")
-            if len(gathered) == total:
-                del coming[post.lane]
-                await self._hear(post, gathered)
+            if whole is not None:
+                await self._hear(*whole)
 
     def _answer(self, frame: Frame) -> None:
         at = self._now()
@@ -263,17 +258,18 @@ class Link:
             self.clock.add(frame.sent, frame.received, frame.answered, at)
         elif isinstance(frame, Ack):
             self._outbox.acknowledge(frame.lane, frame.seq)
-            if not len(self._outbox):
-                self._emptied.set()
+            self._tell_emptied()
             self._something.set()
         else:
             raise ProtocolError(f"{type(frame).__name__} came in the middle of a connection")
 
-    async def _hear(self, post: Post, gathered: bytearray) -> None:
+    async def _hear(self, post: Post, parts: list[bytes]) -> None:
         if self._inbox.is_new(post.lane, post.seq):
             # A connection may be given up meanwhile; what was begun is worked on to its end, once.
-            self._working = asyncio.ensure_future(self._work_on(post, _split(gathered, post.sizes)))
+            self._working = asyncio.ensure_future(self._work_on(post, parts))
             await asyncio.shield(self._working)
+        else:
+            self._repeated(post)
         self._control.append(Ack(lane=post.lane, seq=self._inbox.heard[post.lane]))
         self._something.set()
 
@@ -334,19 +330,24 @@ class Link:
         await socket.send(data, text=self._text)
 
 
+def _require_hello(frame: Frame) -> Hello:
+    if not isinstance(frame, Hello):
+        raise ProtocolError(f"a connection begins with Hello, and {type(frame).__name__} came")
+    if frame.schema != SCHEMA_VERSION:
+        raise ProtocolError(
+            f"the other host speaks version {frame.schema} of the protocol, and this one {SCHEMA_VERSION}; "
+            "install the same rtflow on both"
+        )
+    return frame
+
+
+def _lost(error: BaseException) -> Bye:
+    return Bye(reason=f"the connection was lost ({in_words(error)})"[:2000])
+
+
 def _read_parts(post: Posted) -> Iterator[bytes]:
     for part in post.parts:
         try:
             yield part if isinstance(part, bytes) else part()
         except OSError:  # the file is gone: the other side learns it from the part that is lacking
             return
-
-
-def _split(gathered: bytearray, sizes: Sequence[int]) -> list[bytes]:
-    if len(sizes) == 1:
-        return [bytes(gathered)]
-    parts, at = [], 0
-    for size in sizes:
-        parts.append(bytes(memoryview(gathered)[at : at + size]))
-        at += size
-    return parts

@@ -95,9 +95,13 @@ class Outbox:
         self._sent = [first - 1 for first in self.first]
 
     def clear(self) -> None:
-        """Forget what is not acknowledged: nobody will ever hear it."""
-        for posts in self._posts:
+        """Forget what is not acknowledged: nobody need hear it.
+
+        Numbers that were never sent are given anew, or the other side would take them for lost.
+        """
+        for lane, posts in enumerate(self._posts):
             posts.clear()
+            self._next[lane] = self._sent[lane] + 1
 
     def __iter__(self) -> Iterator[Posted]:
         for posts in self._posts:
@@ -113,10 +117,12 @@ class Inbox:
 
     def resume(self, hello: Hello) -> bool:
         """A connection begins; whether the other side began anew since the last one."""
+        before = [first - 1 for first in hello.first]
         if hello.epoch == self.epoch:
+            # What lies between was forgotten by the other side, and will not come.
+            self.heard = [max(*pair) for pair in zip(self.heard, before, strict=True)]
             return False
-        self.epoch = hello.epoch
-        self.heard = [first - 1 for first in hello.first]
+        self.epoch, self.heard = hello.epoch, before
         return True
 
     def is_new(self, lane: int, seq: int) -> bool:

@@ -34,6 +34,11 @@ _HEADER = 2
 Lane = Annotated[int, msgspec.Meta(ge=0, le=1)]
 Sequence = Annotated[int, msgspec.Meta(ge=0)]
 Epoch = Annotated[str, msgspec.Meta(max_length=64)]
+About = Annotated[
+    dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=500)]],
+    msgspec.Meta(max_length=32),
+]
+"""A few words on each of a few things."""
 
 
 class _Frame(msgspec.Struct, frozen=True, tag_field="frame", forbid_unknown_fields=True):
@@ -62,7 +67,7 @@ class Hello(_Frame, frozen=True, kw_only=True, tag=True):
     first: tuple[Sequence, Sequence] = (1, 1)
     heard_epoch: Epoch = ""
     heard: tuple[Sequence, Sequence] = (0, 0)
-    about: dict[str, str] = {}
+    about: About = {}
 
 
 class Post(_Frame, frozen=True, kw_only=True, tag=True):
@@ -71,7 +76,7 @@ class Post(_Frame, frozen=True, kw_only=True, tag=True):
     seq: Sequence
     body: Body
     lane: Lane = URGENT
-    sizes: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+    sizes: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=1000)] = ()
 
 
 class Ack(_Frame, frozen=True, kw_only=True, tag=True):
