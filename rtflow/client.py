@@ -1,0 +1,640 @@
+"""Feedback for a stimulus program, and what it tells back: one file to copy to the stimulus computer.
+
+It needs Python 3.8 or newer, and of other packages only ``websockets``, 10 or newer, which PsychoPy brings
+along. Nothing else of rtflow is imported.
+
+::
+
+    from client import Feedback
+
+    with Feedback("wss://analysis.lab:8765", token, ca="authority.pem") as feedback:
+        for value in feedback:              # each value once, in order, until the run is over
+            draw(value.value)
+            window.flip()
+            feedback.shown(value.volume)
+
+All times are seconds since 1970 on the clock of this computer, as `now` tells them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import math
+import platform
+import random
+import re
+import secrets
+import ssl
+import threading
+import time
+import traceback
+import urllib.parse
+from collections import deque
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Iterator, Mapping, NamedTuple
+
+import websockets
+import websockets.version
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+SCHEMA = 1
+"""Version of the messages that are spoken here."""
+
+_FIRST, _LONGEST = 0.1, 5.0  # seconds from one attempt to connect to the next: doubled up to the second
+_HEARTBEAT, _SILENCE = 1.0, 5.0
+_FIRST_QUESTIONS, _FIRST_EVERY = 8, 0.05  # the clocks are to agree by the first volume
+_FRAME_LIMIT = 256 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_EPOCH = time.time() - time.perf_counter()
+_REFUSED = {
+    401: "the server does not know this token; ask for a new one",
+    403: "this token is not for the subject's channel",
+    404: "there is no rtflow server at this address",
+    409: "another subject of this name is connected; give another name",
+}
+_FOR_GOOD = (401, 403, 404)
+
+
+def now() -> float:
+    """Seconds since 1970, to the microsecond, by a clock that never jumps."""
+    return _EPOCH + time.perf_counter()
+
+
+class Value(NamedTuple):
+    """What the participant is to be shown of one volume.
+
+    Parameters
+    ----------
+    run_uid, volume
+        What it belongs to; volumes are numbered from 1.
+    value
+        The value; None where it is not a number.
+    values
+        Further ones, by the names that the workflow gives them.
+    kind
+        What it is: ``neutral``, ``evidence``, ``percent_signal_change``, ...
+    stale
+        Whether it repeats an earlier volume: show nothing new.
+    status, quality
+        Of the volume's Result.
+    time
+        When the server handed it over.
+    delay
+        Seconds after ``time`` at which it is due; it is not there before.
+    received
+        When the volume's last byte was at the server, if known.
+    acquired
+        When the volume's acquisition began, if known.
+    next_volume
+        When the next one's begins, if that can be told.
+    """
+
+    run_uid: str
+    volume: int
+    value: float | None = None
+    values: Mapping[str, Any] = MappingProxyType({})
+    kind: str = ""
+    stale: bool = False
+    status: str = "ok"
+    quality: str = "good"
+    time: float = 0.0
+    delay: float = 0.0
+    received: float | None = None
+    acquired: float | None = None
+    next_volume: float | None = None
+
+
+class Run(NamedTuple):
+    """The run that is on, or was last: its identity, workflow, and planned volumes and TR (s), if known."""
+
+    run_uid: str
+    workflow: str
+    volumes: int | None
+    tr: float | None
+
+
+class _Final(Exception):
+    """It is of no use to connect again."""
+
+
+class Feedback:
+    """The values of a run, as they come, in a thread of its own.
+
+    It connects, and connects again whenever the connection is lost; nothing that is told either way is lost
+    or comes twice. What goes wrong stands in `status`, in words; only the methods that wait raise, when it
+    would be for ever. Everything may be called from any thread.
+
+    Parameters
+    ----------
+    url
+        ``wss://HOST:PORT`` of the server; ``ws://`` on this computer only.
+    token
+        What the server knows this computer by.
+    name
+        Of the subject's display, if there are several.
+    ca
+        File of the certificate of the authority that the server's is from, or an `ssl.SSLContext`; without
+        it, the authorities that this computer trusts.
+    state
+        File to keep where it stands in. With it, a program that was killed and started again shows no value
+        twice, and is taken for the same one by the server.
+
+    Attributes
+    ----------
+    status : str
+        How the connection is, in words: ``connected``, ``not connected: ...``, ``ended: ...``.
+    run : Run or None
+        The run that is on, or was last; None before the first.
+    latest : Value or None
+        The newest value of that run.
+    note : str
+        The last message to the participant, in words.
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be right.
+
+    Examples
+    --------
+    >>> with Feedback("ws://localhost:8765", "a token") as feedback:  # doctest: +SKIP
+    ...     value = feedback.wait(12, timeout=2.0)
+    ...     feedback.respond("left")
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        name: str = "subject",
+        ca: str | Path | ssl.SSLContext | None = None,
+        state: str | Path | None = None,
+    ) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise ValueError(f"the address must be wss://HOST:PORT, and is {url!r}")
+        if parts.scheme == "ws" and not _is_here(parts.hostname):
+            raise ValueError(f"{url}: without TLS, only a server on this computer is spoken to; use wss://")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a name is up to 64 letters, digits, dots and hyphens, and not {name!r}")
+        self.status = "not connected yet"
+        self.run: Run | None = None
+        self.latest: Value | None = None
+        self.note = ""
+        self._changed = threading.Condition()  # guards what is above, and these
+        self._untaken: deque[Value] = deque()
+        self._values: dict[int, Value] = {}
+        self._over = True
+
+        self._closing = self._final = False
+
+        self._keeps = _Kept(state)
+        self._address = f"{url.rstrip('/')}/ws/subject?name={name}&instance={self._keeps.instance}"
+        self._options = _options(token, ca, tls=parts.scheme == "wss")
+        self._talk = _Talk(self._hear)
+        self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(self._connect())
+        self._thread = threading.Thread(target=self._live, name="rtflow-feedback", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Feedback:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def close(self, limit: float = 2.0) -> None:
+        """Tell the server what it has not heard yet, for ``limit`` seconds at most, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._soon(self._talk.close, self._task)
+        self._thread.join(limit)
+        self._soon(self._task.cancel)
+        self._thread.join(limit)
+
+    # What comes
+
+    def wait(self, tr: int, timeout: float | None = None) -> Value | None:
+        """Value of the volume ``tr`` of the run that is on, or that begins.
+
+        Returns
+        -------
+        Value or None
+            None if there is none: ``timeout`` seconds have gone by, a later volume has come, the run is over.
+
+        Raises
+        ------
+        ConnectionError
+            If the connection has ended for good; the message is `status`.
+        """
+
+        def over() -> bool:
+            later = self.latest is not None and self.latest.volume > tr
+            return later or (self._over and self.run is not None)
+
+        with self._changed:
+            self._wait(lambda: tr in self._values or over(), timeout)
+            return self._values.get(tr)
+
+    def next(self, timeout: float | None = 0.0) -> Value | None:
+        """The next value that was not given yet, in order; None if there is none.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for one at most; None waits until the run is over.
+
+        Raises
+        ------
+        ConnectionError
+            If it waits, and the connection has ended for good.
+        """
+        with self._changed:
+            self._wait(lambda: bool(self._untaken) or self._over, timeout)
+            return self._untaken.popleft() if self._untaken else None
+
+    def wait_for_run(self, timeout: float | None = None) -> Run | None:
+        """Wait until a run is on; None if none is after ``timeout`` seconds.
+
+        Raises
+        ------
+        ConnectionError
+            If the connection has ended for good.
+        """
+        with self._changed:
+            return self.run if self._wait(lambda: not self._over, timeout) else None
+
+    def __iter__(self) -> Iterator[Value]:
+        """Each value of a run once, in order, until the run is over; waits for one to begin."""
+        with self._changed:
+            self._wait(lambda: bool(self._untaken) or not self._over, None)
+        while True:
+            value = self.next(timeout=None)
+            if value is None:
+                return
+            yield value
+
+    # What is told
+
+    def shown(self, volume: int, at: float | None = None) -> None:
+        """The value of a volume is on the display, since ``at`` (now, unless it is given)."""
+        self._tell("Shown", at, volume=_counted(volume))
+
+    def respond(self, button: str, at: float | None = None) -> None:
+        """The participant pressed a button."""
+        self._tell("Response", at, button=_short(button))
+
+    def trigger(self, n: int, t: float | None = None) -> None:
+        """The scanner's n-th trigger of this run (from 1) came."""
+        self._tell("Trigger", t, n=_counted(n))
+
+    def event(self, name: str, onset: float, duration: float) -> None:
+        """Something was shown or played: from ``onset``, for ``duration`` seconds."""
+        if not (math.isfinite(onset) and math.isfinite(duration) and duration >= 0):
+            raise ValueError(f"onset and duration are seconds, and not {onset} and {duration}")
+        body = {"name": _short(name), "onset": float(onset), "duration": float(duration)}
+        self._post({"type": "StimulusEvent", "run_uid": self._run_uid, **body})
+
+    def _tell(self, kind: str, at: float | None, **body: Any) -> None:
+        at = now() if at is None else float(at)
+        if not math.isfinite(at):
+            raise ValueError(f"a time is in seconds since 1970, and not {at}")
+        self._post({"type": kind, "run_uid": self._run_uid, "at": at, **body})
+
+    @property
+    def _run_uid(self) -> str:
+        run = self.run
+        return run.run_uid if run is not None else ""
+
+    def _post(self, body: dict[str, Any]) -> None:
+        self._soon(self._talk.post, body)
+
+    def _soon(self, call: Any, *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the connection has ended for good, and `status` says why
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _wait(self, there: Any, timeout: float | None) -> bool:
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while not there():
+            left = until - time.monotonic()
+            if left <= 0 or self._closing:
+                return False
+            if self._final:
+                raise ConnectionError(self.status)
+            self._changed.wait(min(left, 0.5))  # in pieces: on Windows, Ctrl-C comes only between them
+        return True
+
+    # In the thread
+
+    def _live(self) -> None:
+        try:
+            self._loop.run_until_complete(self._task)
+            why = "ended: it was closed"
+        except asyncio.CancelledError:
+            why = f"ended: it was closed; {len(self._talk.posts)} messages had not reached the server"
+        except _Final as error:
+            why = f"ended: {error}"
+        except BaseException as error:
+            traceback.print_exc()
+            why = f"ended by a defect: {type(error).__name__}: {error}"
+        with self._changed:
+            self.status, self._final = why, True
+            self._changed.notify_all()
+        self._loop.close()
+
+    async def _connect(self) -> None:
+        wait = _FIRST
+        self._coming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        presenting = asyncio.ensure_future(self._present())
+        try:
+            while True:
+                try:
+                    async with websockets.connect(self._address, **self._options) as socket:
+                        why, wait = await self._talk.over(socket, self._tell_status, presenting), _FIRST
+                except InvalidHandshake as error:
+                    why = _refusal(error)
+                except ssl.SSLCertVerificationError as error:
+                    raise _Final(f"the server's certificate is not the expected one: {error}") from None
+                except (OSError, asyncio.TimeoutError, EOFError, WebSocketException) as error:
+                    why = str(error) or type(error).__name__
+                if self._closing and not self._talk.posts:
+                    return
+                self._tell_status(f"not connected: {why}")
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(2 * wait, _LONGEST)
+        finally:
+            presenting.cancel()
+
+    def _tell_status(self, words: str) -> None:
+        self.status = words + self._keeps.trouble
+
+    def _hear(self, body: dict[str, Any]) -> None:
+        """Take a message; it is acknowledged then."""
+        kind = body["type"]
+        if kind == "Note":
+            self.note = body["text"]
+        elif kind == "Request":  # only whole agents have services
+            self._talk.post({"type": "Reply", "id": body["id"], "error": "rtflow.client has no services"})
+        elif kind in ("BeginRun", "EndRun"):
+            self._coming.put_nowait(body)
+        elif kind == "Value" and self._keeps.is_new(body["run_uid"], body["volume"]):
+            received = {"run_uid": body["run_uid"], "volume": body["volume"], "at": now()}
+            self._coming.put_nowait(body)
+            self._talk.post({"type": "Received", **received})
+
+    async def _present(self) -> None:
+        """Give what came, in its order and when it is due."""
+        while True:
+            body = await self._coming.get()
+            value = await self._due_value(body) if body["type"] == "Value" else None
+            with self._changed:
+                run_uid = body["run_uid"]
+                if self.run is None or self.run.run_uid != run_uid:
+                    # A value of it may come first: one that waited for this program to come back.
+                    self.run, self.latest = Run(run_uid, "", None, None), None
+                    self._untaken.clear()
+                    self._values.clear()
+                if value is not None:
+                    self.latest = value
+                    self._untaken.append(value)
+                    self._values[value.volume] = value
+                elif body["type"] == "BeginRun":
+                    self.run = Run(run_uid, body["workflow"], body["volumes"], body["tr"])
+                self._over = body["type"] == "EndRun"
+                self._changed.notify_all()
+
+    async def _due_value(self, body: dict[str, Any]) -> Value:
+        """A value on this host's clock, when it is due."""
+        offset = await self._talk.offset()
+        fields = {name: body[name] for name in Value._fields if name in body}
+        fields.update({name: body[name] - offset for name in _TIMES if body.get(name) is not None})
+        value = Value(**fields)
+        due = min(value.delay, value.time + value.delay - now())
+        if due > 0:
+            await asyncio.sleep(due)
+        return value
+
+
+class _Talk:
+    """One side of the protocol: what is posted is sent until it is acknowledged, what comes is heard once."""
+
+    def __init__(self, hear: Any) -> None:
+        self.posts: deque[tuple[int, dict[str, Any]]] = deque()
+        self._hear = hear
+        self._epoch, self._their_epoch = secrets.token_hex(8), ""
+        self._next, self._sent = 1, 0
+        self._heard = [0, 0]
+        self._control: deque[dict[str, Any]] = deque()
+        self._exchanges: deque[tuple[float, float]] = deque(maxlen=64)  # round trip, offset
+        self._something: asyncio.Event | None = None  # while there is a connection
+        self._closing = False
+        self._heard_at = 0.0
+
+    def post(self, body: dict[str, Any]) -> None:
+        self.posts.append((self._next, body))
+        self._next += 1
+        self._wake()
+
+    def close(self, task: asyncio.Future[None]) -> None:
+        self._closing = True
+        if self._something is None and not self.posts:
+            task.cancel()
+        self._wake()
+
+    async def offset(self) -> float:
+        """Seconds that the server's clock shows more than this one, by the fastest of the last exchanges."""
+        while not self._exchanges:  # the server answers before it sends the first value
+            await asyncio.sleep(0.001)
+        return min(self._exchanges)[1]
+
+    def _wake(self) -> None:
+        if self._something is not None:
+            self._something.set()
+
+    def _say(self, frame: str, **fields: Any) -> None:
+        self._control.append({"frame": frame, **fields})
+        self._wake()
+
+    async def over(self, socket: Any, tell: Any, presenting: asyncio.Future[None]) -> str:
+        """Use a connection until it ends; why it did."""
+        first = self.posts[0][0] if self.posts else self._next
+        hello = {"frame": "Hello", "schema": SCHEMA, "epoch": self._epoch, "first": [first, 1]}
+        known = {"heard_epoch": self._their_epoch, "heard": self._heard, "about": _about()}
+        await socket.send(json.dumps({**hello, **known}))
+        theirs = json.loads(await asyncio.wait_for(socket.recv(), _SILENCE))
+        if theirs["frame"] == "Bye":
+            return _farewell(theirs)
+        if theirs["schema"] != SCHEMA:
+            raise _Final(
+                f"the server speaks version {theirs['schema']} of the messages, and this file {SCHEMA}"
+            )
+        if theirs["heard_epoch"] == self._epoch:
+            self._acknowledge(theirs["heard"][0])
+        if theirs["epoch"] != self._their_epoch:
+            self._their_epoch, self._heard = theirs["epoch"], [first - 1 for first in theirs["first"]]
+        self._sent = (self.posts[0][0] if self.posts else self._next) - 1
+        self._control.clear()
+        self._something = asyncio.Event()
+        self._heard_at = time.monotonic()
+        tell("connected")
+        jobs: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(job) for job in (self._read(socket), self._write(socket), self._ask())
+        ]
+        try:
+            done, _ = await asyncio.wait([*jobs, presenting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._something = None
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+        for job in done:
+            if isinstance(job.exception(), (WebSocketException, OSError)):
+                return "the connection was lost"
+        return str(next(job.result() for job in done))
+
+    async def _read(self, socket: Any) -> str:
+        while True:
+            frame = json.loads(await socket.recv())
+            self._heard_at = time.monotonic()
+            kind = frame["frame"]
+            if kind == "Post":
+                lane, seq = frame["lane"], frame["seq"]
+                if seq == self._heard[lane] + 1:
+                    self._hear(frame["body"])
+                    self._heard[lane] = seq
+                self._say("Ack", lane=lane, seq=self._heard[lane])
+            elif kind == "Ack":
+                self._acknowledge(frame["seq"])
+            elif kind == "Ping":
+                at = now()
+                self._say("Pong", sent=frame["sent"], received=at, answered=now())
+            elif kind == "Pong":
+                there = frame["answered"] - frame["received"]
+                round_trip = now() - frame["sent"] - there
+                if round_trip >= 0 and there >= 0:
+                    middle = (frame["received"] + frame["answered"]) / 2
+                    self._exchanges.append((round_trip, middle - frame["sent"] - (round_trip + there) / 2))
+            elif kind == "Bye":
+                return _farewell(frame)
+
+    def _acknowledge(self, seq: int) -> None:
+        while self.posts and self.posts[0][0] <= seq:
+            self.posts.popleft()
+        self._wake()
+
+    async def _write(self, socket: Any) -> str:
+        assert self._something is not None
+        while True:
+            self._something.clear()
+            while self._control:
+                await socket.send(json.dumps(self._control.popleft()))
+            if self.posts and self.posts[-1][0] > self._sent:
+                self._sent, body = self.posts[max(0, self._sent + 1 - self.posts[0][0])]
+                await socket.send(json.dumps({"frame": "Post", "seq": self._sent, "lane": 0, "body": body}))
+            elif self._closing and not self.posts:
+                await socket.send(json.dumps({"frame": "Bye", "reason": "the program ends"}))
+                return "it was closed"
+            elif not self._control:
+                await self._something.wait()
+
+    async def _ask(self) -> str:
+        asked = 0
+        while True:
+            self._say("Ping", sent=now())
+            asked += 1
+            await asyncio.sleep(_FIRST_EVERY if asked < _FIRST_QUESTIONS else _HEARTBEAT)
+            if time.monotonic() - self._heard_at > _SILENCE:
+                return "nothing is heard from the server"
+
+
+class _Kept:
+    """Who this is, and the last value that came: in memory, and in a file, if there is one."""
+
+    def __init__(self, state: str | Path | None) -> None:
+        self.instance, self.trouble = secrets.token_hex(8), ""
+        self._path = None if state is None else Path(state)
+        self._run_uid, self._volume = "", 0
+        if self._path is not None and self._path.exists():
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            self.instance, self._run_uid, self._volume = kept["instance"], kept["run_uid"], kept["volume"]
+
+    def is_new(self, run_uid: str, volume: int) -> bool:
+        """Whether a value did not come before; it has come then."""
+        if run_uid == self._run_uid and volume <= self._volume:
+            return False
+        self._run_uid, self._volume = run_uid, volume
+        if self._path is not None:
+            kept = {"instance": self.instance, "run_uid": run_uid, "volume": volume}
+            partial = self._path.with_name(f".{self._path.name}.partial")
+            try:
+                partial.write_text(json.dumps(kept), encoding="utf-8")
+                partial.replace(self._path)
+                self.trouble = ""
+            except OSError as error:
+                self.trouble = f"; {self._path} cannot be written: {error}"
+        return True
+
+
+_TIMES = ("time", "received", "acquired", "next_volume")
+
+
+def _options(token: str, ca: str | Path | ssl.SSLContext | None, tls: bool) -> dict[str, Any]:
+    """What `websockets.connect` is to be called with: it changed with versions 14 and 15."""
+    major = int(websockets.version.version.partition(".")[0])
+    options: dict[str, Any] = {
+        "additional_headers" if major >= 14 else "extra_headers": {"Authorization": f"Bearer {token}"},
+        "subprotocols": ["rtflow.json"],
+        "compression": None,
+        "max_size": _FRAME_LIMIT,
+        "open_timeout": 10,
+        "close_timeout": 1,
+        "ping_interval": None,
+    }
+    if major >= 15:
+        options["proxy"] = None  # a scanner's network has none, and it would see the token
+    if tls:
+        context = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=ca)
+        options["ssl"] = context
+    return options
+
+
+def _refusal(error: InvalidHandshake) -> str:
+    code = int(getattr(getattr(error, "response", error), "status_code", 0))
+    why = _REFUSED.get(code, str(error))
+    if code in _FOR_GOOD:
+        raise _Final(why)
+    return why
+
+
+def _farewell(bye: dict[str, Any]) -> str:
+    if bye.get("final"):
+        raise _Final(bye["reason"])
+    return str(bye.get("reason") or "the connection was lost")
+
+
+def _about() -> dict[str, str]:
+    return {"program": "rtflow.client", "python": platform.python_version(), "system": platform.system()}
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _counted(n: int) -> int:
+    if not 1 <= n <= 10_000_000:
+        raise ValueError(f"volumes and triggers are numbered from 1, and {n} is none")
+    return int(n)
+
+
+def _short(text: str) -> str:
+    if not isinstance(text, str) or len(text) > 100:
+        raise ValueError(f"a name has 100 characters at most, and not {text!r}")
+    return text

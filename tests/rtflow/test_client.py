@@ -1,0 +1,375 @@
+"""The client in one file: what it gives, what it tells, and what it does when the connection is lost."""
+
+import ast
+import json
+import math
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cable import Cable
+from subjects import RUN, Subject, serving
+from websockets.sync.server import serve
+
+from rtflow import client
+from rtflow.client import Feedback
+from rtflow.server.messages import EndRun, Note, Received, Request, Response, Shown, StimulusEvent, Trigger
+from rtflow.server.thread import Server
+
+SOURCE = Path(client.__file__)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def subject(server: Server) -> Subject:
+    subject = Subject(server)
+    subject.channel.begin_run(RUN)
+    return subject
+
+
+def end(subject: Subject, status: str = "completed") -> None:
+    subject.channel.end_run(EndRun(run_uid=RUN.run_uid, status=status))
+
+
+def test_values_come_once_and_in_order_while_the_connection_is_lost(subject: Subject) -> None:
+    with (
+        Cable(subject.server.port) as cable,
+        Feedback(f"ws://127.0.0.1:{cable.port}", "token") as feedback,
+    ):
+        came = []
+        for volume in range(1, 101):
+            if volume in (30, 60):
+                cable.cut()
+            subject.offer(volume, value=volume / 100)
+            if volume == 90:
+                cable.pull()  # nobody is told; what is offered meanwhile waits
+            elif volume == 95:
+                cable.plug()
+            if volume % 10 == 0 and volume != 90:
+                came += [feedback.wait(volume, timeout=30)]
+        end(subject)
+        given = list(feedback)
+        assert cable.connections >= 3
+        assert feedback.latest == given[-1]
+    assert [value.volume for value in given] == list(range(1, 101))
+    assert [value.value for value in given] == [volume / 100 for volume in range(1, 101)]
+    assert [value.volume for value in came] == [10, 20, 30, 40, 50, 60, 70, 80, 100]
+    said = subject.wait_for(lambda body: isinstance(body, Received) and body.volume == 100)
+    assert [body.volume for body in said] == list(range(1, 101))
+    assert feedback.status == "ended: it was closed"
+
+
+def test_what_is_told_reaches_the_server_once_though_it_was_away(subject: Subject) -> None:
+    before = client.now()
+    with Cable(subject.server.port) as cable, Feedback(f"ws://127.0.0.1:{cable.port}", "token") as feedback:
+        assert feedback.wait_for_run(timeout=30) == (RUN.run_uid, "test", 100, 1.0)
+        for n in range(1, 41):
+            if n in (10, 30):
+                cable.cut()
+            feedback.trigger(n)
+        feedback.respond("left", at=before)
+        feedback.respond("right")
+        feedback.event("face", onset=before + 1, duration=0.5)
+        feedback.shown(7)
+    said = subject.wait_for(lambda body: isinstance(body, Shown))
+    triggers, rest = said[:40], said[40:]
+    assert [body.n for body in triggers if isinstance(body, Trigger)] == list(range(1, 41))
+    assert rest[0] == Response(button="left", at=before, run_uid=RUN.run_uid)
+    assert isinstance(rest[1], Response)
+    assert before < rest[1].at < client.now()
+    assert rest[2] == StimulusEvent(name="face", onset=before + 1, duration=0.5, run_uid=RUN.run_uid)
+    assert rest[3] == Shown(run_uid=RUN.run_uid, volume=7, at=rest[3].at)
+
+
+def test_a_value_is_waited_for_by_its_volume(subject: Subject) -> None:
+    with Feedback(subject.server.url, "token") as feedback:
+        assert feedback.wait(1, timeout=0.01) is None
+        assert feedback.latest is None
+        subject.offer(1, value=None, kind="neutral", stale=True, status="withheld", quality="suspect")
+        value = feedback.wait(1, timeout=30)
+        assert value is not None
+        assert (value.run_uid, value.volume, value.value, value.kind) == (RUN.run_uid, 1, None, "neutral")
+        assert (value.stale, value.status, value.quality) == (True, "withheld", "suspect")
+        assert (value.acquired, value.next_volume) == (None, None)
+        subject.offer(3)
+        assert feedback.wait(2) is None, "volume 2 has none, as the one of volume 3 is there"
+        assert [feedback.next(), feedback.next(), feedback.next()] == [value, feedback.latest, None]
+        end(subject)
+        assert feedback.wait(4) is None, "the run is over"
+        assert feedback.wait(3) == feedback.latest
+
+
+def test_times_are_on_this_hosts_clock_and_a_value_is_given_when_it_is_due(subject: Subject) -> None:
+    ahead = 5000.0  # the server's clock
+    link = subject.channel.link
+    link._now = lambda: client.now() + ahead
+    with Feedback(subject.server.url, "token") as feedback:
+        offered = client.now()
+        times = {"time": offered + ahead, "acquired": offered + ahead - 2, "next_volume": offered + ahead + 1}
+        subject.offer(1, delay=0.3, **times)
+        subject.offer(2, **times)
+        first = feedback.wait(1, timeout=30)
+        at = client.now()
+        assert first is not None
+        assert at >= first.time + 0.3
+        second = feedback.wait(2, timeout=30)
+    assert [value.volume for value in (feedback.next(), feedback.next()) if value] == [1, 2]
+    assert second is not None
+    # On one machine, both clocks are the same one, and half of the round trip is what may be wrong.
+    assert first.time == pytest.approx(offered, abs=1.0)
+    assert first.acquired == pytest.approx(first.time - 2)
+    assert first.next_volume == pytest.approx(first.time + 1)
+
+
+def test_a_value_that_was_had_is_not_given_again_by_a_program_that_comes_back(
+    subject: Subject, tmp_path: Path
+) -> None:
+    state = tmp_path / "feedback.json"
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        subject.offer(1)
+        subject.offer(2)
+        assert feedback.wait(2, timeout=30)
+        instance = subject.channel.instance
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        subject.offer(2, value=0.9)
+        subject.offer(3)
+        assert feedback.wait(3, timeout=30)
+        assert [value.volume for value in [feedback.next(), feedback.next()] if value] == [3]
+        assert subject.channel.instance == instance
+        assert json.loads(state.read_text()) == {"instance": instance, "run_uid": RUN.run_uid, "volume": 3}
+        # Of another run, the same volume is another one.
+        subject.offer(1, run_uid="run-2")
+        value = feedback.next(timeout=30)
+        assert value is not None
+        assert value.run_uid == "run-2"
+
+
+def test_another_server_at_the_same_place_is_taken_up() -> None:
+    with serving() as server:
+        port = server.port
+        subject = Subject(server)
+        subject.channel.begin_run(RUN)
+        feedback = Feedback(server.url, "token")
+        subject.offer(1)
+        assert feedback.wait(1, timeout=30)
+        subject.wait_for(lambda body: isinstance(body, Received))
+    feedback.respond("left")  # to nobody
+    with serving(port) as server, feedback:
+        subject = Subject(server)
+        subject.channel.begin_run(RUN)  # taken up: the same run
+        subject.offer(2)
+        assert feedback.wait(2, timeout=30)
+        assert feedback.wait(1) is not None
+        said = subject.wait_for(lambda body: isinstance(body, Received))
+    assert [type(body) for body in said] == [Response, Received]
+
+
+def test_a_run_after_the_other(subject: Subject) -> None:
+    with Feedback(subject.server.url, "token") as feedback:
+        subject.offer(1)
+        end(subject)
+        assert [value.volume for value in feedback] == [1]
+        second = type(RUN)(run_uid="run-2")
+        subject.channel.begin_run(second)
+        subject.offer(1, run_uid="run-2", value=0.25)
+        subject.channel.end_run(EndRun(run_uid="run-2"))
+        assert [(value.run_uid, value.value) for value in feedback] == [("run-2", 0.25)]
+        assert feedback.run == ("run-2", "", None, None)
+
+
+def test_a_message_to_the_participant(subject: Subject) -> None:
+    with Feedback(subject.server.url, "token") as feedback:
+        subject.channel.post(Note(text="Please lie still."))
+        subject.offer(1)
+        assert feedback.wait(1, timeout=30)
+        assert feedback.note == "Please lie still."
+
+
+def test_a_request_is_declined_and_nobody_waits_for_it(subject: Subject) -> None:
+    with Feedback(subject.server.url, "token"):
+        subject.channel.post(Request(id=5, method="stimuli.load"))
+        said = subject.wait_for(lambda body: True)
+    assert said[0].id == 5  # type: ignore[union-attr]
+    assert said[0].error == "rtflow.client has no services"  # type: ignore[union-attr]
+
+
+def test_an_unknown_token_is_told_and_nobody_waits_for_ever() -> None:
+    async def nobody(request: web.Request, kind: str) -> None:
+        assert request.headers["Authorization"] == "Bearer wrong"
+        raise web.HTTPUnauthorized
+
+    with serving(authorise=nobody) as server, Feedback(server.url, "wrong") as feedback:
+        for waits in (feedback.wait_for_run, lambda: feedback.wait(1), lambda: list(feedback)):
+            with pytest.raises(ConnectionError, match="ended: the server does not know this token"):
+                waits()
+        assert feedback.next() is None
+        feedback.respond("left")  # and a frame loop goes on
+        assert feedback.status.startswith("ended: the server does not know this token")
+
+
+def test_a_second_subject_of_the_name_waits_until_the_first_has_gone(subject: Subject) -> None:
+    first = Feedback(subject.server.url, "token")
+    assert first.wait_for_run(timeout=30)
+    with Feedback(subject.server.url, "token") as second:
+        assert second.wait_for_run(timeout=0.5) is None
+        assert "another subject of this name" in second.status
+        first.close()
+        subject.offer(1)
+        value = second.next(timeout=None) if second.wait_for_run(timeout=30) else None
+        assert value is not None
+        assert value.volume == 1
+
+
+def test_a_defect_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(connection) -> None:  # type: ignore[no-untyped-def]
+        connection.recv()
+        connection.send("{")
+        connection.recv()
+
+    with serve(answer, "127.0.0.1", 0) as wrong:
+        threading.Thread(target=wrong.serve_forever, daemon=True).start()
+        url = f"ws://127.0.0.1:{wrong.socket.getsockname()[1]}"
+        with Feedback(url, "token") as feedback, pytest.raises(ConnectionError, match="ended by a defect"):
+            feedback.wait(1)
+    assert "JSONDecodeError" in capsys.readouterr().err
+
+
+def test_closing_ends_all_waiting(subject: Subject) -> None:
+    feedback = Feedback(subject.server.url, "token")
+    assert feedback.wait_for_run(timeout=30)
+    got: list[object] = ["nothing"]
+    waiting = threading.Thread(target=lambda: got.append(feedback.wait(1)))
+    waiting.start()
+    feedback.close()
+    waiting.join(30)
+    assert got == ["nothing", None]
+
+
+def test_a_program_that_cannot_tell_the_server_ends_all_the_same() -> None:
+    with serving() as server:
+        url = server.url
+    feedback = Feedback(url, "token")
+    feedback.respond("left")
+    feedback.close(limit=0.1)
+    assert feedback.status == "ended: it was closed; 1 messages had not reached the server"
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "says"),
+    [
+        ("http://127.0.0.1:1", "subject", "must be wss://HOST:PORT"),
+        ("wss:", "subject", "must be wss://HOST:PORT"),
+        ("ws://10.0.0.1:1", "subject", "without TLS, only a server on this computer"),
+        ("ws://localhost:1", "a b", "a name is up to 64 letters"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(url: str, name: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Feedback(url, "token", name=name)
+
+
+def test_what_the_server_would_refuse_is_refused_here() -> None:
+    with Feedback("ws://localhost:9", "token") as feedback:
+        for wrong in (
+            lambda: feedback.shown(0),
+            lambda: feedback.trigger(-1),
+            lambda: feedback.respond("x" * 101),
+            lambda: feedback.respond("left", at=math.nan),
+            lambda: feedback.event("x", onset=math.inf, duration=1),
+            lambda: feedback.event("x", onset=1, duration=-1),
+        ):
+            with pytest.raises(ValueError, match=r"numbered from 1|100 characters|seconds"):
+                wrong()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that is its own authority, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    import ipaddress
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+def test_over_tls_only_the_expected_server_is_spoken_to(tmp_path: Path) -> None:
+    public, private = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(public, private)
+    with serving(tls=tls) as server:
+        subject = Subject(server)
+        subject.channel.begin_run(RUN)
+        with Feedback(server.url, "token", ca=public) as feedback:
+            subject.offer(1)
+            assert feedback.wait(1, timeout=30)
+        with Feedback(server.url, "token") as feedback, pytest.raises(ConnectionError, match="certificate"):
+            feedback.wait(1)
+
+
+def test_it_is_python_3_8_and_needs_websockets_alone() -> None:
+    tree = ast.parse(SOURCE.read_text(), feature_version=(3, 8))
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    packages = {name.partition(".")[0] for name in imported}
+    assert packages - set(sys.stdlib_module_names) == {"websockets"}
+    assert not packages & {"fcntl", "grp", "pwd", "resource", "termios"}, "these are not on Windows"
+
+
+#: What an older Python is to do: read the file as it is read there, without the one package that it needs.
+READ = """
+import runpy, sys, types
+for name in ("websockets", "websockets.version", "websockets.exceptions"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["websockets.exceptions"].InvalidHandshake = Exception
+sys.modules["websockets.exceptions"].WebSocketException = Exception
+sys.modules["websockets"].version = sys.modules["websockets.version"]
+module = runpy.run_path(sys.argv[1])
+print(module["Value"]._fields[1], module["_Kept"](None)._volume)
+"""
+
+
+def test_older_pythons_read_it() -> None:
+    """Where there are any; what one is told to do is done by this one, too."""
+    there = Path.home() / ".pyenv" / "versions"
+    for python in [Path(sys.executable), *there.glob("3.8.*/bin/python"), *there.glob("3.9.*/bin/python")]:
+        done = subprocess.run([python, "-c", READ, SOURCE], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["volume", "0"]
