@@ -161,9 +161,14 @@ class Feedback:
 
     Examples
     --------
-    >>> with Feedback("ws://localhost:8765", "a token") as feedback:  # doctest: +SKIP
-    ...     value = feedback.wait(12, timeout=2.0)
-    ...     feedback.respond("left")
+    Once in each frame of a display that has a loop of its own::
+
+        value = feedback.next()             # None if there is nothing new
+        if value is not None and not value.stale:
+            bar.height = value.value
+        window.flip()
+        if value is not None:
+            feedback.shown(value.volume)
     """
 
     def __init__(

@@ -3,12 +3,10 @@
 import ast
 import json
 import math
-import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from subjects import RUN, Subject, serving
 from websockets.sync.server import serve
 
 from rtflow import client
+from rtflow.access import certificates
 from rtflow.client import Feedback
 from rtflow.server.messages import EndRun, Note, Received, Request, Response, Shown, StimulusEvent, Trigger
 from rtflow.server.thread import Server
@@ -293,47 +292,16 @@ def test_what_the_server_would_refuse_is_refused_here() -> None:
                 wrong()
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that is its own authority, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    import ipaddress
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    )
-    return folder / "certificate.pem", folder / "key.pem"
-
-
 def test_over_tls_only_the_expected_server_is_spoken_to(tmp_path: Path) -> None:
-    public, private = certificate(tmp_path)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(public, private)
-    with serving(tls=tls) as server:
+    access = tmp_path / "access"
+    certificates.make_authority(access)
+    certificates.make_server_certificate(access, ["127.0.0.1"])
+    authority = tmp_path / "authority.pem"
+    authority.write_text(certificates.authority_pem(access))
+    with serving(tls=certificates.server_context(access, client_certificates=False)) as server:
         subject = Subject(server)
         subject.channel.begin_run(RUN)
-        with Feedback(server.url, "token", ca=public) as feedback:
+        with Feedback(server.url, "token", ca=authority) as feedback:
             subject.offer(1)
             assert feedback.wait(1, timeout=30)
         with Feedback(server.url, "token") as feedback, pytest.raises(ConnectionError, match="certificate"):
