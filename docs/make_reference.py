@@ -28,7 +28,7 @@ import rtflow.nodes as nodes
 from rtflow.cli.main import app
 from rtflow.cli.shipped import shipped_workflows
 from rtflow.design import DesignSettings
-from rtflow.nodes.subject import Feedback
+from rtflow.server.messages import Value
 from rtflow.setting_types import bare, in_words
 from rtflow.settings import BidsSettings, Limits, RunSettings
 from rtflow.source_settings import (
@@ -354,7 +354,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "workflow settings": workflow_settings,
     "sources": sources,
     "nodes": all_nodes,
-    "feedback": lambda: fields_of(Feedback),
+    "feedback": lambda: fields_of(Value),
     "stream options": options,
     "plugin": lambda: parameters(StreamPlugin),
     "context": lambda: parameters(RunContext),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rtflow.nodes.signals.region import Region, RegionOfFeatures
     from rtflow.nodes.signals.select import SelectVoxels
     from rtflow.nodes.subject import SubjectOutput
+    from rtflow.nodes.subject_input import SubjectInput
 
 __all__ = [
     "GLM",
@@ -56,6 +57,7 @@ __all__ = [
     "SkipDummies",
     "SliceTiming",
     "Smooth",
+    "SubjectInput",
     "SubjectOutput",
 ]
 
@@ -83,6 +85,7 @@ _MODULES = {
     "SkipDummies": "dummies",
     "SliceTiming": "images.slice_timing",
     "Smooth": "images.smooth",
+    "SubjectInput": "subject_input",
     "SubjectOutput": "subject",
 }
 

@@ -197,18 +197,24 @@ class Result(Document, frozen=True, kw_only=True, tag=True):
 
 
 class Delivered(Document, frozen=True, kw_only=True, tag=True):
-    """A value has reached the subject's side: ``received`` there, or ``shown``."""
+    """A value has reached the subject's side: ``received`` there, or ``shown``.
+
+    ``channel`` is ``file``, or the name of a display; ``at`` is when it did, as the subject's host says, on
+    the clock of the analysis host.
+    """
 
     volume: int
     channel: str
     stage: Literal["received", "shown"] = "received"
+    at: float | None = None
 
 
 class Event(Document, frozen=True, kw_only=True, tag=True):
     """What the stimulus, the operator or the clock decided.
 
-    ``name`` is one of ``deadline_missed`` (a replay misses it again), ``late``, a name of the source's (what
-    came and is no volume of the run) or of a node's own; ``data`` says more, ``data["says"]`` in words.
+    ``name`` is one of ``deadline_missed`` (a replay misses it again), ``late``, ``response``, ``trigger`` and
+    ``stimulus`` (from the subject's side), a name of the source's (what came and is no volume of the run) or
+    of a node's own; ``data`` says more, ``data["says"]`` in words.
     """
 
     name: str

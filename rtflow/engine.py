@@ -315,7 +315,13 @@ def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunCo
 def _told_to_agents(workflow: WorkflowFile, settings: RunSettings, context: RunContext) -> BeginRun:
     from rtflow.server.messages import BeginRun
 
-    return BeginRun(run_uid=context.run_uid, workflow=workflow.name, volumes=settings.source.volumes)
+    volumes, tr = (getattr(settings.source, name, None) for name in ("volumes", "tr"))
+    return BeginRun(
+        run_uid=context.run_uid,
+        workflow=workflow.name,
+        volumes=context.volumes or volumes,
+        tr=context.tr or tr,
+    )
 
 
 def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop, raw: Path) -> dict[str, object]:

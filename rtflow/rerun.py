@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtflow.documents import Result, RunStop
 from rtflow.engine import Observe, WorkflowFile, execute, load_workflow, new_context
@@ -18,6 +19,9 @@ from rtflow.settings import RunSettings, settings_from_builtins
 from rtflow.source_settings import JournalSource, Speed
 from rtflow.sources.journal import JournalReplay
 from rtflow.sources.taking_up import in_its_series
+
+if TYPE_CHECKING:
+    from rtflow.server.thread import Server
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def replay(
     speed: Speed = "max",
     observe: Observe | None = None,
     stopping: threading.Event | None = None,
+    server: Server | None = None,
 ) -> tuple[RunStop, Comparison]:
     """Run the frames of a recorded run through its workflow, with its settings and its decisions.
 
@@ -80,6 +85,8 @@ def replay(
         How many times faster than it was, or ``max``.
     observe, stopping
         As for `rtflow.engine.run`.
+    server
+        Displays that are to be shown the values once more; none unless it is given.
 
     Raises
     ------
@@ -93,7 +100,7 @@ def replay(
     recording = Recording(run_dir.absolute())
     workflow, settings = _as_it_ran(recording)
     out = (out or run_dir / "replays").absolute()
-    context = new_context(out, None, settings)
+    context = replace(new_context(out, None, settings), server=server)
     # What the run took from its session, it left a copy of: the session itself has moved on since. The
     # replay has a copy to itself, so that it finds no more and no less, and changes nobody's session.
     used = recording.run_dir / "session"
@@ -133,7 +140,11 @@ def require_unfinished(recording: Recording) -> None:
 
 
 def resume(
-    run_dir: Path, *, observe: Observe | None = None, stopping: threading.Event | None = None
+    run_dir: Path,
+    *,
+    observe: Observe | None = None,
+    stopping: threading.Event | None = None,
+    server: Server | None = None,
 ) -> RunStop:
     """Take up a run that was cut off: run what is recorded at full speed, then go on live.
 
@@ -144,7 +155,7 @@ def resume(
     ----------
     run_dir
         Folder of the run.
-    observe, stopping
+    observe, stopping, server
         As for `rtflow.engine.run`.
 
     Raises
@@ -174,6 +185,7 @@ def resume(
         volumes=start.volumes,
         seed=settings.seed,
         resuming=True,
+        server=server,
     )
     return execute(
         workflow,

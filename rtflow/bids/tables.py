@@ -223,7 +223,8 @@ def _timing(
     for document in delivered:
         name = f"{document.stage}.{document.channel}"
         says = f"When the value was {document.stage} on channel {document.channel}, after the run's start"
-        table.add(name, says, "s")[document.volume - 1] = round(document.time - began, 6)
+        moment = document.time if document.at is None else document.at
+        table.add(name, says, "s")[document.volume - 1] = round(moment - began, 6)
     return table
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rtflow.documents import now
+from rtflow.documents import Delivered, Event, now
 from rtflow.errors import ProtocolError
 from rtflow.server.clock import Offset
 from rtflow.server.link import Link, Socket
@@ -21,6 +21,9 @@ from rtflow.server.wire import URGENT, Bye, Hello
 
 _FAREWELL = 0.5
 """Seconds in which an agent is told that it must leave."""
+
+Emit = Callable[[Event | Delivered], None]
+"""Makes a document of the run."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Channel:
         The server's event loop.
     changed
         Called, in the loop's thread, when its connection begins or ends, with what to say of it.
+
+    Attributes
+    ----------
+    emit
+        Makes a document of the run that is under way; None without one.
     """
 
     kind = ""
@@ -73,6 +81,7 @@ class Channel:
         self.name = name
         self.instance = ""
         self.since = 0.0
+        self.emit: Emit | None = None
         self._loop = loop
         self._changed = changed
         self._about: dict[str, str] = {}

@@ -17,13 +17,15 @@ import msgspec
 SCHEMA_VERSION = 1
 """Of this list; hosts that speak another one are told so, and do not connect."""
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 """Of an agent, a run or a method: up to 64 letters, digits, dots, hyphens and underscores."""
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 """A sentence or a few, for people."""
 Key = Annotated[str, msgspec.Meta(max_length=4096)]
 """What an agent calls an object by; only it knows what the text means."""
 VolumeNumber = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+Plain = bool | int | float | str | None
+"""What may stand under a name of one's own."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
@@ -80,14 +82,16 @@ class Again(Message, frozen=True, kw_only=True, tag=True):
 
 
 class Value(Message, frozen=True, kw_only=True, tag=True):
-    """What the participant is to be shown of one volume.
+    """What the participant is to be shown of one volume; also the content of ``feedback/volume-0013.json``.
 
     Parameters
     ----------
     run_uid, volume
         What the value belongs to; whoever has it already drops it.
     value
-        The value; null where it is not a number.
+        The value; null where it is not a number, or there are only ``values``.
+    values
+        Further values by names of the experimenter's own: numbers, words, and lists of them.
     kind
         What the value is: ``neutral``, ``evidence``, ``percent_signal_change``, ...
     stale
@@ -95,24 +99,28 @@ class Value(Message, frozen=True, kw_only=True, tag=True):
     status, quality
         Of the volume's Result.
     time
-        When it was handed over.
+        When it was handed over, seconds since 1970 on the clock of the analysis host.
     delay
         Seconds after ``time`` before which it is not to be shown.
+    received
+        When the volume's last byte was there, in the scale of ``time``, if known.
     acquired
-        When the volume's acquisition began, in the scale of ``time``, if known.
+        When the volume's acquisition began, in the scale of ``time``, if triggers say so.
     next_volume
         When the next volume's acquisition begins, in the scale of ``time``, if that can be told.
     """
 
     run_uid: Name
     volume: VolumeNumber
-    value: float | None
+    value: float | None = None
+    values: dict[Annotated[str, msgspec.Meta(max_length=100)], Plain | list[Plain]] = {}
     kind: str = ""
     stale: bool = False
     status: str = "ok"
     quality: str = "good"
     time: float = 0.0
     delay: float = 0.0
+    received: float | None = None
     acquired: float | None = None
     next_volume: float | None = None
 

@@ -45,7 +45,6 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
         self._runner: web.AppRunner | None = None
-        self._run: BeginRun | None = None
         self.channels = Channels(self._loop, self._changed)
 
     def __enter__(self) -> Server:
@@ -82,14 +81,14 @@ class Server:
 
     def begin_run(self, run: BeginRun) -> None:
         """Tell all subjects, also those that come later, of a run; scanners hear of it from their source."""
-        self._run = run
+        self.channels.run = run
         for channel in self.channels:
             if isinstance(channel, SubjectChannel):
                 channel.begin_run(run)
 
     def end_run(self, run_uid: str, status: str) -> None:
         """The run is over: ``completed``, ``failed`` or ``aborted``."""
-        self._run = None
+        self.channels.run = None
         for channel in self.channels:
             channel.end_run(EndRun(run_uid=run_uid, status=status))
 

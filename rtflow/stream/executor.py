@@ -26,7 +26,7 @@ class Decisions:
     Parameters
     ----------
     events
-        Events of the recorded run.
+        Events of the recorded run; they stay at hand.
     late
         Volumes whose Result was late there.
     complete
@@ -37,12 +37,14 @@ class Decisions:
     def __init__(
         self, events: Iterable[Event], late: Iterable[int] = (), complete: Iterable[int] | None = None
     ) -> None:
+        events = tuple(events)
         self.lost = {
             (event.volume, event.node): bool(event.data.get("killed"))
             for event in events
             if event.name in ("deadline_missed", "worker_lost")
         }
         self.late = frozenset(late)
+        self.events = events
         self._complete = None if complete is None else frozenset(complete)
 
     def all_known(self, volume: int) -> bool:

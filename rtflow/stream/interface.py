@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,11 @@ from nipype.interfaces.base import SimpleInterface
 
 from rtflow.documents import Delivered, Event, Frame, Result
 from rtflow.errors import CompileError
+from rtflow.server.run_clock import RunClock
 
 if TYPE_CHECKING:
     from rtflow.server.thread import Server
+    from rtflow.stream.executor import Decisions
 
 
 def _ignore(event: Event | Delivered) -> None:
@@ -49,6 +51,12 @@ class RunContext:
         Puts an `Event` (or, for a sink, a `Delivered`) into the journal.
     server
         The port that agents are connected to, where the run has one; it stays in this process.
+    clock
+        When volumes are acquired, on this host's clock; it learns while the run lasts.
+    decisions
+        What time decided in the run that is replayed, or goes on; None in a live run.
+    delivered
+        Channel and volume of what has reached the subject's side before the run was cut off.
     """
 
     run_uid: str
@@ -62,10 +70,13 @@ class RunContext:
     resuming: bool = False
     emit: Callable[[Event | Delivered], None] = _ignore
     server: Server | None = None
+    clock: RunClock = field(default_factory=RunClock)
+    decisions: Decisions | None = None
+    delivered: Collection[tuple[str, int]] = ()
 
     def in_worker(self) -> RunContext:
         """The same for a worker process, where ``emit`` is another: its events come with its answers."""
-        return replace(self, emit=_ignore, server=None)
+        return replace(self, emit=_ignore, server=None, clock=RunClock(), decisions=None, delivered=())
 
 
 class StreamInterface(SimpleInterface):  # type: ignore[misc]
@@ -158,6 +169,16 @@ class StreamSink(StreamInterface):
     """A node that gives values to somebody outside: once the Result is in the journal."""
 
     channel = ""
+
+    def offer(self, result: Result, outputs: Mapping[str, Any]) -> None:
+        """Hand the same to whoever is on another machine, and says later that it has it; before `deliver`.
+
+        Must not wait. Also called for volumes that were delivered before the run was cut off: the node leaves
+        out what ``context.delivered`` has.
+        """
+
+    def settle(self) -> None:
+        """The stream is over: wait a moment for what those on other machines still have to say."""
 
     def deliver(self, result: Result, outputs: Mapping[str, Any]) -> bool:
         """Hand over what the node gave for one volume; False if there was nothing to hand over.

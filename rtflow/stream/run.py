@@ -14,15 +14,17 @@ from typing import Any
 
 import msgspec
 
-from rtflow.documents import Delivered, Ending, Event, Frame, Result, RunStart, RunStop, Scalar
+from rtflow.documents import Ending, Event, Frame, Result, RunStart, RunStop, Scalar
 from rtflow.errors import RtflowError, RunError, in_words
 from rtflow.items import publish, release
+from rtflow.server.run_clock import RunClock
 from rtflow.stream.algebra import one_thread
 from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
 from rtflow.stream.executor import Step
 from rtflow.stream.given import Given, Volumes
 from rtflow.stream.interface import StreamInterface, StreamSink
+from rtflow.stream.outside import Outside
 from rtflow.stream.pipeline import Pipeline
 from rtflow.stream.plan import Plan, PlannedNode
 from rtflow.stream.stock import EndNode, named_outputs, run_at_set_up
@@ -50,7 +52,15 @@ class StreamRun:
         )
         if given.resumed:
             self.chronicle.counts.update(given.resumed.counts)
-        self.context = replace(given.context, emit=self._emit)
+        clock = RunClock(given.context.tr)
+        self.outside = Outside(self.chronicle, clock, given.resumed, given.decisions)
+        self.context = replace(
+            given.context,
+            emit=self.outside.emit,
+            clock=clock,
+            decisions=given.decisions,
+            delivered=given.resumed.delivered if given.resumed else (),
+        )
         self.names = [node.name for node in plan.nodes]
         self.steps = [
             Step(node, given.decisions, self.chronicle.add)
@@ -75,7 +85,8 @@ class StreamRun:
         try:
             if self.resumed is None:
                 self.chronicle.add(self._start())
-            self._execute()
+            with self.outside.heard(self.context.server):
+                self._execute()
         finally:
             self.chronicle.wait_for_onlookers(_ONLOOKERS_LIMIT)
 
@@ -196,6 +207,8 @@ class StreamRun:
         pipeline.stopping = self.given.stopping
         pipeline.start(self._frames(pipeline.stopping))
         over = self._wait(pipeline)
+        if over:
+            self.outside.settle(self.sinks)
         if pipeline.error is not None:
             self._failed(pipeline.error)
         elif pipeline.stopping.is_set():
@@ -238,15 +251,12 @@ class StreamRun:
             last = frame.volume
             yield frame
 
-    def _emit(self, event: Event | Delivered) -> None:
-        if self.resumed is None or event.volume not in self.resumed.results:  # else it was told before
-            self.chronicle.add(event)
-
     def _abort(self) -> None:
         self.status = "aborted"
         self.reason = "stopped by the operator"
 
     def _accept(self, frame: Frame) -> None:
+        self.outside.came(frame, self.source.tr)
         if self.resumed is not None and frame.volume in self.resumed.recorded:
             if frame.volume not in self.resumed.results:
                 self.chronicle.reopen(frame)
@@ -274,8 +284,7 @@ class StreamRun:
                 )
             )
         self.results.append(result)
-        for step in self.sinks:
-            self._deliver(step, item, result)
+        self.outside.hand_over(self.sinks, item, result)
         for end in self.ends:
             end.gather(item.slots)
 
@@ -285,21 +294,6 @@ class StreamRun:
             return deadline
         tr = self.context.tr or self.source.tr  # a folder learns it from the first header
         return tr / self.given.pace if tr else None
-
-    def _deliver(self, step: Step, item: VolumeInFlight, result: Result) -> None:
-        sink: Any = step.interface
-        if self.resumed is not None and (sink.channel, item.volume) in self.resumed.delivered:
-            return
-        try:
-            given = sink.deliver(result, item.slots[step.index])
-        except Exception as error:
-            message = in_words(error)
-            self.chronicle.add(
-                Event(name="delivery_failed", volume=item.volume, node=step.name, data={"error": message})
-            )
-        else:
-            if given:
-                self.chronicle.add(Delivered(volume=item.volume, channel=sink.channel))
 
     def _end_steps(self) -> None:
         ends = [(step.name, step.end) for step in self.steps]

@@ -3,14 +3,17 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rtflow.documents import Delivered, Result
+from rtflow.documents import Delivered, Result, now
 from rtflow.engine import load_workflow, run
+from rtflow.errors import UsageError, VolumeError
 from rtflow.journal import Recording
 from rtflow.nodes.decoding.accuracy import Accuracy
 from rtflow.nodes.subject import SubjectOutput
 from rtflow.rerun import resume
+from rtflow.server.run_clock import RunClock
 from rtflow.settings import load_settings
 from rtflow.workflows import roi_feedback
 
@@ -37,7 +40,9 @@ def test_what_is_offered_is_handed_over_once_it_is_delivered(call, subject, make
     assert subject.deliver(result(13), offered)
     found = read(make_context, 13)
     assert isinstance(found.pop("time"), float)
+    assert isinstance(found.pop("received"), float)
     assert found == {
+        "type": "Value",
         "run_uid": "run-a",
         "volume": 13,
         "value": 0.25,
@@ -45,6 +50,10 @@ def test_what_is_offered_is_handed_over_once_it_is_delivered(call, subject, make
         "stale": False,
         "status": "ok",
         "quality": "good",
+        "values": {},
+        "delay": 0.0,
+        "acquired": None,
+        "next_volume": None,
     }
     assert [file.name for file in folder.iterdir()] == ["volume-0013.json"]
 
@@ -65,6 +74,43 @@ def test_what_the_result_says_of_the_value_is_said_to_the_subject(call, subject,
 def test_a_value_that_is_no_number_is_null(call, subject, make_context) -> None:
     assert subject.deliver(result(3), call(subject, 3, value=math.nan, kind="evidence"))
     assert read(make_context, 3)["value"] is None
+
+
+def test_several_values_by_name(make_context, call) -> None:
+    node = SubjectOutput()
+    node.start_run(make_context())
+    given = {
+        "left": np.float32(0.5),
+        "right": math.inf,
+        "both": np.array([1.0, math.nan]),
+        "word": "go",
+        "n": 3,
+    }
+    assert node.deliver(result(4), call(node, 4, values=given))
+    found = read(make_context, 4)
+    assert found["value"] is None
+    assert found["values"] == {"left": 0.5, "right": None, "both": [1.0, None], "word": "go", "n": 3}
+    with pytest.raises(VolumeError, match="'deep' for the display is a dict"):
+        call(node, 5, values={"deep": {"a": 1}})
+
+
+@pytest.mark.parametrize("name", ["file", "file.x", "../x", "", "x" * 65, "x\n"])
+def test_a_display_has_a_name(make_context, name) -> None:
+    with pytest.raises(UsageError, match="a display cannot be called"):
+        SubjectOutput(display=name).start_run(make_context())
+
+
+def test_the_clock_of_the_run_says_when_the_next_volume_begins(make_context, call) -> None:
+    clock = RunClock(tr=2.0)
+    clock.trigger(1, now() - 5.0)
+    node = SubjectOutput(delay=0.5)
+    node.start_run(make_context(clock=clock))
+    assert node.deliver(result(2), call(node, 2, value=1.0))
+    found = read(make_context, 2)
+    assert found["delay"] == 0.5
+    assert found["acquired"] == clock.acquired(2)
+    assert 0 < found["next_volume"] - found["time"] <= 2.0
+    assert (found["next_volume"] - found["acquired"]) % 2.0 == pytest.approx(0.0)
 
 
 def test_zero_is_a_value_like_any_other(call, subject, make_context) -> None:

@@ -1,0 +1,187 @@
+"""Values to displays over real connections, and what they say as documents."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from displays import Display, Running, serving
+
+from rtflow.documents import Delivered, Event, RunStop, now
+from rtflow.errors import RtflowError
+from rtflow.rerun import replay
+from rtflow.server.messages import (
+    BeginRun,
+    EndRun,
+    Note,
+    Received,
+    Response,
+    Shown,
+    StimulusEvent,
+    Trigger,
+    Value,
+)
+
+
+def delivered(documents, channel: str = "subject", stage: str = "received") -> list[int]:
+    return [
+        d.volume for d in documents if isinstance(d, Delivered) and (d.channel, d.stage) == (channel, stage)
+    ]
+
+
+def named(documents, name: str) -> list[Event]:
+    return [d for d in documents if isinstance(d, Event) and d.name == name]
+
+
+def test_every_value_is_at_the_display_once_in_order_and_the_journal_says_so(tmp_path) -> None:
+    with serving() as server, Display(server.url) as display:
+        display.until(lambda: display.link.connected)
+        with Running(tmp_path, server, "count=9") as running:
+            stop = running.wait()
+        display.until(lambda: isinstance(display.heard[-1], EndRun))
+    assert stop.status == "completed"
+    assert isinstance(display.heard[0], BeginRun)
+    assert display.volumes == list(range(1, 10))
+    assert [value.value for value in display.values] == [volume / 4 for volume in range(1, 10)]
+    assert {value.kind for value in display.values} == {"evidence"}
+    documents = running.recording.documents
+    assert delivered(documents) == delivered(documents, stage="shown") == list(range(1, 10))
+    assert delivered(documents, "file") == list(range(1, 10))
+    assert isinstance(documents[-1], RunStop)
+
+
+def test_times_of_the_display_are_on_the_clock_of_the_server(tmp_path) -> None:
+    """Its clock is an hour ahead."""
+    with serving() as server, Display(server.url, offset=3600.0) as display:
+        display.until(lambda: display.link.clock.offset is not None)
+        server_knows = server.subject().link.clock
+        display.until(lambda: server_knows.offset is not None)
+        began = now()
+        with Running(tmp_path, server):
+            pass
+        ended = now()
+    said = [d for d in Running(tmp_path, None).recording.documents if isinstance(d, Delivered) and d.at]
+    assert len(said) == 16
+    assert all(began - 1 < document.at < ended + 1 for document in said)
+
+
+def test_a_display_that_comes_late_gets_all_of_this_run_and_nothing_of_the_one_before(tmp_path) -> None:
+    with serving() as server:
+        with Running(tmp_path / "one", server, "count=3"):
+            pass
+        with Running(tmp_path / "two", server, "count=6", "halt=4", "interval=0.01") as running:
+            running.until(lambda documents: len(delivered(documents, "file")) == 4)
+            with Display(server.url) as display:
+                display.until(lambda: display.volumes == [1, 2, 3, 4])
+                running.until(lambda documents: delivered(documents, stage="shown") == [1, 2, 3, 4])
+            running.stopping.set()
+        assert {value.run_uid for value in display.values} == {running.recording.start.run_uid}
+
+
+def test_another_process_gets_what_the_first_had_not_received(tmp_path) -> None:
+    """The first one stops in the middle of volume 3, and is never heard of again."""
+    stuck = threading.Event()
+
+    async def hang(body) -> None:
+        if isinstance(body, Value) and body.volume == 3:
+            stuck.set()
+            await asyncio.sleep(3600)
+
+    with serving() as server, Running(tmp_path, server, "count=6", "halt=6") as running:
+        with Display(server.url, before=hang) as first:
+            assert stuck.wait(30)
+            running.until(lambda documents: len(delivered(documents, "file")) == 6)
+        with Display(server.url, instance="two") as second:
+            second.until(lambda: second.volumes == [3, 4, 5, 6])
+            running.until(lambda documents: len(delivered(documents)) == 6)
+        running.stopping.set()
+    assert first.volumes == [1, 2]
+    assert delivered(running.recording.documents) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_display_that_never_says_anything_holds_up_nothing(tmp_path) -> None:
+    with serving() as server, Display(server.url, says=()) as display:
+        display.until(lambda: display.link.connected)
+        with Running(tmp_path, server, "count=200") as running:
+            assert running.wait().counts["ok"] == 200
+        assert delivered(running.recording.documents) == []
+
+
+def test_displays_by_name(tmp_path) -> None:
+    with serving() as server, Display(server.url) as one, Display(server.url, name="other") as two:
+        one.until(lambda: one.link.connected)
+        two.until(lambda: two.link.connected)
+        with Running(tmp_path, server, 'displays=["subject", "other"]') as running:
+            running.wait()
+        assert one.volumes == two.volumes == list(range(1, 9))
+    assert one.values[0].value == 0.25
+    assert two.values[0].value is None
+    assert two.values[0].values == {"left": 0.25, "right": -1, "word": "go"}
+    documents = running.recording.documents
+    for channel in ("subject", "other", "file", "file.other"):
+        assert delivered(documents, channel) == list(range(1, 9))
+    folder = running.recording.run_dir / "feedback"
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["other"]
+
+
+def test_messages_are_told_when_they_change(tmp_path) -> None:
+    with serving() as server, Display(server.url) as display:
+        display.until(lambda: display.link.connected)
+        with Running(tmp_path, server) as running:
+            running.wait()
+        notes = [body.text for body in display.heard if isinstance(body, Note)]
+    assert notes == ["go", "rest", "go", "rest"]
+    assert (
+        running.recording.run_dir / "feedback" / "note.json"
+    ).read_text() == '{"type":"Note","text":"rest"}'
+
+
+def test_what_the_participant_does_is_told_and_what_is_of_no_run_is_not(tmp_path) -> None:
+    with serving() as server, Display(server.url) as display:
+        display.say(Response(button="before", at=now()))
+        display.until(lambda: not display.link.waiting() and display.link.connected)
+        with Running(tmp_path, server, "count=3", "halt=2") as running:
+            running.until(lambda documents: delivered(documents) == [1, 2])
+            uid = running.recording.start.run_uid
+            display.say(Response(button="another run's", at=now(), run_uid="run-b"))
+            display.say(Response(button="left", at=now(), run_uid=uid))
+            display.say(Trigger(n=1, at=now()))
+            display.say(Trigger(n=3, at=now() + 2))
+            display.say(StimulusEvent(name="face", onset=now(), duration=1.0))
+            display.say(StimulusEvent(name="house", onset=now() - 5, duration=1.0))
+            display.say(Received(run_uid=uid, volume=9_000_000, at=now()))
+            display.say(Shown(run_uid=uid, volume=1, at=now()))
+            running.until(lambda documents: len(named(documents, "stimulus")) == 2)
+            running.stopping.set()
+    documents = running.recording.documents
+    assert [event.data["button"] for event in named(documents, "response")] == ["left"]
+    assert [event.data["n"] for event in named(documents, "trigger")] == [1, 3]
+    assert [event.data["says"] for event in named(documents, "trigger_doubtful")] == [
+        "1 trigger is missing before trigger 3"
+    ]
+    assert [event.data["late"] for event in named(documents, "stimulus")] == [False, True]
+    assert delivered(documents) == delivered(documents, stage="shown") == [1, 2]
+
+
+@pytest.mark.parametrize("body", [BeginRun(run_uid="x"), Response(button="x", at=float("nan"))])
+def test_what_a_display_may_not_say_ends_its_connection(body) -> None:
+    with serving() as server, Display(server.url) as display:
+        display.say(body)
+        with pytest.raises(RtflowError, match=r"may not say BeginRun|a time in seconds"):
+            display._task.result(30)
+
+
+def test_a_replay_shows_nothing_unless_it_is_asked_to(tmp_path) -> None:
+    with Running(tmp_path, None) as running:
+        running.wait()
+    run_dir: Path = running.recording.run_dir
+    with serving() as server, Display(server.url) as display:
+        display.until(lambda: display.link.connected)
+        _, comparison = replay(run_dir, out=tmp_path / "quiet")
+        assert not comparison.differing
+        assert display.heard == []
+        replay(run_dir, out=tmp_path / "shown", server=server)
+        display.until(lambda: isinstance(display.heard[-1], EndRun))
+        assert display.volumes == list(range(1, 9))
