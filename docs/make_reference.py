@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,11 @@ def code(text: str) -> str:
 
 def commands() -> str:
     """Every command, its arguments and its options."""
-    group: Any = typer.main.get_command(app)
     made = []
-    for name, command in group.commands.items():
-        made.append(f"### rtflow {name}\n\n{command.help}\n")
+    for depth, name, command in all_commands(typer.main.get_command(app), "rtflow"):
+        made.append(f"{'#' * depth} {name}\n\n{command.help}\n")
+        if hasattr(command, "commands"):
+            continue
         rows = []
         for parameter in command.params:
             argument = isinstance(parameter, TyperArgument)
@@ -121,6 +122,14 @@ def commands() -> str:
             )
         made.append(table(("", ""), rows))
     return "\n".join(made)
+
+
+def all_commands(group: Any, above: str, depth: int = 3) -> Iterator[tuple[int, str, Any]]:
+    """Every command below a group, with those below it: depth of its heading, all its words, itself."""
+    for name, command in group.commands.items():
+        yield depth, f"{above} {name}", command
+        if hasattr(command, "commands"):
+            yield from all_commands(command, f"{above} {name}", depth + 1)
 
 
 # Settings

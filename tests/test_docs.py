@@ -178,7 +178,7 @@ class Reader:
 def test_a_page_does_what_it_says(
     path: Path, tmp_path: Path, incoming: Path, environment: dict[str, str], openneuro: str
 ) -> None:
-    environment = environment | {"AWS_ENDPOINT_URL_S3": openneuro}
+    environment = environment | {"AWS_ENDPOINT_URL_S3": openneuro, "RTFLOW_ACCESS": str(tmp_path / "access")}
     reader = Reader(tmp_path, incoming, environment)
     for block in Page(path).blocks():
         status, printed = reader.do(block)
@@ -202,7 +202,10 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @functools.cache
 def options() -> dict[str, set[str]]:
-    """Each command's options, as its help tells them; of the bare command under the empty name."""
+    """Each command's options, as its help tells them; of the bare command under the empty name.
+
+    Of a command with commands below it, such as ``user``, also under ``user add``.
+    """
 
     def told(*command: str) -> str:
         return subprocess.run(
@@ -217,14 +220,23 @@ def options() -> dict[str, set[str]]:
     def found(text: str) -> set[str]:
         return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
 
-    commands = re.findall(r"^│ ([a-z-]+) ", told().partition("Commands")[2], re.MULTILINE)
-    return {"": found(told()), **{command: found(told(command)) for command in commands}}
+    def below(*command: str) -> dict[str, set[str]]:
+        text = told(*command)
+        names = re.findall(r"^│ ([a-z-]+) ", text.partition("─ Commands ─")[2], re.MULTILINE)
+        deeper = [below(*command, name) for name in names]
+        return {
+            " ".join(command): found(text),
+            **{key: value for one in deeper for key, value in one.items()},
+        }
+
+    return below()
 
 
 def test_the_help_was_read() -> None:
     assert {"run", "replay", "new", "graph", "bench"} <= set(options())
     assert {"--source", "--set", "-c", "--resume"} <= options()["run"]
     assert "--source" not in options()["new"]
+    assert {"--role", "--password-file"} <= options()["user add"]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
@@ -232,6 +244,8 @@ def test_commands_and_options_exist(path: Path) -> None:
     page = Page(path)
     for words in page.commands():
         command = words[0] if not words[0].startswith("-") else ""
+        if len(words) > 1 and any(one.startswith(f"{command} ") for one in options()):
+            command = " ".join(words[:2])
         assert command in options(), words
         for word in words:
             if word.startswith("-"):

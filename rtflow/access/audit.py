@@ -96,7 +96,7 @@ class AuditLog:
         Raises
         ------
         OutputError
-            If it cannot be written: then what was to be told must not be done.
+            If it cannot be written: what nobody could look up later should not be done.
         """
         told = {name[:_WHAT]: _bounded(name, value) for name, value in list(details.items())[:_DETAILS]}
         private_folder(self.path.parent)

@@ -14,9 +14,11 @@ from typer.core import TyperGroup
 
 import rtflow
 from rtflow.cli import (
+    audit,
     batch,
     bench,
     cache,
+    certs,
     convert,
     deidentify,
     derivatives,
@@ -26,6 +28,8 @@ from rtflow.cli import (
     replay,
     run,
     simulate,
+    token,
+    user,
 )
 from rtflow.errors import RtflowError, UsageError
 
@@ -127,6 +131,9 @@ for name, module in (
     ("bench", bench),
 ):
     app.command(name, epilog=module.EXAMPLES)(module.command)
+
+for name, group in (("user", user), ("token", token), ("certs", certs), ("audit", audit)):
+    app.add_typer(group.app, name=name, help=group.HELP, epilog=group.EXAMPLES)
 
 
 def main() -> None:

@@ -11,7 +11,10 @@ from rtflow.cli.main import app
 from rtflow.cli.shipped import shipped_workflows, workflow_path
 from rtflow.errors import WorkflowError
 
-HEAVY = ("nipype", "numpy", "scipy", "nibabel", "nilearn", "sklearn", "pydicom", "pandas", "networkx")
+HEAVY = (
+    *("nipype", "numpy", "scipy", "nibabel", "nilearn", "sklearn", "pydicom", "pandas", "networkx"),
+    *("cryptography", "argon2", "aiohttp"),
+)
 
 GOOD = """
 from nipype import Node, Workflow
