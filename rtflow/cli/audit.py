@@ -36,7 +36,9 @@ def verify(
         if verdict.lines:
             typer.echo(f"hash of the last: {verdict.hash}")
         if verdict.repairs:
-            typer.echo(f"lines that tell of a crash: {verdict.repairs}; rtflow audit show --what audit_repaired")
+            typer.echo(
+                f"lines that tell of a crash: {verdict.repairs}; rtflow audit show --what audit_repaired"
+            )
         if verdict.unfinished:
             typer.echo("the last line has no end: a program was ended while it wrote it")
     if verdict.broken:
