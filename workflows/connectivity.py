@@ -68,7 +68,8 @@ def build(settings: Settings) -> Workflow:
         # Yours: what stands for a region; summary="component" is its first principal component.
         region = Node(nodes.Region(baseline="none"), name=name)
         flow.connect([(realign, mask, [("reference",) * 2]), (mask, region, [("mask",) * 2])])
-        flow.connect([(realign, region, [("incremental",) * 2]), (region, pair, [("value", name)])])
+        flow.connect([(convert, mask, [("incremental",) * 2]), (realign, region, [("incremental",) * 2])])
+        flow.connect(region, "value", pair, name)
     for before, afters in [(convert, (record, skip)), (skip, (realign, labels, pair, feedback))]:
         flow.connect([(before, after, [("incremental",) * 2]) for after in afters])
     flow.connect([(realign, pair, [("motion",) * 2])] if settings.motion else [])

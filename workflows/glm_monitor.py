@@ -67,6 +67,8 @@ def build(settings: Settings) -> Workflow:
     flow.connect([(smooth, voxels, [("incremental",) * 2]), (mask, voxels, [("mask",) * 2])])
     flow.connect([(voxels, glm, [("features",) * 2]), (skip, glm, [("incremental",) * 2])])
     flow.connect([(realign, glm, [(name, name) for name in ("motion", "framewise_displacement")])])
-    if not settings.glm.region:
-        flow.connect(mask, "mask", glm, "region")
+    if settings.glm.region:
+        region = Node(Mask(file=settings.glm.region), name="region")
+        flow.connect([(realign, region, [("reference",) * 2]), (convert, region, [("incremental",) * 2])])
+    flow.connect(region if settings.glm.region else mask, "mask", glm, "region")
     return flow

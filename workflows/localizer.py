@@ -65,7 +65,12 @@ def build(settings: Settings) -> Workflow:
     flow.connect(scanner, "frame", convert, "frame")
     for before, after in [(convert, record), (convert, skip), (skip, realign), (realign, smooth)]:
         flow.connect(before, "incremental", after, "incremental")
-    flow.connect([(realign, mask, [("reference",) * 2]) for mask in (brain, anatomy)])
+    masks = [brain, anatomy]
+    if settings.glm.region:
+        masks.append(Node(nodes.Mask(file=settings.glm.region), name="region"))
+        flow.connect(masks[-1], "mask", glm, "region")
+    flow.connect([(realign, mask, [("reference",) * 2]) for mask in masks])
+    flow.connect([(convert, mask, [("incremental",) * 2]) for mask in masks])
     flow.connect([(smooth, voxels, [("incremental",) * 2]), (brain, voxels, [("mask",) * 2])])
     flow.connect([(voxels, glm, [("features",) * 2]), (skip, glm, [("incremental",) * 2])])
     flow.connect([(realign, glm, [(name, name) for name in ("motion", "framewise_displacement")])])

@@ -62,7 +62,7 @@ def build(settings: Settings) -> Workflow:
     flow.connect([(scanner, convert, [("frame",) * 2]), (realign, mask, [("reference",) * 2])])
     for before, after in [(convert, record), (convert, skip), (skip, realign), (realign, region)]:
         flow.connect(before, "incremental", after, "incremental")
-    flow.connect(mask, "mask", region, "mask")
+    flow.connect([(convert, mask, [("incremental",) * 2]), (mask, region, [("mask",) * 2])])
     if design:
         times = {"lag": settings.lag, "settle": settings.settle, "train_trials": settings.train_blocks}
         labels = Node(nodes.Labels(**times, **design), name="labels")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from rtflow.bids import masked
@@ -23,7 +23,11 @@ from rtflow.stream.interface import RunContext, StreamInterface
 class MaskInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `Mask`."""
 
-    reference = traits.Any(mandatory=True, desc="the reference of Realign: a BidsIncremental")
+    reference = traits.Any(desc="the reference of Realign: a BidsIncremental; needed, once volumes are used")
+    incremental = traits.Any(
+        desc="of DicomToBids, where the reference is the first volume that is used: a file on another grid "
+        "is told with the first volume that comes, even if that is a dummy"
+    )
     file = traits.Str(
         "",
         usedefault=True,
@@ -60,7 +64,7 @@ class Mask(StreamInterface):
     UsageError
         At the start of the run, if ``file`` is not a mask, or ``load`` is given as well.
     GridError
-        If the mask in ``file`` is on another grid than the reference.
+        If the mask in ``file`` is on another grid than the reference, or than ``incremental``.
     SessionError
         If the session has no such mask, or its mask is of another reference.
     VolumeError
@@ -70,6 +74,10 @@ class Mask(StreamInterface):
     input_spec = MaskInput
     output_spec = MaskOutput
     stateful = True
+
+    def needed_inputs(self) -> dict[str, str]:
+        """The reference: it comes later than the first volume, so it is not mandatory with each."""
+        return {"reference": "a mask lies on the grid of a reference, of Realign"}
 
     def start_run(self, context: RunContext) -> None:
         """Read the mask, if it is in a file or in the session."""
@@ -106,12 +114,15 @@ class Mask(StreamInterface):
         return masked.Mask(brain, grid)
 
     def _run_interface(self, runtime: Any) -> Any:
-        if self._mask is None:
-            mask = self._make(self.inputs.reference)
-            if self.inputs.save:
-                self._session.save(self.inputs.save, {"data": mask.data}, mask.grid)
+        inputs = self.inputs
+        if self._mask is None and isdefined(inputs.reference):
+            mask = self._make(inputs.reference)
+            if inputs.save:
+                self._session.save(inputs.save, {"data": mask.data}, mask.grid)
             self._mask = mask
-        self._results = {"mask": self._mask}
+        if self._mask is None and self._file is not None and isdefined(inputs.incremental):
+            inputs.incremental.grid.require(self._file.grid, f"mask {inputs.file}")
+        self._results = {} if self._mask is None else {"mask": self._mask}
         return runtime
 
 

@@ -50,9 +50,8 @@ class GLMSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     save: str = "glm"
 
     def inputs(self, conditions: Sequence[str]) -> dict[str, Any]:
-        """What these settings mean for a `GLM` of some conditions."""
+        """What these settings mean for a `GLM` of some conditions; its region comes from a `Mask`."""
         inputs = msgspec.structs.asdict(self)
         inputs["contrast"] = self.contrast or " - ".join(conditions[:2])
-        if not self.region:
-            del inputs["region"]
+        del inputs["region"]
         return inputs

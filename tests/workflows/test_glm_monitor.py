@@ -132,7 +132,7 @@ def test_every_setting_reaches_its_node() -> None:
     )
     inputs = {name: flow.get_node(name).inputs for name in flow.list_node_names()}
     glm = inputs["glm"]
-    assert (glm.contrast, Path(glm.region).name, glm.hrf) == ("face", "region.nii", "spm")
+    assert (glm.contrast, Path(inputs["region"].file).name, glm.hrf) == ("face", "region.nii", "spm")
     assert (glm.drift, glm.high_pass, glm.longest) == ("cosine", 0.02, 600.0)
     assert (glm.slice_time_ref, glm.max_fd, glm.min_dof, glm.save) == (0.25, 0.5, 7, "maps")
     assert glm.design.conditions == inputs["scanner"].design.conditions == ("face", "house")

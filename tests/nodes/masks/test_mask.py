@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.base import Undefined
 from phantom import PHANTOM, oblique
 
 from rtflow.bids.grid import Grid
@@ -69,6 +70,18 @@ def test_a_file_on_another_grid_is_refused(reference, make_context, call, tmp_pa
     with pytest.raises(GridError, match=says) as caught:
         call(node, 1, reference=reference)
     assert path in str(caught.value)
+
+
+def test_a_file_on_another_grid_is_told_with_the_first_dummy(reference, make_context, call, tmp_path):
+    scanned = BidsIncremental(reference.data, AFFINE, volume=1)
+    wrong = started(make_context(), file=mask_file(tmp_path / "wrong.nii", np.ones((48, 48, 23))))
+    with pytest.raises(GridError, match=r"wrong\.nii"):
+        call(wrong, 1, incremental=scanned)
+    right = started(make_context(), file=mask_file(tmp_path / "right.nii", np.ones(SHAPE)))
+    assert call(right, 1, incremental=scanned) == {}
+    mask = call(right, 2, incremental=scanned, reference=reference)["mask"]
+    assert mask.grid == reference.grid
+    assert call(right, 3, incremental=scanned, reference=Undefined) == {"mask": mask}
 
 
 def test_a_file_that_is_none_is_refused_before_the_first_volume(make_context, tmp_path):
