@@ -44,7 +44,6 @@ _DUMMIES = 2
 # 41 volumes: rest, then four blocks with rest between them; two blocks train.
 _DESIGN = DesignSettings(blocks=4, block=12.0, rest=6.0, opening=16.0)
 _SETTLING = 3  # calls of a node that are not counted: what is made once is made in them
-_ECHO_TIMES = (0.013, 0.028, 0.043)
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,7 @@ def calls() -> list[Call]:
                 "aligned": ("Realign", "incremental"),
                 "transform": ("Realign", "transform"),
                 "reference": ("Realign", "reference"),
+                "trusted": ("Realign", "trusted"),
             },
         ),
         Call("Mask", {}, {"reference": ("Realign", "reference")}),
@@ -160,8 +160,8 @@ def node_times(
                 for name, (node, output) in call.takes.items()
                 if output in given.get(node, {}) and name in interface.inputs.copyable_trait_names()
             }
-            needed = interface.inputs.traits(mandatory=True)
-            if not set(needed) <= inputs.keys() | call.options.keys():
+            needed = {*interface.inputs.traits(mandatory=True), *interface.needed_inputs()}
+            if not needed <= inputs.keys() | call.options.keys():
                 continue
             began = time.thread_time()
             outputs = _call(interface, frame.volume, inputs)
@@ -247,32 +247,26 @@ def template_times(frames: Sequence[Frame], folder: Path, run: int = 1) -> tuple
 
 
 def simulated(shape: tuple[int, int, int], voxel: float, echoes: int = 1) -> list[Frame]:
-    """Frames of a run; later echoes are the first one, weaker.
+    """Frames of a run.
 
     Slices are said to be interleaved, for `SliceTiming` to have something to do.
     """
     design = _DESIGN.design()
-    spec = SimulateSource(shape=shape, voxel=voxel, tr=_TR, speed="max", volumes=round(design.duration / _TR))
-    frames = []
+    volumes = round(design.duration / _TR)
+    spec = SimulateSource(shape=shape, voxel=voxel, tr=_TR, speed="max", volumes=volumes, echoes=echoes)
     half = (shape[2] + 1) // 2
     times = [(k // 2 + (k % 2) * half) * _TR / (shape[2] + 1) for k in range(shape[2])]
-    for frame in SimulatorSource(spec, design).frames(threading.Event()):
-        image, about = frame.parts
-        metadata = msgspec.json.decode(about.data) | {"SliceTiming": times}
-        parts = []
-        for echo in range(1, echoes + 1):
-            stem = f"volume-{frame.volume:04d}" + f"_echo-{echo}" * (echoes > 1)
-            data = image.data if echo == 1 else _weaker(image.data, 0.7 ** (echo - 1))
-            time_of = {"EchoTime": _ECHO_TIMES[echo - 1]} if echoes > 1 else {}
-            parts.append(Part(f"{stem}.nii", image.media_type, data))
-            parts.append(Part(f"{stem}.json", about.media_type, msgspec.json.encode(metadata | time_of)))
-        frames.append(Frame(frame.volume, frame.received, tuple(parts)))
-    return frames
+    return [
+        replace(frame, parts=tuple(_timed(part, times) for part in frame.parts))
+        for frame in SimulatorSource(spec, design).frames(threading.Event())
+    ]
 
 
-def _weaker(nifti: bytes, factor: float) -> bytes:
-    voxels = np.frombuffer(nifti, dtype=np.int16, offset=352)
-    return nifti[:352] + (voxels * np.float32(factor)).astype(np.int16).tobytes()
+def _timed(part: Part, times: Sequence[float]) -> Part:
+    """An image as it is, a sidecar with the times of slices."""
+    if part.media_type != "application/json":
+        return part
+    return replace(part, data=msgspec.json.encode(msgspec.json.decode(part.data) | {"SliceTiming": times}))
 
 
 @contextmanager
@@ -299,7 +293,7 @@ def run(scans: Sequence[tuple[tuple[int, int, int], float]] = SCANS) -> BenchRep
     bars: dict[str, Bar] = {}
     for shape, voxel in scans:
         size = "x".join(map(str, shape))
-        frames = simulated(shape, voxel, echoes=len(_ECHO_TIMES))
+        frames = simulated(shape, voxel, echoes=3)
         single = [replace(frame, parts=frame.parts[:2]) for frame in frames]
         with tempfile.TemporaryDirectory() as folder, one_core():
             for name, taken in node_times(frames, Path(folder) / "nodes").items():

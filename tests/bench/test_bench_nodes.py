@@ -21,7 +21,7 @@ def test_frames_have_echoes_and_slice_times(frames):
     assert len(frames) == 41
     early, _, late = frame_to_incrementals(frames[3], {"task": "x"})
     assert early.metadata["EchoTime"] < late.metadata["EchoTime"]
-    assert late.data.mean() == pytest.approx(0.49 * early.data.mean(), rel=0.01)
+    assert late.data.mean() < 0.8 * early.data.mean()
     assert len(early.metadata["SliceTiming"]) == SHAPE[2]
     assert 0 < max(early.metadata["SliceTiming"]) < early.tr
 
