@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests run in as many processes as there are processors, each file in one: make test PROCESSES=0 for a debugger.
 PROCESSES ?= logical
 
-.PHONY: help run test check format soak constraints clean
+.PHONY: help run test check format soak constraints vendor clean
 
 help:
 	@echo "make run          a simulated session, decoded volume by volume (ARGS go to rtflow run)"
@@ -15,6 +15,7 @@ help:
 	@echo "make format       put the code into the house's format"
 	@echo "make soak         sessions, replays and drawn examples on end, by other seeds, for SECONDS=600"
 	@echo "make constraints  pin anew what pip finds, on Python 3.11, 3.12 and 3.13"
+	@echo "make vendor       fetch jsPsych for the subject's page from npm; what it fetches is committed"
 	@echo "make clean        remove environments, caches and builds; recorded runs stay"
 
 run:
@@ -43,6 +44,9 @@ soak:
 constraints:
 	.ci/constraints $(PYTHONS) >constraints.txt.part
 	mv constraints.txt.part constraints.txt
+
+vendor:
+	.ci/vendor
 
 clean:
 	rm -rf .venv .venv-snakemake build dist rtflow.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -47,14 +47,15 @@ setup(
     if (HERE / "README.md").exists()
     else "",
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    license_files=["LICENSE"],
+    license="Apache-2.0 AND MIT",  # MIT: jsPsych, which the subject's page brings along
+    license_files=["LICENSE", "rtflow/server/page/jspsych/LICENSE"],
     python_requires=">=3.11,<3.14",
     package_dir={"rtflow": "rtflow"} | {f"rtflow.{folder}": folder for folder in FOLDERS},
     packages=packages_under("rtflow", "rtflow")
     + [package for folder in FOLDERS for package in packages_under(folder, f"rtflow.{folder}")],
     package_data={
         "rtflow": ["py.typed"],
+        "rtflow.server": ["page/*", "page/jspsych/*"],
         "rtflow.workflows": ["*.toml"],
         "rtflow.bids_apps": ["apps/*.toml", "apps/*.md"],
     },
@@ -100,6 +101,7 @@ setup(
             "import-linter>=2.1",
             "moto[server]>=5",
             "mypy>=1.13",
+            "playwright>=1.50",  # with the system's Chromium
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

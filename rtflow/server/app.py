@@ -1,11 +1,11 @@
-"""The routes of the server's port: agents connect at ``/ws/scanner`` and ``/ws/subject``."""
+"""The routes of the server's port: agents at ``/ws/scanner`` and ``/ws/subject``, a page at ``/subject``."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from rtflow.server.messages import BeginRun
 from rtflow.server.scanner_channel import ScannerChannel
 from rtflow.server.sockets import JSON, MSGPACK, AiohttpSocket, tune
 from rtflow.server.subject_channel import SubjectChannel
+from rtflow.server.subject_page import page_routes
 from rtflow.server.wire import FRAME_LIMIT
 
 Authorise = Callable[[web.Request, str], Awaitable[None]]
@@ -67,18 +68,23 @@ class Channels:
         return iter(list(self._known.values()))
 
 
-def make_app(channels: Channels, authorise: Authorise) -> web.Application:
-    """The application behind the port."""
+def make_app(channels: Channels, authorise: Authorise, names: Collection[str] = ()) -> web.Application:
+    """The application behind the port; `names` are those that the server goes by, for pages."""
 
-    async def agent(request: web.Request) -> web.StreamResponse:
-        kind = request.match_info["kind"]
-        await authorise(request, kind)
+    def find(request: web.Request, kind: str) -> tuple[Channel, str]:
         name, instance = request.query.get("name", kind), request.query.get("instance", "")
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
             raise web.HTTPBadRequest(text="name and instance must be words of up to 64 letters and digits")
         channel = channels.find(kind, name)
         if not channel.may_connect(instance):
             raise web.HTTPConflict(text=f"a {kind} of the name {name} is connected already; use another name")
+        return channel, instance
+
+    async def admit(request: web.Request, kind: str) -> None:
+        find(request, kind)
+
+    async def connect(request: web.Request, kind: str) -> web.StreamResponse:
+        channel, instance = find(request, kind)
         socket = web.WebSocketResponse(
             protocols=(MSGPACK, JSON), max_msg_size=FRAME_LIMIT, compress=False, timeout=1.0
         )
@@ -88,6 +94,12 @@ def make_app(channels: Channels, authorise: Authorise) -> web.Application:
             await channel.connect(AiohttpSocket(socket), instance, text=socket.ws_protocol == JSON)
         return socket
 
+    async def agent(request: web.Request) -> web.StreamResponse:
+        kind = request.match_info["kind"]
+        await authorise(request, kind)
+        return await connect(request, kind)
+
     app = web.Application(client_max_size=FRAME_LIMIT)
     app.router.add_get("/ws/{kind:scanner|subject}", agent)
+    app.router.add_routes(page_routes(authorise, admit, connect, names))
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections.abc import Collection
 from concurrent.futures import Future
 
 from aiohttp import web
@@ -30,6 +31,8 @@ class Server:
         Says who may connect.
     tls
         Certificate and key; without one it is plain.
+    names
+        Names that others reach it by; pages are served to no other ones.
 
     Raises
     ------
@@ -38,10 +41,16 @@ class Server:
     """
 
     def __init__(
-        self, host: str, port: int, *, authorise: Authorise, tls: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        authorise: Authorise,
+        tls: ssl.SSLContext | None = None,
+        names: Collection[str] = (),
     ) -> None:
         self.host, self.port = host, port
-        self._authorise, self._tls = authorise, tls
+        self._authorise, self._tls, self._names = authorise, tls, names
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -96,7 +105,7 @@ class Server:
         """An agent has come or gone."""
 
     async def _start(self) -> None:
-        self._runner = web.AppRunner(make_app(self.channels, self._authorise), access_log=None)
+        self._runner = web.AppRunner(make_app(self.channels, self._authorise, self._names), access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls)
         await site.start()

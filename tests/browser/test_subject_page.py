@@ -1,0 +1,215 @@
+"""The subject's page in a real browser: each value is painted once, in order, over lost connections too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+from cable import Cable
+from subjects import RUN, Subject, serving
+
+from rtflow.documents import now
+from rtflow.server.messages import EndRun, Note, Received, Response, Shown, Trigger
+from rtflow.server.thread import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+TOKEN = "rtflow_a-token"
+
+#: What the picture says that it shows, each time that it changes.
+WATCH = """
+window.seen = [];
+new MutationObserver((changes) => {
+  for (const change of changes) {
+    if (change.attributeName === "data-volume") window.seen.push(Number(change.target.dataset.volume));
+  }
+}).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-volume"] });
+"""
+
+
+async def by_token(request: web.Request, kind: str) -> None:
+    if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        raise web.HTTPUnauthorized
+    if kind != "subject":
+        raise web.HTTPForbidden
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(authorise=by_token) as server:
+        yield server
+
+
+@pytest.fixture
+def subject(server: Server) -> Subject:
+    subject = Subject(server)
+    subject.channel.begin_run(RUN)
+    return subject
+
+
+class Opened:
+    """The page, and what it asked for and complained of."""
+
+    def __init__(self, context: BrowserContext, port: int, query: str = "", token: str = TOKEN) -> None:
+        self.hosts: set[str] = set()
+        self.said: list[str] = []
+        context.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        context.on("console", lambda message: self.said.append(message.text))
+        context.on("weberror", lambda error: self.said.append(str(error.error)))
+        context.add_init_script(WATCH)
+        self.page: Page = context.new_page()
+        self.page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
+        self.own = f"127.0.0.1:{port}"
+        self.page.goto(f"http://{self.own}/subject?{query}#{token}")
+
+    def wait_for(self, volume: int) -> None:
+        self.page.wait_for_selector(f".feedback[data-volume='{volume}']")
+
+    @property
+    def seen(self) -> list[int]:
+        seen: list[int] = self.page.evaluate("window.seen")
+        return seen
+
+
+def test_each_of_100_values_is_painted_once_and_in_order(subject: Subject, context: BrowserContext) -> None:
+    with Cable(subject.server.port) as cable:
+        opened = Opened(context, cable.port)
+        for volume in range(1, 101):
+            subject.offer(volume, value=volume / 50 - 1)
+            if volume in (30, 50):
+                opened.wait_for(volume)
+                cable.cut()  # the page hears that its connection is gone
+            elif volume == 70:
+                opened.wait_for(volume)
+                cable.pull()  # nobody hears anything
+            elif volume == 90:
+                cable.plug()
+        said = subject.wait_for(lambda body: isinstance(body, Shown) and body.volume == 100)
+        opened.wait_for(100)
+        assert opened.seen == list(range(1, 101))
+        assert cable.connections >= 3
+    for kind in (Received, Shown):
+        assert [body.volume for body in said if isinstance(body, kind)] == list(range(1, 101))
+    shown = [body.at for body in said if isinstance(body, Shown)]
+    assert shown == sorted(shown)
+    assert opened.hosts == {opened.own}
+    assert not [words for words in opened.said if "Content Security Policy" in words]
+
+
+def test_a_page_that_is_loaded_anew_shows_what_was_not_shown_and_nothing_twice(
+    subject: Subject, context: BrowserContext
+) -> None:
+    opened = Opened(context, subject.server.port)
+    subject.offer(1)
+    opened.wait_for(1)
+    subject.wait_for(lambda body: isinstance(body, Shown))
+    subject.offer(1, value=0.1)  # as after a crash of the server
+    opened.page.reload()
+    subject.offer(2)
+    opened.wait_for(2)
+    assert opened.seen == [2]
+    # It is known by its cookie, and the token stands nowhere that a script or a person could read it.
+    assert opened.page.url == f"http://{opened.own}/subject"
+    assert TOKEN not in opened.page.evaluate(
+        "document.cookie + JSON.stringify({...localStorage, ...sessionStorage})"
+    )
+    (cookie,) = context.cookies(f"http://{opened.own}/subject/socket")
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/subject")
+    assert context.cookies(f"http://{opened.own}/api") == []
+
+
+def test_a_value_waits_until_it_is_due(subject: Subject, context: BrowserContext) -> None:
+    link = subject.channel.link
+    link._now = lambda: now() + 5000  # the server's clock is another one
+    Opened(context, subject.server.port)
+    offered = now()
+    subject.offer(1, time=offered + 5000, delay=0.5)
+    said = subject.wait_for(lambda body: isinstance(body, Shown))
+    assert isinstance(said[-1], Shown)
+    # The page's clock is this machine's, and the offset between its clock and `now` is what we learn of it.
+    assert link.clock.to_ours(said[-1].at) - 5000 >= offered + 0.5 - 0.05
+
+
+def test_keys_are_responses_and_triggers_with_the_time_of_the_page(
+    subject: Subject, context: BrowserContext
+) -> None:
+    opened = Opened(context, subject.server.port, "keys=1,2&trigger=5")
+    subject.offer(1)
+    opened.wait_for(1)
+    before = opened.page.evaluate("(performance.timeOrigin + performance.now()) / 1000")
+    for key in ("1", "x", "5", "2", "5"):
+        opened.page.keyboard.press(key)
+    after = opened.page.evaluate("(performance.timeOrigin + performance.now()) / 1000")
+    said = subject.wait_for(lambda body: isinstance(body, Trigger) and body.n == 2)
+    told = [body for body in said if isinstance(body, Response | Trigger)]
+    assert [body.button if isinstance(body, Response) else body.n for body in told] == ["1", 1, "2", 2]
+    assert {body.run_uid for body in told} == {RUN.run_uid}
+    times = [before, *(body.at for body in told), after]
+    assert times == sorted(times)
+
+
+def test_a_run_after_the_other_and_messages_to_the_participant(
+    subject: Subject, context: BrowserContext
+) -> None:
+    opened = Opened(context, subject.server.port)
+    subject.offer(1)
+    opened.wait_for(1)
+    assert opened.page.get_attribute("body", "data-running") == "yes"
+    subject.channel.post(Note(text="Please lie still."))
+    subject.channel.end_run(EndRun(run_uid=RUN.run_uid))
+    opened.page.wait_for_selector("body[data-running='no']")
+    assert opened.page.text_content("#note") == "Please lie still."
+    second = type(RUN)(run_uid="run-2")
+    subject.channel.begin_run(second)
+    subject.offer(1, run_uid="run-2")
+    said = subject.wait_for(lambda body: isinstance(body, Shown) and body.run_uid == "run-2")
+    assert isinstance(said[-1], Shown)
+    assert opened.seen == [1, 1]
+
+
+def test_who_may_not_come_in_is_told_why(subject: Subject, context: BrowserContext) -> None:
+    wrong = Opened(context, subject.server.port, token="rtflow_another")
+    wrong.page.wait_for_function("document.title.includes('no longer valid')")
+    right = Opened(context, subject.server.port)
+    subject.offer(1)
+    right.wait_for(1)
+    # A second tab has the cookie, and another one of the name is connected.
+    second = context.new_page()
+    second.goto(f"http://{right.own}/subject")
+    second.wait_for_function("document.title.includes('Another page shows the feedback already')")
+    right.page.close()
+    subject.offer(2)
+    second.wait_for_selector(".feedback[data-volume='2']")
+
+
+def test_a_server_that_ends_the_connection_for_good_is_believed(
+    subject: Subject, context: BrowserContext
+) -> None:
+    opened = Opened(context, subject.server.port)
+    subject.offer(1)
+    opened.wait_for(1)
+    subject.server._loop.call_soon_threadsafe(subject.channel.hang_up, "the token was revoked")
+    opened.page.wait_for_function("document.title.includes('the token was revoked')")
+
+
+@pytest.mark.parametrize("look", ["circle", "thermometer", "text"])
+def test_what_is_shown_of_a_value(look: str, subject: Subject, context: BrowserContext) -> None:
+    opened = Opened(context, subject.server.port, f"look={look}&low=0&high=2")
+    shown = {}
+    for volume, (value, kind) in enumerate([(0.0, "neutral"), (1.5, "x"), (-3.0, "x"), (9.0, "x")], start=1):
+        subject.offer(volume, value=value, kind=kind)
+        opened.wait_for(volume)
+        mark = opened.page.locator(".feedback g:not(.cross) .value")
+        assert opened.page.locator(".feedback .cross").is_visible() == (kind == "neutral")
+        name = {"circle": "r", "thermometer": "height"}.get(look)
+        shown[value] = float(mark.get_attribute(name) or 0) if name else mark.text_content()
+    wanted = {
+        "circle": {0.0: 0, 1.5: 300, -3.0: 0, 9.0: 400},
+        "thermometer": {0.0: 0, 1.5: 600, -3.0: 0, 9.0: 800},
+        "text": {0.0: "", 1.5: "+1.50", -3.0: "\u22123.00", 9.0: "+9.00"},
+    }
+    assert shown == wanted[look]
