@@ -249,7 +249,7 @@ def execute(
             replay_of=replay_of,
         ),
         keeper=journal,
-        observers=(observe,) if observe else (),
+        observers=tuple(one for one in (observe, context.server and context.server.observe) if one),
         deadline=settings.deadline or ("tr" if paced else None),
         pace=float(speed) if paced else 1.0,
         drop=settings.source.drop and not context.replaying,

@@ -1,105 +1,253 @@
-"""The routes of the server's port: agents at ``/ws/scanner`` and ``/ws/subject``, a page at ``/subject``."""
+"""The routes of the port.
+
+Agents connect at ``/ws/scanner`` and ``/ws/subject``, onlookers at ``/ws/monitor``; a page for the subject's
+display is at ``/subject``, and the HTTP API at ``/api``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
-from aiohttp import web
+import msgspec
+from aiohttp import WSMsgType, web
 
+from rtflow.access.store import Action
+from rtflow.documents import AnyDocument, decode
 from rtflow.errors import ProtocolError
-from rtflow.server.channel import Channel, Emit
+from rtflow.server.answers import add_headers, in_one_form
+from rtflow.server.api import Api
+from rtflow.server.channel import Channel
+from rtflow.server.channels import Channels
+from rtflow.server.desk import Desk
+from rtflow.server.guard import Authorise, Guard, Visitor, refuse
+from rtflow.server.listening import Listener
+from rtflow.server.log import Log
+from rtflow.server.login import Login
 from rtflow.server.messages import BeginRun
-from rtflow.server.scanner_channel import ScannerChannel
-from rtflow.server.sockets import JSON, MSGPACK, AiohttpSocket, tune
-from rtflow.server.subject_channel import SubjectChannel
+from rtflow.server.monitor import Monitor
+from rtflow.server.progress import Progress
+from rtflow.server.run_clock import RunClock
+from rtflow.server.sockets import JSON, MSGPACK, PacedSocket, tune
+from rtflow.server.states import States
 from rtflow.server.subject_page import page_routes
-from rtflow.server.wire import FRAME_LIMIT
+from rtflow.server.wire import FRAME_LIMIT, Bye
 
-Authorise = Callable[[web.Request, str], Awaitable[None]]
-"""Raises `aiohttp.web.HTTPUnauthorized` or `HTTPForbidden` unless who asks may use a channel."""
-
-_KINDS: dict[str, type[Channel]] = {"scanner": ScannerChannel, "subject": SubjectChannel}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MOST_ONLOOKERS = 100
+_BODY_LIMIT = 256 * 1024
+_TOO_SLOW = 1013  # of RFC 6455's registry: try again later
 
 
-class Channels:
-    """The agents that a server knows: each there from when it is first spoken of.
+class Port:
+    """All that the routes speak of.
 
     Parameters
     ----------
+    channels
+        The agents.
     loop
         The server's event loop.
-    changed
-        Called, in the loop's thread, when a connection begins or ends.
-
-    Attributes
-    ----------
-    run
-        The run that is under way: subjects that come later hear of it.
+    authorise
+        Who may do what.
+    guard
+        Logins and enrolment, where there are accounts.
+    desk
+        The operator's orders, where they are taken.
+    names
+        Names that others reach the server by; pages are served to no other ones.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, changed: Callable[[Channel, str], None]) -> None:
-        self._loop = loop
-        self._changed = changed
-        self._known: dict[tuple[str, str], Channel] = {}
-        self._emit: Emit | None = None
+    def __init__(
+        self,
+        channels: Channels,
+        loop: asyncio.AbstractEventLoop,
+        authorise: Authorise,
+        guard: Guard | None = None,
+        desk: Desk | None = None,
+        names: Collection[str] = (),
+    ) -> None:
+        self.channels = channels
+        self.guard = guard
+        self.desk = desk
+        self.names = names
+        self.log = guard.log if guard is not None else Log()
+        self.states = desk.states if desk is not None else States()
+        self.monitor = Monitor(loop, desk.runs if desk is not None else None)
+        self.progress = Progress()
         self.run: BeginRun | None = None
+        self.clock: RunClock | None = None
+        self.listener: Listener | None = None
+        self._authorise = authorise
+        self._here: dict[Callable[[], object], Visitor] = {}
 
-    def find(self, kind: str, name: str) -> Channel:
-        """The channel of an agent; may be called from any thread."""
-        known = self._known.get((kind, name))
-        if known is None:
-            known = self._known.setdefault((kind, name), _KINDS[kind](name, self._loop, self._changed))
-            known.emit = self._emit
-            if kind == "subject" and self.run is not None:
-                known.begin_run(self.run)
-        return known
+    def begin(self, run: BeginRun) -> None:
+        """A run begins."""
+        self.run, self.progress = run, Progress()
 
-    def attend(self, emit: Emit | None) -> None:
-        """Tell all that subjects say to a run that begins, or to nobody; from any thread."""
-        self._emit = emit
-        for channel in list(self._known.values()):
-            channel.emit = emit
+    def tell(self, document: AnyDocument, line: bytes) -> None:
+        """A document of the run stands in the journal."""
+        self.progress.add(document)
+        self.monitor.add(document.run_uid, document.seq, line)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(list(self._known.values()))
+    async def admit(self, request: web.Request, action: Action) -> Visitor | None:
+        """Who asks, if they may; their connection may stay."""
+        visitor = await self._authorise(request, action)
+        self.welcome(request)
+        return visitor
+
+    def welcome(self, request: web.Request) -> None:
+        """Let the connection of a request stay: it is somebody's."""
+        if self.listener is not None:
+            self.listener.admit(request.transport)
+
+    @contextlib.contextmanager
+    def staying(self, visitor: Visitor | None, leave: Callable[[], object]) -> Iterator[None]:
+        """While in here, ``leave`` is called if the visitor may not be here any more."""
+        if visitor is None:
+            yield
+            return
+        self._here[leave] = visitor
+        try:
+            yield
+        finally:
+            self._here.pop(leave, None)
+
+    async def turn_out(self) -> None:
+        """Let go whoever may not be here any more."""
+        here = list(self._here.items())
+        valid = await asyncio.to_thread(lambda: [visitor.still_valid() for _, visitor in here])
+        for (leave, visitor), may_stay in zip(here, valid, strict=True):
+            if not may_stay and self._here.pop(leave, None) is not None:
+                self.log.note(visitor.name, "turned out", role=visitor.role, reason="revoked")
+                leave()
 
 
-def make_app(channels: Channels, authorise: Authorise, names: Collection[str] = ()) -> web.Application:
-    """The application behind the port; `names` are those that the server goes by, for pages."""
+def make_app(port: Port) -> web.Application:
+    """The application behind the port."""
+    app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[in_one_form])
+    app.on_response_prepare.append(add_headers)
+    sockets = _Sockets(port)
+    app.router.add_get("/ws/{kind:scanner|subject}", sockets.agent)
+    app.router.add_get("/ws/monitor", sockets.monitor)
+    app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.log, port.names))
+    app.router.add_routes(Api(port).routes())
+    if port.guard is not None:
+        app.router.add_routes(Login(port.guard, port).routes())
+    return app
 
-    def find(request: web.Request, kind: str) -> tuple[Channel, str]:
-        name, instance = request.query.get("name", kind), request.query.get("instance", "")
-        if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
-            raise web.HTTPBadRequest(text="name and instance must be words of up to 64 letters and digits")
-        channel = channels.find(kind, name)
-        if not channel.may_connect(instance):
-            raise web.HTTPConflict(text=f"a {kind} of the name {name} is connected already; use another name")
-        return channel, instance
 
-    async def admit(request: web.Request, kind: str) -> None:
-        find(request, kind)
+class _Sockets:
+    """The WebSockets."""
 
-    async def connect(request: web.Request, kind: str) -> web.StreamResponse:
-        channel, instance = find(request, kind)
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    async def agent(self, request: web.Request) -> web.StreamResponse:
+        """The connection of an agent, from its beginning to its end."""
+        kind: Action = "scanner" if request.match_info["kind"] == "scanner" else "subject"
+        visitor = await self._port.admit(request, kind)
+        return await self.connect(request, kind, visitor)
+
+    def check(self, request: web.Request, kind: str, visitor: Visitor | None) -> None:
+        """Refuse a second agent of one name."""
+        self._channel(request, kind, visitor.name if visitor else "?")
+
+    async def connect(self, request: web.Request, kind: str, visitor: Visitor | None) -> web.StreamResponse:
+        """The connection of an agent that was let in."""
+        port, who = self._port, visitor.name if visitor else "?"
+        channel, instance = self._channel(request, kind, who)
         socket = web.WebSocketResponse(
             protocols=(MSGPACK, JSON), max_msg_size=FRAME_LIMIT, compress=False, timeout=1.0
         )
         await socket.prepare(request)
         tune(request.transport)
-        with contextlib.suppress(ProtocolError):  # who said it has been told
-            await channel.connect(AiohttpSocket(socket), instance, text=socket.ws_protocol == JSON)
+        if not channel.may_connect(instance):  # another one was quicker
+            await socket.close(code=1008, message=b"an agent of this name is connected already")
+            return socket
+        about = {"address": request.remote or "?", "channel": kind, "agent": channel.name}
+        port.log.note(who, "connected", **about)
+        bye = Bye()
+        with port.staying(visitor, lambda: channel.hang_up("the access of this agent was revoked")):
+            try:
+                bye = await channel.connect(PacedSocket(socket), instance, text=socket.ws_protocol == JSON)
+            except ProtocolError as error:  # who said it has been told
+                bye = Bye(reason=str(error))
+                port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)
+        port.log.note(who, "disconnected", reason=bye.reason, **about)
         return socket
 
-    async def agent(request: web.Request) -> web.StreamResponse:
-        kind = request.match_info["kind"]
-        await authorise(request, kind)
-        return await connect(request, kind)
+    def _channel(self, request: web.Request, kind: str, who: str) -> tuple[Channel, str]:
+        name, instance = request.query.get("name", kind), request.query.get("instance", "")
+        if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
+            says = "name and instance must be words of up to 64 letters and digits"
+            refuse(self._port.log, request, 400, says, "name", who=who, name=name)
+        channel = self._port.channels.admit(kind, name)
+        if channel is None:
+            refuse(self._port.log, request, 503, "too many agents are known already", "names", who=who)
+        if not channel.may_connect(instance):
+            says = f"a {kind} of the name {name} is connected already; use another name"
+            refuse(self._port.log, request, 409, says, "name in use", who=who, name=name)
+        return channel, instance
 
-    app = web.Application(client_max_size=FRAME_LIMIT)
-    app.router.add_get("/ws/{kind:scanner|subject}", agent)
-    app.router.add_routes(page_routes(authorise, admit, connect, names))
-    return app
+    async def monitor(self, request: web.Request) -> web.StreamResponse:
+        """The connection of an onlooker."""
+        port = self._port
+        visitor = await port.admit(request, "watch")
+        who = visitor.name if visitor else "?"
+        since, run_uid = request.query.get("since", "0"), request.query.get("run", "")
+        if not (since.isascii() and since.isdecimal() and len(since) < 10) or len(run_uid) > 64:
+            refuse(port.log, request, 400, "since must be a number, and run that of a run", "query", who=who)
+        if len(port.monitor) >= _MOST_ONLOOKERS:
+            refuse(port.log, request, 503, "too many look on already", "onlookers", who=who)
+        socket = web.WebSocketResponse(
+            protocols=(MSGPACK, JSON), max_msg_size=4096, compress=False, timeout=1.0, heartbeat=10.0
+        )
+        await socket.prepare(request)
+        tune(request.transport)
+        address = request.remote or "?"
+        port.log.note(who, "looks on", address=address)
+
+        async def send(line: bytes) -> None:
+            if socket.ws_protocol == MSGPACK:
+                await socket.send_bytes(msgspec.msgpack.encode(decode(line)))
+            else:
+                await socket.send_str(line.decode())
+
+        following = asyncio.ensure_future(port.monitor.follow(send, run_uid=run_uid, since=int(since)))
+        listening = asyncio.ensure_future(socket.receive())
+        try:
+            with port.staying(visitor, following.cancel):
+                await asyncio.wait({following, listening}, return_when=asyncio.FIRST_COMPLETED)
+            reason = _why(following, listening)
+            if reason == "said something":
+                port.log.refused(who, "protocol error", address, says="an onlooker said something")
+        finally:
+            following.cancel()
+            listening.cancel()
+            await asyncio.gather(following, listening, return_exceptions=True)
+        await _let_go(request, socket, reason)
+        port.log.note(who, "looks on no more", address=address, reason=reason)
+        return socket
+
+
+def _why(following: asyncio.Task[None], listening: asyncio.Task[object]) -> str:
+    """Why an onlooker's connection ends."""
+    if following.done():
+        gone = not following.cancelled() and isinstance(following.exception(), ConnectionError)
+        return "left" if gone else "too slow, or not allowed any more"
+    kind = getattr(listening.result(), "type", None) if not listening.cancelled() else None
+    return "said something" if kind in (WSMsgType.TEXT, WSMsgType.BINARY) else "left"
+
+
+async def _let_go(request: web.Request, socket: web.WebSocketResponse, reason: str) -> None:
+    """Close a connection, at once where its buffers are full."""
+    try:
+        async with asyncio.timeout(1.0):
+            await socket.close(code=_TOO_SLOW, message=f"{reason}; come back with since=N".encode())
+    except (TimeoutError, ConnectionError):
+        pass
+    if reason != "left" and isinstance(request.transport, asyncio.WriteTransport):
+        request.transport.abort()

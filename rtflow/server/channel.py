@@ -17,7 +17,7 @@ from rtflow.server.clock import Offset
 from rtflow.server.link import Link, Socket
 from rtflow.server.messages import BeginRun, Body, EndRun
 from rtflow.server.outbox import Part
-from rtflow.server.wire import URGENT, Bye, Hello
+from rtflow.server.wire import URGENT, Bye, Hello, Post
 
 _FAREWELL = 0.5
 """Seconds in which an agent is told that it must leave."""
@@ -74,6 +74,7 @@ class Channel:
     """
 
     kind = ""
+    size_limit = 1 << 20
 
     def __init__(
         self, name: str, loop: asyncio.AbstractEventLoop, changed: Callable[[Channel, str], None]
@@ -89,7 +90,9 @@ class Channel:
         self._connection: asyncio.Task[Bye] | None = None
         self._there = threading.Event()
         self._taking_over = asyncio.Lock()
-        self.link = Link(self.work, met=self._met, failed=self.failed)
+        self.link = Link(
+            self.work, met=self._met, failed=self.failed, repeated=self._repeated, size_limit=self.size_limit
+        )
 
     # In the loop's thread
 
@@ -149,6 +152,9 @@ class Channel:
         self.link.hang_up(reason, final=True)
         if self._connection is not None:  # a network that takes nothing more must not hold it
             self._loop.call_later(_FAREWELL, self._connection.cancel)
+
+    def _repeated(self, post: Post) -> None:
+        self._changed(self, "repeated")
 
     def _met(self, hello: Hello, anew: bool) -> None:
         self._about = hello.about

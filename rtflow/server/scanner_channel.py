@@ -9,3 +9,4 @@ class ScannerChannel(Channel):
     """Objects, or volumes, of a scanner; and its host's files."""
 
     kind = "scanner"
+    size_limit = 1 << 28  # a whole run may be one object

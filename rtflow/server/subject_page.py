@@ -15,9 +15,11 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from rtflow.access.sessions import same_origin
+from rtflow.server.guard import Authorise, Visitor, refuse
+from rtflow.server.log import Log
 
-Authorise = Callable[[web.Request, str], Awaitable[None]]
-Connect = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+Check = Callable[[web.Request, str, Visitor | None], None]
+Connect = Callable[[web.Request, str, Visitor | None], Awaitable[web.StreamResponse]]
 
 COOKIE = "rtflow-subject"
 
@@ -45,7 +47,7 @@ _BEARER = re.compile(r"Bearer ([A-Za-z0-9._~+/=-]{1,200})")
 
 
 def page_routes(
-    authorise: Authorise, admit: Authorise, connect: Connect, names: Collection[str] = ()
+    authorise: Authorise, check: Check, connect: Connect, log: Log, names: Collection[str] = ()
 ) -> list[web.RouteDef]:
     """Routes of the page.
 
@@ -53,22 +55,26 @@ def page_routes(
     ----------
     authorise
         Says who may use the subject's channel, by the header ``Authorization``.
-    admit
-        Says who else may not: a second display of one name.
+    check
+        Refuses a second display of one name.
     connect
         Serves a WebSocket of the subject's channel, once it is authorised.
+    log
+        Told of those who are turned away.
     names
         Names that the server goes by, other than its addresses and ``localhost``.
     """
 
     async def enter(request: web.Request) -> web.Response:
-        request = _with_token(request, names)
-        await authorise(request, "subject")
-        await admit(request, "subject")
+        request = with_token(request)
+        check(request, "subject", await authorise(request, "subject"))
+        token = _BEARER.fullmatch(request.headers.get(hdrs.AUTHORIZATION, ""))
+        if token is None:
+            refuse(log, request, 401, "open the page by the link that has the token", "no token")
         answer = web.Response(status=204, headers=_HEADERS)
         answer.set_cookie(
             COOKIE,
-            _token(request),
+            token.group(1),
             path="/subject",
             httponly=True,
             samesite="Strict",
@@ -77,8 +83,15 @@ def page_routes(
         return answer
 
     async def socket(request: web.Request) -> web.StreamResponse:
-        await authorise(_with_token(request, names), "subject")
-        return await connect(request, "subject")
+        visitor = await authorise(with_token(request), "subject")
+        return await connect(request, "subject", visitor)
+
+    def with_token(request: web.Request) -> web.Request:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if not same_origin(origin, request.headers.get(hdrs.HOST), names):
+            says = "this is for the page at /subject of this server only"
+            refuse(log, request, 403, says, "origin", origin=origin)
+        return _with_token(request)
 
     served = [web.get(f"/subject{path}", _file(*of)) for path, of in _FILES.items()]
     return [*served, web.post("/subject/enter", enter), web.get("/subject/socket", socket)]
@@ -93,25 +106,10 @@ def _file(name: str, media_type: str) -> Callable[[web.Request], Awaitable[web.R
     return serve
 
 
-def _with_token(request: web.Request, names: Collection[str]) -> web.Request:
-    """The request as it would be had its cookie been sent as a header.
-
-    Raises
-    ------
-    aiohttp.web.HTTPForbidden
-        If it comes from a page of another server: a browser would send the cookie for it, too.
-    """
-    if not same_origin(request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.HOST), names):
-        raise web.HTTPForbidden(text="this is for the page at /subject of this server only")
+def _with_token(request: web.Request) -> web.Request:
+    """The request as it would be had its cookie been sent as a header."""
     if hdrs.AUTHORIZATION in request.headers or COOKIE not in request.cookies:
         return request
     headers = request.headers.copy()
     headers[hdrs.AUTHORIZATION] = f"Bearer {request.cookies[COOKIE]}"
     return request.clone(headers=headers)
-
-
-def _token(request: web.Request) -> str:
-    found = _BEARER.fullmatch(request.headers.get(hdrs.AUTHORIZATION, ""))
-    if found is None:
-        raise web.HTTPUnauthorized(text="open the page by the link that has the token")
-    return found.group(1)

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
-from collections.abc import Collection
-from concurrent.futures import Future
+from collections.abc import Collection, Coroutine
+from typing import Any
 
 from aiohttp import web
 
+from rtflow.documents import AnyDocument, encode
 from rtflow.errors import UsageError
-from rtflow.server.app import Authorise, Channels, make_app
-from rtflow.server.channel import Channel
+from rtflow.server.app import Port, make_app
+from rtflow.server.channel import Channel, Emit
+from rtflow.server.channels import Channels
+from rtflow.server.desk import Desk
+from rtflow.server.guard import Authorise, Guard
+from rtflow.server.listening import Limits, Listener
 from rtflow.server.messages import BeginRun, EndRun
+from rtflow.server.notes import Notes
+from rtflow.server.run_clock import RunClock
 from rtflow.server.scanner_channel import ScannerChannel
+from rtflow.server.states import State
 from rtflow.server.subject_channel import SubjectChannel
 
 _FAREWELL = 2.0
+_TENDING = 0.5
 
 
 class Server:
-    """One port for all agents; a context manager.
+    """One port for all agents and onlookers; a context manager.
 
     Parameters
     ----------
     host, port
         Where to listen; port 0 takes any that is free.
+    guard
+        Who is let in, by the accounts.
     authorise
-        Says who may connect.
+        Says who may connect, where there is no guard.
     tls
         Certificate and key; without one it is plain.
+    desk
+        The operator's orders; without one nothing can be ordered.
+    limits
+        Of the port.
     names
         Names that others reach it by; pages are served to no other ones.
 
@@ -45,36 +61,45 @@ class Server:
         host: str,
         port: int,
         *,
-        authorise: Authorise,
+        guard: Guard | None = None,
+        authorise: Authorise | None = None,
         tls: ssl.SSLContext | None = None,
+        desk: Desk | None = None,
+        limits: Limits | None = None,
         names: Collection[str] = (),
     ) -> None:
+        allowed = authorise or (guard.authorise if guard is not None else None)
+        if allowed is None:
+            raise UsageError("a server needs a guard: somebody must say who may connect")
         self.host, self.port = host, port
-        self._authorise, self._tls, self._names = authorise, tls, names
+        self._tls, self._limits = tls, limits or Limits()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
-        self._runner: web.AppRunner | None = None
         self.channels = Channels(self._loop, self._changed)
+        self._notes = Notes()
+        self._port = Port(self.channels, self._loop, allowed, guard, desk, names)
+        self._runner: web.AppRunner | None = None
+        self._tending: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Server:
         self._thread.start()
         try:
-            self._in_loop(self._start()).result()
-        except OSError as error:
+            self._in_loop(self._start())
+        except BaseException:
             self._end_thread()
-            raise UsageError(
-                f"cannot listen at {self.host}:{self.port} ({error.strerror or error}); choose another port"
-            ) from None
+            raise
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._in_loop(self._stop()).result()
+        self._in_loop(self._stop())
         self._end_thread()
+        self._port.log.close()
 
     @property
     def url(self) -> str:
         """Where agents connect to."""
-        return f"{'wss' if self._tls else 'ws'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}"
 
     def scanner(self, name: str = "scanner") -> ScannerChannel:
         """The channel of a scanner's host."""
@@ -88,39 +113,103 @@ class Server:
         assert isinstance(channel, SubjectChannel)
         return channel
 
+    # Of a run; from any thread
+
     def begin_run(self, run: BeginRun) -> None:
         """Tell all subjects, also those that come later, of a run; scanners hear of it from their source."""
+        self._port.states.try_to_enter("preparing")
         self.channels.run = run
+        self._port.begin(run)
         for channel in self.channels:
             if isinstance(channel, SubjectChannel):
                 channel.begin_run(run)
+
+    def attend(self, emit: Emit | None, clock: RunClock | None = None) -> None:
+        """Tell a run what agents say, do, and what their clocks show; None tells nobody.
+
+        When this returns, the run before hears nothing any more.
+        """
+        self.channels.attend(emit)
+        self._port.clock = clock
+
+        async def begin() -> None:
+            self._notes.begin(emit, self.channels)
+
+        self._in_loop(begin())
+
+    def enter(self, state: State) -> None:
+        """The run has come so far."""
+        self._port.states.try_to_enter(state)
+
+    def observe(self, document: AnyDocument) -> None:
+        """A document of the run stands in the journal: whoever looks on is to have it."""
+        self._loop.call_soon_threadsafe(self._port.tell, document, encode(document))
 
     def end_run(self, run_uid: str, status: str) -> None:
         """The run is over: ``completed``, ``failed`` or ``aborted``."""
         self.channels.run = None
         for channel in self.channels:
             channel.end_run(EndRun(run_uid=run_uid, status=status))
+        for state in ("finishing", "idle"):  # wherever it was cut off
+            self._port.states.try_to_enter(state)
+
+    # In the loop's thread
 
     def _changed(self, channel: Channel, what: str) -> None:
-        """An agent has come or gone."""
+        if what == "repeated":
+            self._port.log.refused("", "repeated message", f"{channel.kind} {channel.name}")
+        else:
+            self._notes.changed(channel, what)
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(_TENDING)
+            await self._port.turn_out()
+            self._notes.look_at_clocks(self.channels)
 
     async def _start(self) -> None:
-        self._runner = web.AppRunner(make_app(self.channels, self._authorise, self._names), access_log=None)
+        self._runner = web.AppRunner(make_app(self._port), access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        assert self._runner.server is not None
+        log = self._port.log
+        try:
+            listener = self._port.listener = Listener(
+                self._runner.server,
+                self.host,
+                self.port,
+                tls=self._tls,
+                limits=self._limits,
+                refused=lambda address, why: log.refused("", "connection ended", address, reason=why),
+            )
+        except UsageError:
+            await self._runner.cleanup()
+            raise
+        self.port = listener.port
+        listener.start()
+        self._tending = asyncio.ensure_future(self._tend())
 
     async def _stop(self) -> None:
+        assert self._runner is not None
+        assert self._port.listener is not None
+        await self._port.listener.close()
         for channel in self.channels:
             channel.link.hang_up("the server ends")
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.wait([self._tending])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                while any(channel.link.connected for channel in self.channels):
+                    await asyncio.sleep(0.01)
+        await self._runner.shutdown()
+        await self._port.listener.end_all()
+        await self._runner.cleanup()
 
-    def _in_loop(self, job) -> Future[None]:  # type: ignore[no-untyped-def]
-        return asyncio.run_coroutine_threadsafe(job, self._loop)
+    def _in_loop(self, job: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
     def _end_thread(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()

@@ -58,11 +58,11 @@ class Outside:
         if server is None:
             yield
             return
-        server.channels.attend(self.emit)
+        server.attend(self.emit, self._clock)
         try:
             yield
         finally:
-            server.channels.attend(None)
+            server.attend(None)
 
     def came(self, frame: Frame, tr: float | None) -> None:
         """A frame has come; the repetition time as far as the source knows it by now."""

@@ -18,6 +18,7 @@ from rtflow.documents import Ending, Event, Frame, Result, RunStart, RunStop, Sc
 from rtflow.errors import RtflowError, RunError, in_words
 from rtflow.items import publish, release
 from rtflow.server.run_clock import RunClock
+from rtflow.server.states import State
 from rtflow.stream.algebra import one_thread
 from rtflow.stream.calls import seed_shared
 from rtflow.stream.chronicle import Chronicle
@@ -96,8 +97,10 @@ class StreamRun:
             with self._prepared():
                 try:
                     self._set_up()
+                    self._tell_server("running")
                     error = self._stream()
                 finally:
+                    self._tell_server("finishing")
                     self._end_steps()
                 if self.status == "completed":
                     self._end_nodes()
@@ -118,6 +121,10 @@ class StreamRun:
             raise error
         if error is not None:
             raise RunError(self.reason) from error
+
+    def _tell_server(self, state: State) -> None:
+        if self.context.server is not None:
+            self.context.server.enter(state)
 
     def _run_stop(self) -> RunStop:
         return RunStop(

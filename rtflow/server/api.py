@@ -1,0 +1,170 @@
+"""The HTTP API: what is going on, what went on, and the operator's orders. All answers are JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from rtflow.documents import decode, now
+from rtflow.errors import UsageError
+from rtflow.server.answers import Refusal, answer
+from rtflow.server.desk import Desk
+
+if TYPE_CHECKING:
+    from rtflow.access.store import Action
+    from rtflow.server.app import Port
+    from rtflow.server.guard import Visitor
+
+_BODY_SECONDS = 10.0
+_MOST_DOCUMENTS = 5000
+
+
+class Api:
+    """The handlers.
+
+    Parameters
+    ----------
+    port
+        What they speak of.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    def routes(self) -> list[web.RouteDef]:
+        """Each path and its handler."""
+        return [
+            web.get("/api/health", self.health),
+            web.get("/api/status", self.status),
+            web.get("/api/runs", self.runs),
+            web.get("/api/runs/{uid}/documents", self.documents),
+            web.post("/api/start", self.start),
+            web.post("/api/stop", self.stop),
+            web.get("/api/settings", self.settings),
+            web.put("/api/settings", self.change_settings),
+        ]
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Whether the server is alive; anybody may ask."""
+        return answer({"status": "ok"})
+
+    async def status(self, request: web.Request) -> web.Response:
+        """State, run, agents, and when the next volume begins."""
+        await self._admit(request, "watch")
+        port = self._port
+        states, run, clock, at = port.states, port.run, port.clock, now()
+        begins = clock.next_volume(at) if clock else None
+        return answer(
+            {
+                "state": states.now,
+                "since": states.since,
+                "time": at,
+                "run_uid": run.run_uid if run else None,
+                "workflow": port.desk.workflow if port.desk else (run.workflow if run else ""),
+                "volumes": run.volumes if run else None,
+                "tr": clock.tr if clock else None,
+                "received": port.progress.received,
+                "results": port.progress.results,
+                "next_volume": begins - at if begins is not None else None,
+                "onlookers": len(port.monitor),
+                "agents": [asdict(channel.standing) for channel in port.channels],
+            }
+        )
+
+    async def runs(self, request: web.Request) -> web.Response:
+        """Runs of the output folder, the newest first."""
+        await self._admit(request, "watch")
+        return answer(await asyncio.to_thread(self._desk.runs.all))
+
+    async def documents(self, request: web.Request) -> web.Response:
+        """Documents of a run from a number on: lines of JSON, or one MessagePack array."""
+        await self._admit(request, "watch")
+        since, most = _number(request, "since", 0), _number(request, "most", _MOST_DOCUMENTS)
+        most = min(most, _MOST_DOCUMENTS)
+        lines = await asyncio.to_thread(self._desk.runs.lines, request.match_info["uid"], since, most)
+        if lines is None:
+            raise Refusal(404, "there is no such run; /api/runs lists those that there are")
+        if "msgpack" in request.headers.get("Accept", ""):
+            body = await asyncio.to_thread(_pack, lines)
+            return web.Response(body=body, content_type="application/vnd.msgpack")
+        return web.Response(body=b"".join(line + b"\n" for line in lines), content_type="application/jsonl")
+
+    async def start(self, request: web.Request) -> web.Response:
+        """Run once with the settings as they are."""
+        await self._act(request, "start")
+        self._desk.start()
+        return answer({"state": self._port.states.now}, 202)
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """End the run; what was recorded is kept."""
+        await self._act(request, "stop")
+        self._desk.stop()
+        return answer({"state": self._port.states.now}, 202)
+
+    async def settings(self, request: web.Request) -> web.Response:
+        """Schema and values of the settings."""
+        await self._admit(request, "watch")
+        return answer(self._desk.describe_settings())
+
+    async def change_settings(self, request: web.Request) -> web.Response:
+        """Take other settings for the next run; what is not named stays."""
+        visitor = await self._admit(request, "act")
+        values = await read_json(request, dict[str, Any])
+        await self._tell(request, visitor, "settings", changed=msgspec.json.encode(values).decode())
+        await asyncio.to_thread(self._desk.change_settings, values)
+        return answer(self._desk.describe_settings())
+
+    async def _act(self, request: web.Request, what: str) -> None:
+        visitor = await self._admit(request, "act")
+        await self._tell(request, visitor, what)
+
+    async def _admit(self, request: web.Request, action: Action) -> Visitor | None:
+        return await self._port.admit(request, action)
+
+    async def _tell(
+        self, request: web.Request, visitor: Visitor | None, what: str, **details: object
+    ) -> None:
+        who = visitor.name if visitor else "?"
+        await self._port.log.act(who, what, address=request.remote or "?", **details)
+
+    @property
+    def _desk(self) -> Desk:
+        if self._port.desk is None:
+            raise UsageError("this server has no runs of its own to speak of")
+        return self._port.desk
+
+
+async def read_json(request: web.Request, kind: Any) -> Any:
+    """The body of a request, which must be JSON of some type.
+
+    Raises
+    ------
+    Refusal
+        If it is none, too large, or takes too long to come.
+    """
+    if request.content_type != "application/json":
+        raise Refusal(415, "expected Content-Type: application/json")
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            body = await request.read()
+    except TimeoutError:
+        raise Refusal(408, "the body of the request took too long") from None
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"the body is not what was expected: {error}"[:500]) from None
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Refusal(400, f"{name} must be a whole number from 0 on")
+    return int(text)
+
+
+def _pack(lines: list[bytes]) -> bytes:
+    return msgspec.msgpack.encode([decode(line) for line in lines])

@@ -1,0 +1,143 @@
+"""What an operator decides: the settings of the next run, its beginning and its end."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rtflow.errors import UsageError
+from rtflow.server.runs import Runs
+from rtflow.server.states import States
+from rtflow.settings import RunSettings, settings_from_builtins, settings_to_builtins
+
+
+class BusyError(UsageError):
+    """It cannot be done while the server does something else."""
+
+
+class Desk:
+    """Settings and orders, for one server; may be used from any thread.
+
+    Parameters
+    ----------
+    settings
+        Those that the next run has, until they are changed.
+    out
+        Output folder.
+    workflow
+        Its name.
+    waits
+        Whether the server waits for orders to run; else it carries one run, which has begun.
+
+    Attributes
+    ----------
+    states
+        What the server is doing.
+    stopping
+        Set when the run is to end; another one for each run.
+    """
+
+    def __init__(self, settings: RunSettings, out: Path, *, workflow: str = "", waits: bool = False) -> None:
+        self.states = States()
+        self.stopping = threading.Event()
+        self.workflow = workflow
+        self.runs = Runs(out / "runs")
+        self._settings = settings
+        self._waits = waits
+        self._lock = threading.Lock()
+        self._ordered = threading.Condition()
+        self._closed = False
+
+    # Settings
+
+    @property
+    def settings(self) -> RunSettings:
+        """Those of the run that there is, or of the next one."""
+        return self._settings
+
+    @property
+    def locked(self) -> bool:
+        """Whether they cannot be changed now."""
+        return not self._waits or self.states.now != "idle"
+
+    def describe_settings(self) -> dict[str, Any]:
+        """Schema (JSON Schema), values, and whether they are locked."""
+        return {
+            "schema": msgspec.json.schema(type(self._settings)),
+            "values": settings_to_builtins(self._settings),
+            "locked": self.locked,
+        }
+
+    def change_settings(self, values: dict[str, Any]) -> None:
+        """Take other settings; what is not named stays as it is.
+
+        Raises
+        ------
+        BusyError
+            If there is a run.
+        SettingsError
+            If a name is unknown, or a value is of the wrong type.
+        """
+        with self._lock:
+            if self.locked:
+                raise BusyError("settings are locked while there is a run; wait for its end, or stop it")
+            changed = _merged(settings_to_builtins(self._settings), values)
+            self._settings = settings_from_builtins(type(self._settings), changed)
+
+    # Orders
+
+    def start(self) -> None:
+        """Order a run.
+
+        Raises
+        ------
+        BusyError
+            If there is one already, or this server carries no other.
+        """
+        if not self._waits:
+            raise BusyError("this server carries one run, which has begun; 'rtflow serve' waits for orders")
+        with self._lock:
+            if self._closed or not self.states.try_to_enter("preparing"):
+                raise BusyError(f"the server is {self.states.now}; it carries one run at a time")
+            self.stopping = threading.Event()
+        with self._ordered:
+            self._ordered.notify_all()
+
+    def stop(self) -> None:
+        """Order the end of the run.
+
+        Raises
+        ------
+        BusyError
+            If there is none.
+        """
+        if self.states.now == "idle":
+            raise BusyError("there is no run to stop")
+        self.stopping.set()
+
+    def wait_for_order(self, limit: float) -> bool:
+        """Wait until a run is ordered, at most ``limit`` seconds."""
+        with self._ordered:
+            return self._ordered.wait_for(lambda: self._closed or self.states.now == "preparing", limit)
+
+    def close(self) -> None:
+        """Take no more orders."""
+        self._closed = True
+        with self._ordered:
+            self._ordered.notify_all()
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Values with changes, table by table; a table of another kind takes the place of the one there was."""
+    merged = dict(values)
+    for name, change in changes.items():
+        before = merged.get(name)
+        if isinstance(before, dict) and isinstance(change, dict):
+            kind = before.get("kind")
+            merged[name] = _merged(before, change) if change.get("kind", kind) == kind else change
+        else:
+            merged[name] = change
+    return merged

@@ -1,0 +1,145 @@
+"""How people, their browsers and new agents get in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+from aiohttp import web
+
+from rtflow.access.certificates import authority_pem
+from rtflow.access.enrolment import Enrolling
+from rtflow.access.sessions import csrf_token
+from rtflow.errors import AccessError, UsageError
+from rtflow.server.answers import Refusal, answer
+from rtflow.server.api import read_json
+from rtflow.server.guard import COOKIE, Guard
+
+if TYPE_CHECKING:
+    from rtflow.access.store import Identity
+    from rtflow.server.app import Port
+
+
+class LoginRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A name and its password, or a token: a browser cannot send it along with a WebSocket."""
+
+    name: str = ""
+    password: str = ""
+    token: str = ""
+
+
+class EnrolRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A one-time code, and a request for a certificate (PEM)."""
+
+    code: str
+    request: str
+
+
+class Login:
+    """The handlers.
+
+    Parameters
+    ----------
+    guard
+        Who knows whom.
+    port
+        What one is let into.
+    """
+
+    def __init__(self, guard: Guard, port: Port) -> None:
+        self._guard = guard
+        self._port = port
+        self._enrolling = Enrolling(guard.access)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Each path and its handler."""
+        return [
+            web.post("/api/login", self.login),
+            web.get("/api/session", self.session),
+            web.post("/api/logout", self.logout),
+            web.get("/api/authority", self.authority),
+            web.post("/api/enrol", self.enrol),
+        ]
+
+    async def login(self, request: web.Request) -> web.Response:
+        """Open a session; its id goes into a cookie that no script reads."""
+        guard = self._guard
+        guard.require_own_page(request)
+        origin = request.headers.get("Origin")
+        if origin is None:
+            guard.refuse(request, 403, "a login is for browsers; programs use a token", "origin")
+        asked = await read_json(request, LoginRequest)
+        try:
+            if asked.token:
+                identity = guard.access.check_token(asked.token)
+            else:
+                check, address = guard.access.check_password, request.remote or "?"
+                identity = await asyncio.to_thread(check, asked.name, asked.password, address)
+        except AccessError as error:
+            self._refuse(request, error, asked.name)
+        await guard.log.act(identity.name, "login", address=request.remote or "?", role=identity.role)
+        session_id, csrf = await asyncio.to_thread(guard.sessions.open, identity, origin=origin)
+        self._port.welcome(request)
+        response = answer(_told(identity.name, identity.role, csrf))
+        response.set_cookie(
+            COOKIE, session_id, httponly=True, secure=request.secure, samesite="Strict", path="/"
+        )
+        return response
+
+    async def session(self, request: web.Request) -> web.Response:
+        """Who is logged in, and the token against forged requests."""
+        session_id = request.cookies.get(COOKIE, "")
+        origin = request.headers.get("Origin")
+        self._guard.require_own_page(request)
+        identity: Identity | None = None
+        if session_id:
+            identity = await asyncio.to_thread(self._guard.sessions.find, session_id, origin=origin)
+        if identity is None:
+            raise Refusal(401, "nobody is logged in here")
+        self._port.welcome(request)
+        return answer(_told(identity.name, identity.role, csrf_token(session_id)))
+
+    async def logout(self, request: web.Request) -> web.Response:
+        """End the session; whoever has no right left may do that too."""
+        session_id = request.cookies.get(COOKIE, "")
+        self._guard.require_own_page(request)
+        if request.headers.get("Origin") is None:
+            self._guard.refuse(request, 403, "a logout is for browsers", "origin")
+        identity = await asyncio.to_thread(self._guard.sessions.find, session_id) if session_id else None
+        if identity is not None:
+            await self._guard.log.act(identity.name, "logout", address=request.remote or "?")
+            await asyncio.to_thread(self._guard.sessions.close, session_id)
+        response = answer({"status": "ok"})
+        response.del_cookie(COOKIE, path="/")
+        return response
+
+    async def authority(self, request: web.Request) -> web.Response:
+        """The authority's certificate: whoever enrols sees by the code whether it is the right one."""
+        try:
+            pem = await asyncio.to_thread(authority_pem, self._guard.access.folder / "certificates")
+        except UsageError:
+            raise Refusal(404, "this server has no authority") from None
+        return web.Response(text=pem, content_type="application/x-pem-file")
+
+    async def enrol(self, request: web.Request) -> web.Response:
+        """Take a one-time code, and give a token and a certificate."""
+        self._guard.require_own_page(request)
+        asked = await read_json(request, EnrolRequest)
+        try:
+            redeem, address = self._enrolling.redeem, request.remote or "?"
+            enrolment = await asyncio.to_thread(redeem, asked.code, asked.request, address)
+        except AccessError as error:
+            self._refuse(request, error, "")
+        except UsageError as error:
+            self._guard.refuse(request, 503, "nobody can enrol now; ask the operator", str(error))
+        await self._guard.log.act(enrolment.name, "enrol", address=request.remote or "?", role=enrolment.role)
+        return answer(msgspec.to_builtins(enrolment))
+
+    def _refuse(self, request: web.Request, error: AccessError, who: str) -> NoReturn:
+        status = 429 if error.retry_after else 401
+        self._guard.refuse(request, status, str(error), error.reason, who=who, retry_after=error.retry_after)
+
+
+def _told(name: str, role: str, csrf: str) -> dict[str, str]:
+    return {"name": name, "role": role, "csrf": csrf}
