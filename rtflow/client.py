@@ -161,14 +161,16 @@ class Feedback:
 
     Examples
     --------
-    Once in each frame of a display that has a loop of its own::
+    In a display that draws each frame::
 
-        value = feedback.next()             # None if there is nothing new
-        if value is not None and not value.stale:
-            bar.height = value.value
-        window.flip()
-        if value is not None:
-            feedback.shown(value.volume)
+        while feedback.running:
+            value = feedback.next()         # None if there is nothing new
+            if value is not None and not value.stale:
+                bar.height = value.value
+            bar.draw()
+            window.flip()
+            if value is not None:
+                feedback.shown(value.volume)
     """
 
     def __init__(
@@ -273,6 +275,11 @@ class Feedback:
         """
         with self._changed:
             return self.run if self._wait(lambda: not self._over, timeout) else None
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is on, or values of it are left for `next`."""
+        return bool(self._untaken) or not (self._over or self._final or self._closing)
 
     def __iter__(self) -> Iterator[Value]:
         """Each value of a run once, in order, until the run is over; waits for one to begin."""
