@@ -209,7 +209,8 @@ class Server:
         asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
     def _end_thread(self) -> None:
+        # In its own thread: the one that ends the server may have an event loop of its own that runs.
+        self._in_loop(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
