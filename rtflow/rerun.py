@@ -98,7 +98,7 @@ def replay(
     from rtflow.stream.executor import Decisions
 
     recording = Recording(run_dir.absolute())
-    workflow, settings = _as_it_ran(recording)
+    workflow, settings = as_it_ran(recording)
     out = (out or run_dir / "replays").absolute()
     context = replace(new_context(out, None, settings), server=server)
     # What the run took from its session, it left a copy of: the session itself has moved on since. The
@@ -173,7 +173,7 @@ def resume(
     recording = Recording(run_dir.absolute())
     start = recording.start
     require_unfinished(recording)
-    workflow, settings = _as_it_ran(recording)
+    workflow, settings = as_it_ran(recording)
     settings.work_dir = str(recording.located(settings.work_dir)) if settings.work_dir else ""
     settings.source = in_its_series(settings.source, recording.run_dir)
     context = RunContext(
@@ -205,7 +205,8 @@ def resume(
     )
 
 
-def _as_it_ran(recording: Recording) -> tuple[WorkflowFile, RunSettings]:
+def as_it_ran(recording: Recording) -> tuple[WorkflowFile, RunSettings]:
+    """The workflow and the settings of a recorded run, from what was kept with it; raises `JournalError`."""
     start = recording.start
     path = recording.run_dir / "workflow" / Path(start.workflow_file).name
     if not path.is_file():

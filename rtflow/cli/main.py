@@ -27,6 +27,7 @@ from rtflow.cli import (
     openneuro,
     replay,
     run,
+    serve,
     simulate,
     token,
     user,
@@ -118,6 +119,7 @@ def _options(
 
 for name, module in (
     ("run", run),
+    ("serve", serve),
     ("replay", replay),
     ("batch", batch),
     ("simulate", simulate),

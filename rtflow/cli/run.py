@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtflow.cli import options
+from rtflow.cli import accounts, options
+from rtflow.cli.listening import ClientCertificates, ListenOptions, Plain
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ def command(
             metavar="RUN_DIR", help="Go on with a run that was cut off; all else is taken from there."
         ),
     ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Open a port for the scanner's and the subject's hosts."),
+    ] = None,
+    plain: Plain = False,
+    client_certificates: ClientCertificates = False,
+    access: accounts.Folder = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -58,6 +66,7 @@ def command(
     from rtflow.cli.watching import Watched
 
     log = NipypeLog()
+    port = ListenOptions(listen, access, plain, client_certificates, quiet)
     try:
         with stdout_to_stderr(json):
             watched = Watched(json=json, quiet=quiet)
@@ -66,7 +75,7 @@ def command(
                     raise UsageError(
                         "--resume takes all else from the run's folder; leave out the other options"
                     )
-                _resume(resume, watched, log)
+                _resume(resume, watched, log, port)
             elif workflow is None:
                 raise UsageError(
                     "no workflow was given; try 'rtflow run template', or make your own by 'rtflow new DIR'"
@@ -81,16 +90,19 @@ def command(
                 require_writable(out.absolute())
                 if not quiet:
                     _tell_runs(out.absolute(), session or out / "session", settings)
-                watched.run(
-                    lambda observe, stopping: run(
-                        loaded,
-                        settings,
-                        out,
-                        session=session,
-                        observe=log.following(observe, out),
-                        stopping=stopping,
+                with port.opened(settings, out.absolute(), loaded.name) as (server, ends):
+                    watched.run(
+                        lambda observe, stopping: run(
+                            loaded,
+                            settings,
+                            out,
+                            session=session,
+                            observe=log.following(observe, out),
+                            stopping=stopping,
+                            server=server,
+                        ),
+                        ends,
                     )
-                )
     finally:
         log.close()
     raise typer.Exit(watched.tell())
@@ -119,13 +131,19 @@ def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
         )
 
 
-def _resume(run_dir: Path, watched: Watched, log: NipypeLog) -> None:
+def _resume(run_dir: Path, watched: Watched, log: NipypeLog, port: ListenOptions) -> None:
     from rtflow.journal import Recording
-    from rtflow.rerun import require_unfinished, resume
+    from rtflow.rerun import as_it_ran, require_unfinished, resume
 
     recording = Recording(options.recorded_run(run_dir))
     require_unfinished(recording)
     for document in recording.documents:
         watched.summary.add(document)
     log.write_to(run_dir / "logs" / "nipype.log")
-    watched.run(lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping))
+    workflow, settings = as_it_ran(recording)
+    out = recording.run_dir.absolute().parents[1]
+    with port.opened(settings, out, workflow.name) as (server, ends):
+        watched.run(
+            lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping, server=server),
+            ends,
+        )

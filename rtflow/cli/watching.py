@@ -43,13 +43,15 @@ class Watched:
         self.goes_on = goes_on
         self.summary: Summary = Summary()
 
-    def run(self, engine: Engine) -> Any:
+    def run(self, engine: Engine, stopping: threading.Event | None = None) -> Any:
         """Run the engine, and give back what it gave; None if the run began and failed.
 
         Parameters
         ----------
         engine
             Called with an observer of documents and an event that ends the run.
+        stopping
+            That event, where somebody else may set it too.
 
         Raises
         ------
@@ -70,7 +72,7 @@ class Watched:
             told.add(type(document))
             self.summary.add(document)
 
-        stopping = threading.Event()
+        stopping = stopping or threading.Event()
         display = Display(self.summary.seen, Console(stderr=self.json, quiet=self.quiet), stopping)
         try:
             tell = not display.live

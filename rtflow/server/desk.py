@@ -38,6 +38,10 @@ class Desk:
         What the server is doing.
     stopping
         Set when the run is to end; another one for each run.
+    closed
+        Whether no more orders are taken.
+    trouble
+        Why the last run that was ordered could not begin, in words.
     """
 
     def __init__(self, settings: RunSettings, out: Path, *, workflow: str = "", waits: bool = False) -> None:
@@ -49,7 +53,8 @@ class Desk:
         self._waits = waits
         self._lock = threading.Lock()
         self._ordered = threading.Condition()
-        self._closed = False
+        self.closed = False
+        self.trouble = ""
 
     # Settings
 
@@ -100,9 +105,10 @@ class Desk:
         if not self._waits:
             raise BusyError("this server carries one run, which has begun; 'rtflow serve' waits for orders")
         with self._lock:
-            if self._closed or not self.states.try_to_enter("preparing"):
+            if self.closed or not self.states.try_to_enter("preparing"):
                 raise BusyError(f"the server is {self.states.now}; it carries one run at a time")
             self.stopping = threading.Event()
+            self.trouble = ""
         with self._ordered:
             self._ordered.notify_all()
 
@@ -121,11 +127,16 @@ class Desk:
     def wait_for_order(self, limit: float) -> bool:
         """Wait until a run is ordered, at most ``limit`` seconds."""
         with self._ordered:
-            return self._ordered.wait_for(lambda: self._closed or self.states.now == "preparing", limit)
+            self._ordered.wait_for(lambda: self.closed or self.states.now == "preparing", limit)
+            return not self.closed and self.states.now == "preparing"
+
+    def failed(self, why: str) -> None:
+        """The run that was ordered could not begin, or was ended by an error."""
+        self.trouble = why
 
     def close(self) -> None:
         """Take no more orders."""
-        self._closed = True
+        self.closed = True
         with self._ordered:
             self._ordered.notify_all()
 

@@ -72,6 +72,7 @@ class Server:
         if allowed is None:
             raise UsageError("a server needs a guard: somebody must say who may connect")
         self.host, self.port = host, port
+        self.names = tuple(names)
         self._tls, self._limits = tls, limits or Limits()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
@@ -100,6 +101,11 @@ class Server:
         """Where agents connect to."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}"
+
+    @property
+    def http(self) -> str:
+        """Where the HTTP API is."""
+        return self.url.replace("ws", "http", 1)
 
     def scanner(self, name: str = "scanner") -> ScannerChannel:
         """The channel of a scanner's host."""

@@ -1,0 +1,175 @@
+"""The port of a run, or of a server that waits for runs: what `run --listen` and `serve` share."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtflow.errors import UsageError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from rtflow.server.desk import Desk
+    from rtflow.server.thread import Server
+    from rtflow.settings import RunSettings
+
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Without TLS; on this machine only (127.0.0.1, ::1, localhost).")
+]
+ClientCertificates = Annotated[
+    bool,
+    typer.Option(
+        "--client-certificates", help="Agents must show their certificate too (mutual TLS), not a token only."
+    ),
+]
+_LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class ListenOptions:
+    """What a command that runs once was told of its port.
+
+    Parameters
+    ----------
+    listen
+        ``HOST:PORT``; None opens none.
+    access, plain, client_certificates
+        As `open_server` has them.
+    quiet
+        Say nothing to newcomers.
+    """
+
+    listen: str | None
+    access: Path | None
+    plain: bool
+    client_certificates: bool
+    quiet: bool
+
+    @contextlib.contextmanager
+    def opened(
+        self, settings: RunSettings, out: Path, workflow: str
+    ) -> Iterator[tuple[Server | None, threading.Event | None]]:
+        """The server while the block lasts, and what ends the run when an operator says so; None without."""
+        if self.listen is None:
+            if self.plain or self.client_certificates:
+                raise UsageError("--plain and --client-certificates need a port; add --listen HOST:PORT")
+            yield None, None
+            return
+        from rtflow.server.desk import Desk
+
+        desk = Desk(settings, out, workflow=workflow)
+        with open_server(
+            self.listen,
+            desk,
+            access=self.access,
+            plain=self.plain,
+            client_certificates=self.client_certificates,
+        ) as server:
+            if not self.quiet:
+                tell_newcomers(reached_at(server))
+            yield server, desk.stopping
+
+
+def open_server(
+    listen: str, desk: Desk, *, access: Path | None, plain: bool, client_certificates: bool
+) -> Server:
+    """A server that is not open yet; whom it knows stands in the folder of the accounts.
+
+    Parameters
+    ----------
+    listen
+        ``HOST:PORT``.
+    desk
+        Takes the operator's orders.
+    access
+        Folder of the accounts; None for the usual one.
+    plain
+        Without TLS.
+    client_certificates
+        Turn away whoever has no certificate of ours.
+
+    Raises
+    ------
+    UsageError
+        If the address is none, there is no certificate, or it would be plain for others than this machine.
+    """
+    from rtflow.access.audit import AuditLog
+    from rtflow.access.certificates import server_context
+    from rtflow.access.sessions import is_loopback
+    from rtflow.access.store import Access
+    from rtflow.server.guard import Guard
+    from rtflow.server.thread import Server
+
+    host, port = parse_address(listen)
+    if plain and not is_loopback(host):
+        raise UsageError(f"--plain is for this machine only, and {host} is for others; leave it out")
+    if plain and client_certificates:
+        raise UsageError("--client-certificates needs TLS; leave out --plain")
+    accounts = Access(access)
+    folder = accounts.folder / "certificates"
+    tls = None if plain else server_context(folder, client_certificates=client_certificates)
+    names = known_names(folder) if tls is not None else ("localhost",)
+    guard = Guard(accounts, AuditLog(accounts.folder / "audit.jsonl"), names=names)
+    return Server(host, port, guard=guard, tls=tls, desk=desk, names=names)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    >>> parse_address("[::1]:8443"), parse_address("0.0.0.0:0")
+    (('::1', 8443), ('0.0.0.0', 0))
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else -1
+    if not colon or not host or not 0 <= number <= _LARGEST_PORT or (":" in host and not bracketed):
+        raise UsageError(f"--listen {text}: expected HOST:PORT, such as 0.0.0.0:8443 or 127.0.0.1:8443")
+    return host[1:-1] if bracketed else host, number
+
+
+def known_names(folder: Path) -> Sequence[str]:
+    """Names that the server's certificate is for."""
+    from rtflow.access.certificates import certificates
+
+    return next((one.names for one in certificates(folder) if one.file.stem == "server"), ())
+
+
+def reached_at(server: Server) -> str:
+    """The address that others type: of a server that listens everywhere, by the first name it is known by."""
+    if server.host not in ("0.0.0.0", "::", ""):
+        return server.url
+    others = [name for name in server.names if name not in ("localhost", "127.0.0.1", "::1")]
+    host = others[0] if others else socket.gethostname()
+    scheme = server.url.partition(":")[0]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
+
+
+def tell_newcomers(address: str) -> None:
+    """What to type on the two other hosts."""
+    plain = address.startswith("ws://")
+    token = " --token-file FILE" if plain else ""
+    lines = [
+        f"listening at {address}",
+        f"on the scanner's host:  rtflow scanner --server {address} --watch DIR{token}",
+        f"on the subject's host:  rtflow subject --server {address} --out DIR{token}",
+    ]
+    if plain:
+        lines.append("once for each, here:    umask 077; rtflow token add NAME --role scanner|subject > FILE")
+    else:
+        lines.append("once for each, here:    rtflow token enrol NAME --role scanner|subject")
+        lines.append(f"and with its code there: rtflow enrol {address}")
+    for line in lines:
+        typer.echo(line, err=True)

@@ -1,0 +1,114 @@
+"""``rtflow serve``: a server that waits for orders to run a workflow."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtflow.cli import accounts, options
+from rtflow.cli.listening import ClientCertificates, Plain
+from rtflow.errors import RtflowError
+
+if TYPE_CHECKING:
+    from rtflow.engine import WorkflowFile
+    from rtflow.server.desk import Desk
+    from rtflow.server.thread import Server
+
+EXAMPLES = (
+    "Examples: [cyan]rtflow serve mine.py --listen 0.0.0.0:8443 --out my_study[/cyan], "
+    "[cyan]rtflow serve template --listen 127.0.0.1:8443 --plain[/cyan]"
+)
+
+_LOOK = 0.2
+"""Seconds between looks whether Ctrl-C was pressed."""
+
+
+def command(
+    workflow: Annotated[
+        Path,
+        typer.Argument(
+            help="A Python file with build(settings), or the name of a workflow that comes with rtflow."
+        ),
+    ],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where agents and operators connect.")],
+    config: options.Config = None,
+    source: options.Source = None,
+    set_: options.Set = None,
+    speed: options.Speed = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path(
+        "rtflow-out"
+    ),
+    session: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="References, masks and models of the session; default OUT/session."),
+    ] = None,
+    plain: Plain = False,
+    client_certificates: ClientCertificates = False,
+    access: accounts.Folder = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Wait for orders, and run a workflow whenever one comes; one run at a time.
+
+    Ctrl-C ends the run that there is, and otherwise the server.
+    """
+    from rtflow.cli.interrupt import on_interrupt
+    from rtflow.cli.listening import open_server, reached_at, tell_newcomers
+    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.shipped import workflow_path
+    from rtflow.engine import load_workflow
+    from rtflow.server.desk import Desk
+    from rtflow.whole_file import require_writable
+
+    log = NipypeLog()  # before Nipype is imported
+    try:
+        loaded = load_workflow(workflow_path(workflow))
+        settings = options.settings_for(loaded, config, source, set_, speed)
+    finally:
+        log.close()
+    require_writable(out.absolute())
+    desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True)
+    opened = open_server(listen, desk, access=access, plain=plain, client_certificates=client_certificates)
+    with opened as server, on_interrupt(desk.close):
+        if not quiet:
+            tell_newcomers(reached_at(server))
+            typer.echo(f"waiting for Run: POST {server.http}/api/start", err=True)
+        while not desk.closed:
+            if desk.wait_for_order(_LOOK):
+                _run(loaded, desk, server, out, session, quiet)
+                if not quiet:
+                    typer.echo("waiting for Run", err=True)
+
+
+def _run(
+    loaded: WorkflowFile, desk: Desk, server: Server, out: Path, session: Path | None, quiet: bool
+) -> None:
+    """One run; whatever goes wrong in it, the server waits for the next."""
+    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.watching import Watched
+    from rtflow.engine import run
+
+    watched, log = Watched(json=False, quiet=quiet), NipypeLog()
+    settings = copy.deepcopy(desk.settings)
+    try:
+        watched.run(
+            lambda observe, stopping: run(
+                loaded,
+                settings,
+                out,
+                session=session,
+                observe=log.following(observe, out),
+                stopping=stopping,
+                server=server,
+            ),
+            desk.stopping,
+        )
+        watched.tell()
+    except RtflowError as error:
+        typer.echo(f"rtflow: {' '.join(str(error).split())}", err=True)
+        desk.failed(str(error))
+    finally:
+        log.close()
+        desk.states.try_to_enter("idle")  # where the run could not begin

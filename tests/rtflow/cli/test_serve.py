@@ -1,0 +1,215 @@
+"""Servers as processes: orders, one run at a time, Ctrl-C, a run that is taken up."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from counting_workflow import Settings
+from processes import free_port
+from served import Serving, kill
+from typer.testing import CliRunner
+from visitors import Agent, guarded
+
+from rtflow.cli import listening
+from rtflow.cli.main import app
+from rtflow.errors import UsageError
+from rtflow.journal import Recording
+from rtflow.settings import RunSettings
+
+
+def run_of(serving: Serving) -> str:
+    serving.until(lambda: serving.status()["run_uid"] is not None)
+    uid: str = serving.status()["run_uid"]
+    return uid
+
+
+def test_a_server_runs_when_it_is_told_to_and_waits_again(tmp_path: Path):
+    with Serving(tmp_path, "serve", "--set", "count=5") as serving:
+        assert serving.status()["state"] == "idle"
+        assert serving.ask("GET", "/api/runs") == (200, [])
+        uids = []
+        for run, count in ((1, 5), (2, 7)):
+            assert serving.ask("PUT", "/api/settings", {"count": count, "bids": {"run": run}})[0] == 200
+            assert serving.ask("POST", "/api/start")[0] == 202
+            serving.until(lambda: serving.status()["state"] == "idle")
+            uids.append(serving.status()["run_uid"])
+            documents = serving.documents(uids[-1])
+            assert [document["seq"] for document in documents] == list(range(len(documents)))
+            assert documents[-1]["counts"]["ok"] == count
+        _, runs = serving.ask("GET", "/api/runs")
+        assert {run["run_uid"]: run["status"] for run in runs} == dict.fromkeys(uids, "completed")
+        serving.interrupt()
+        assert serving.end() == 0
+        assert f"listening at ws://127.0.0.1:{serving.port}" in serving.said()
+        assert "rtflow scanner --server" in serving.said()
+        assert "rtflow subject --server" in serving.said()
+        assert "waiting for Run" in serving.said()
+        assert serving.audit().count(("op", "start")) == 2
+
+
+def test_a_run_is_stopped_and_another_is_refused_meanwhile(tmp_path: Path):
+    with Serving(tmp_path, "serve", "--set", "count=1000", "--set", "interval=0.02") as serving:
+        assert serving.ask("POST", "/api/start")[0] == 202
+        serving.until(lambda: serving.status()["received"] > 2)
+        assert serving.status()["state"] == "running"
+        assert serving.ask("POST", "/api/start")[0] == 409
+        assert serving.ask("PUT", "/api/settings", {"count": 3})[0] == 409
+        assert serving.ask("POST", "/api/stop")[0] == 202
+        serving.until(lambda: serving.status()["state"] == "idle")
+        assert serving.documents(run_of(serving))[-1]["status"] == "aborted"
+        serving.interrupt()
+        assert serving.end() == 0
+
+
+def test_ctrl_c_ends_the_run_and_then_the_server(tmp_path: Path):
+    with Serving(tmp_path, "serve", "--set", "count=1000", "--set", "interval=0.02") as serving:
+        serving.ask("POST", "/api/start")
+        serving.until(lambda: serving.status()["received"] > 2)
+        serving.interrupt()
+        serving.until(lambda: serving.status()["state"] == "idle")
+        assert serving.documents(run_of(serving))[-1]["status"] == "aborted"
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.end() == 0
+
+
+def test_a_run_that_cannot_begin_leaves_the_server_waiting(tmp_path: Path):
+    with Serving(tmp_path, "serve") as serving:
+        serving.ask("PUT", "/api/settings", {"mode": "nonsense"})
+        serving.ask("POST", "/api/start")
+        serving.until(lambda: bool(serving.status()["trouble"]))
+        serving.until(lambda: serving.status()["state"] == "idle")
+        serving.ask("PUT", "/api/settings", {"mode": "thread"})
+        assert serving.ask("POST", "/api/start")[0] == 202
+        serving.until(lambda: serving.status()["results"].get("ok") == 8)
+        assert serving.status()["trouble"] == ""
+
+
+def test_two_servers_stand_beside_each_other(tmp_path: Path):
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    with Serving(folders[0], "serve") as one, Serving(folders[1], "serve") as other:
+        for serving in (one, other):
+            assert serving.ask("POST", "/api/start")[0] == 202
+        for serving in (one, other):
+            serving.until(lambda: serving.status()["results"].get("ok") == 8)  # noqa: B023
+        assert one.status()["run_uid"] != other.status()["run_uid"]
+
+
+def test_a_run_that_listens_is_watched_and_stopped(tmp_path: Path):
+    options = ("--set", "count=1000", "--set", "interval=0.02")
+    with Serving(tmp_path, "run", *options) as serving:
+        serving.until(lambda: serving.status()["state"] == "running")
+        serving.until(lambda: serving.status()["received"] > 2)
+        assert serving.ask("POST", "/api/start")[0] == 409
+        assert serving.ask("POST", "/api/stop")[0] == 202
+        assert serving.end() == 1
+    (run_dir,) = (tmp_path / "out" / "runs").iterdir()
+    assert Recording(run_dir).stop.status == "aborted"
+
+
+def test_a_run_that_was_killed_listens_again_when_it_is_taken_up(tmp_path: Path):
+    with Serving(tmp_path, "run", "--set", "count=9", "--set", "halt=5") as serving:
+        serving.until(lambda: serving.status()["results"].get("ok") == 5)
+        uid = run_of(serving)
+        kill(serving)
+    run_dir = tmp_path / "out" / "runs" / uid
+    settings = json.loads((run_dir / "journal/documents.jsonl").read_bytes().splitlines()[0])["settings"]
+    assert settings["halt"] == 5
+    with Serving(tmp_path, "run", "--resume", str(run_dir)) as serving:
+        assert run_of(serving) == uid
+        serving.until(lambda: serving.status()["state"] == "running")
+        documents = serving.documents(uid)
+        assert [document["seq"] for document in documents] == list(range(len(documents)))
+        assert serving.ask("POST", "/api/stop")[0] == 202
+        assert serving.end() == 1
+
+
+def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
+    import asyncio
+    import threading
+
+    from rtflow.engine import load_workflow, run
+
+    came: list[Any] = []
+    with guarded(tmp_path, settings=RunSettings(), waits=False) as served:
+
+        async def visit() -> None:
+            async with Agent(served).staying():
+                while not {"agent_connected", "clock"} <= {getattr(one, "name", "") for one in came}:
+                    await asyncio.sleep(0.01)
+
+        import counting_workflow
+
+        stopping = threading.Event()
+        settings = Settings(count=10_000, interval=0.01)
+        thread = threading.Thread(
+            target=lambda: run(
+                load_workflow(Path(counting_workflow.__file__)),
+                settings,
+                tmp_path / "out",
+                observe=came.append,
+                stopping=stopping,
+                server=served.server,
+            )
+        )
+        thread.start()
+        while not came:
+            pass
+        asyncio.run(asyncio.wait_for(visit(), 60))
+        while "agent_lost" not in {getattr(one, "name", "") for one in came}:
+            assert thread.is_alive()
+        stopping.set()
+        thread.join()
+    (run_dir,) = (tmp_path / "out" / "runs").iterdir()
+    events = {event.name: event.data for event in Recording(run_dir).events}
+    assert events["agent_connected"]["agent"] == "scanner"
+    assert events["agent_lost"]["says"] == "scanner 'scanner' was lost"
+    assert abs(events["clock"]["offset"]) <= events["clock"]["round_trip"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--listen", "0.0.0.0:0", "--plain"], "for this machine only"),
+        (["--listen", "console.lan:0", "--plain"], "for this machine only"),
+        (["--listen", "127.0.0.1:0", "--plain", "--client-certificates"], "needs TLS"),
+        (["--listen", "127.0.0.1:0"], "certs make"),
+        (["--listen", "8443"], "expected HOST:PORT"),
+        (["--listen", "::1:8443"], "expected HOST:PORT"),
+        (["--listen", "localhost:99999"], "expected HOST:PORT"),
+        (["--listen", "no-such-host.invalid:1"], "certs make"),
+        (["--plain"], "add --listen"),
+    ],
+)
+def test_a_port_that_cannot_be_is_told(tmp_path: Path, arguments: list[str], told: str):
+    import counting_workflow
+
+    options = ["--out", str(tmp_path / "out"), "--access", str(tmp_path / "access")]
+    result = CliRunner().invoke(app, ["run", counting_workflow.__file__, *options, *arguments])
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path):
+    tmp_path.chmod(0o700)
+    with guarded(tmp_path) as served, pytest.raises(UsageError, match="choose another port"):
+        listening.open_server(
+            f"127.0.0.1:{served.server.port}",
+            served.desk,  # type: ignore[arg-type]
+            access=tmp_path / "access",
+            plain=True,
+            client_certificates=False,
+        ).__enter__()
+    assert free_port()
+
+
+def test_others_are_told_a_name_that_they_can_reach(tmp_path: Path):
+    class Everywhere:
+        host, port, names = "0.0.0.0", 8443, ("localhost", "127.0.0.1", "console.lan")
+        url = "wss://0.0.0.0:8443"
+
+    assert listening.reached_at(Everywhere()) == "wss://console.lan:8443"  # type: ignore[arg-type]
