@@ -44,7 +44,7 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 SCHEMA = 1
 """Version of the messages that are spoken here."""
 
-_FIRST, _LONGEST = 0.1, 5.0  # seconds from one attempt to connect to the next: doubled up to the second
+_FIRST, _LONGEST = 0.1, 2.0  # seconds from one attempt to connect to the next: doubled up to the second
 _HEARTBEAT, _SILENCE = 1.0, 5.0
 _FIRST_QUESTIONS, _FIRST_EVERY = 8, 0.05  # the clocks are to agree by the first volume
 _FRAME_LIMIT = 256 * 1024
@@ -203,10 +203,12 @@ class Feedback:
         self._address = f"{url.rstrip('/')}/ws/subject?name={name}&instance={self._keeps.instance}"
         self._options = _options(token, ca, tls=parts.scheme == "wss")
         self._talk = _Talk(self._hear)
-        self._loop = asyncio.new_event_loop()
-        self._task = self._loop.create_task(self._connect())
-        self._thread = threading.Thread(target=self._live, name="rtflow-feedback", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._task: asyncio.Task[None]
+        begun = threading.Event()
+        self._thread = threading.Thread(target=self._live, args=[begun], name="rtflow-feedback", daemon=True)
         self._thread.start()
+        begun.wait()
 
     def __enter__(self) -> Feedback:
         return self
@@ -343,8 +345,12 @@ class Feedback:
 
     # In the thread
 
-    def _live(self) -> None:
+    def _live(self, begun: threading.Event) -> None:
         try:
+            # Not in the thread of the program: on Windows, its Ctrl-C would come to this loop from then on.
+            self._loop = asyncio.new_event_loop()
+            self._task = self._loop.create_task(self._connect())
+            begun.set()
             self._loop.run_until_complete(self._task)
             why = "ended: it was closed"
         except asyncio.CancelledError:
@@ -603,7 +609,7 @@ def _options(token: str, ca: str | Path | ssl.SSLContext | None, tls: bool) -> d
         "subprotocols": ["rtflow.json"],
         "compression": None,
         "max_size": _FRAME_LIMIT,
-        "open_timeout": 10,
+        "open_timeout": _SILENCE,
         "close_timeout": 1,
         "ping_interval": None,
     }

@@ -38,6 +38,11 @@ async def by_token(request: web.Request, kind: str) -> None:
         raise web.HTTPForbidden
 
 
+def wait_for_status(page: Page, words: str) -> None:
+    """Wait until the page says so, whether or not it is seen (the policy forbids to wait by a script)."""
+    page.locator("#status", has_text=words).wait_for(state="attached")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with serving(authorise=by_token) as server:
@@ -98,6 +103,26 @@ def test_each_of_100_values_is_painted_once_and_in_order(subject: Subject, conte
     assert shown == sorted(shown)
     assert opened.hosts == {opened.own}
     assert not [words for words in opened.said if "Content Security Policy" in words]
+
+
+@pytest.mark.slow
+def test_a_connection_that_says_nothing_is_given_up(subject: Subject, context: BrowserContext) -> None:
+    with Cable(subject.server.port) as cable:
+        opened = Opened(context, cable.port)
+        subject.offer(1)
+        opened.wait_for(1)
+        cable.pull()
+        for volume in range(2, 8):
+            subject.offer(volume)
+        opened.page.keyboard.press("1")
+        wait_for_status(opened.page, "lost")
+        cable.plug()
+        opened.wait_for(7)
+        assert opened.seen == list(range(1, 8))
+        said = subject.wait_for(lambda body: isinstance(body, Shown) and body.volume == 7)
+        assert cable.connections >= 2
+    assert [body.volume for body in said if isinstance(body, Shown)] == list(range(1, 8))
+    assert len([body for body in said if isinstance(body, Response)]) == 1
 
 
 def test_a_page_that_is_loaded_anew_shows_what_was_not_shown_and_nothing_twice(
@@ -173,14 +198,14 @@ def test_a_run_after_the_other_and_messages_to_the_participant(
 
 def test_who_may_not_come_in_is_told_why(subject: Subject, context: BrowserContext) -> None:
     wrong = Opened(context, subject.server.port, token="rtflow_another")
-    wrong.page.wait_for_function("document.title.includes('no longer valid')")
+    wait_for_status(wrong.page, "no longer valid")
     right = Opened(context, subject.server.port)
     subject.offer(1)
     right.wait_for(1)
     # A second tab has the cookie, and another one of the name is connected.
     second = context.new_page()
     second.goto(f"http://{right.own}/subject")
-    second.wait_for_function("document.title.includes('Another page shows the feedback already')")
+    wait_for_status(second, "Another page shows the feedback already")
     right.page.close()
     subject.offer(2)
     second.wait_for_selector(".feedback[data-volume='2']")
@@ -193,7 +218,7 @@ def test_a_server_that_ends_the_connection_for_good_is_believed(
     subject.offer(1)
     opened.wait_for(1)
     subject.server._loop.call_soon_threadsafe(subject.channel.hang_up, "the token was revoked")
-    opened.page.wait_for_function("document.title.includes('the token was revoked')")
+    wait_for_status(opened.page, "the token was revoked")
 
 
 @pytest.mark.parametrize("look", ["circle", "thermometer", "text"])

@@ -69,6 +69,27 @@ def test_values_come_once_and_in_order_while_the_connection_is_lost(subject: Sub
     assert feedback.status == "ended: it was closed"
 
 
+def test_a_connection_that_says_nothing_is_given_up(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_SILENCE", 0.5)
+    monkeypatch.setattr(client, "_HEARTBEAT", 0.1)
+    with Cable(subject.server.port) as cable, Feedback(f"ws://127.0.0.1:{cable.port}", "token") as feedback:
+        subject.offer(1)
+        assert feedback.wait(1, timeout=30)
+        cable.pull()
+        subject.offer(2)
+        feedback.respond("left")
+        while feedback.status == "connected":
+            assert feedback.wait(2, timeout=0.05) is None
+        assert feedback.status.startswith("not connected: ")
+        cable.plug()
+        assert feedback.wait(2, timeout=30)
+        said = subject.wait_for(lambda body: isinstance(body, Received) and body.volume == 2)
+    assert [value.volume for value in (feedback.next(), feedback.next()) if value] == [1, 2]
+    assert sorted(type(body).__name__ for body in said) == ["Received", "Received", "Response"]
+
+
 def test_what_is_told_reaches_the_server_once_though_it_was_away(subject: Subject) -> None:
     before = client.now()
     with Cable(subject.server.port) as cable, Feedback(f"ws://127.0.0.1:{cable.port}", "token") as feedback:

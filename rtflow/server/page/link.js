@@ -2,7 +2,7 @@
 // worked on it, what comes is given once and in order, and acknowledged once it has been shown.
 
 const SCHEMA = 1;
-const FIRST = 100, LONGEST = 5000; // ms from one attempt to connect to the next
+const FIRST = 100, LONGEST = 2000; // ms from one attempt to connect to the next
 const HEARTBEAT = 1000, SILENCE = 5000, FIRST_QUESTIONS = 8, FIRST_EVERY = 50;
 const REFUSED = {
   401: "The link to this page is no longer valid. Open a new one.",
@@ -159,7 +159,7 @@ export class Link {
     const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
     let answer;
     try {
-      answer = await fetch(`/subject/enter?${who}`, { method: "POST", headers });
+      answer = await fetch(`/subject/enter?${who}`, { method: "POST", headers, signal: AbortSignal.timeout(SILENCE) });
     } catch {
       return "The server does not answer.";
     }
