@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtflow.access.audit import AuditLog
+from rtflow.access.chain import line_of
 from rtflow.access.codes import new_code
 from rtflow.errors import OutputError, UsageError
 
@@ -172,6 +173,21 @@ def test_lines_that_were_put_in_are_found(whole, put, at: int, more: int | bytes
     assert at <= verdict.lines <= at + 1  # a copy beside its original: the second is the one too many
 
 
+def test_a_line_that_comes_twice_or_was_moved_is_called_so(whole, put) -> None:
+    assert "moved, or copied" in put([*whole[0][:3], whole[0][1], *whole[0][3:]]).verify().broken
+
+
+@given(st.integers(0, 5))
+def test_a_line_that_was_replaced_with_its_hash_is_found_by_what_follows(whole, put, number: int) -> None:
+    lines = list(whole[0])
+    before = json.loads(lines[number])["before"]
+    lines[number] = line_of(number + 1, 1_800_000_000.0, "somebody else", "act", {}, before)[0] + b"\n"
+    verdict = put(lines).verify()
+    assert verdict.lines == number + 1
+    expected = "the log ends with line 6" if number == 5 else f"line {number + 2} follows another line"
+    assert expected in verdict.broken
+
+
 @given(st.integers(0, 2000))
 def test_an_end_that_was_cut_off_is_found(whole, put, size: int) -> None:
     content = b"".join(whole[0])
@@ -209,7 +225,8 @@ def test_what_was_taken_out_stays_found_whatever_is_written_after(folder: Path) 
     verdict = log.verify()
     assert verdict.lines == 4
     assert "line 5" in verdict.broken
-    assert list(log.entries())[-1].what == "more"
+    assert [entry.what for entry in log.entries()][-2:] == ["audit_repaired", "more"]
+    assert log.path.read_bytes().splitlines()[4] == lines[4][:30]  # the half is left as it was found
 
     log.path.unlink()
     log.write("anna", "yet more")
