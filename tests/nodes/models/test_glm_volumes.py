@@ -12,6 +12,8 @@ from nipype.interfaces.base import Undefined
 from rtflow.bids.masked import Features, Mask
 from rtflow.design import Design, write_events
 from rtflow.errors import GridError, UsageError, VolumeError
+from rtflow.nodes.models.denoise import Denoise
+from rtflow.nodes.models.glm import GLM
 from rtflow.nodes.models.regressors import TaskColumns
 
 RUN = HeadRun()
@@ -217,3 +219,13 @@ def test_a_second_run_begins_anew(started, call, make_context) -> None:
         node.start_run(make_context(run, tr=TR, volumes=VOLUMES))
         outputs.append([call(node, volume, **RUN.inputs(volume)) for volume in range(1, 61)][-1])
     assert np.array_equal(outputs[0]["t"].values, outputs[1]["t"].values)
+
+
+def test_what_the_model_needs_is_asked_for_when_a_graph_is_compiled() -> None:
+    options = {"contrast": "face", "design": DESIGN}
+    assert not GLM(**options).needed_inputs()
+    glm = GLM(**options, nuisance=["motion", "confounds"], max_fd=0.5)
+    assert set(glm.needed_inputs()) == {"motion", "confounds", "framewise_displacement"}
+    assert set(Denoise(zscore="rest", nuisance=["motion"]).needed_inputs()) == {"motion", "trial_type"}
+    assert set(Denoise(zscore="training").needed_inputs()) == {"phase"}
+    assert not Denoise(zscore="opening").needed_inputs()
