@@ -39,9 +39,9 @@ def test_every_node_is_measured(frames, tmp_path):
 
 def test_no_node_is_forgotten():
     measured = {call.name for call in bench.calls()}
-    # These bring volumes, write them, hand a value over, or come at the start or the end of a run.
+    # These bring volumes, write them, hand values over and responses in, or come at the start or the end of a run.
     at_its_ends = {"BringMask", "Accuracy", "KeepItems", "SelectVoxels"}
-    beside = {"ScannerInput", "RecordRun", "SubjectOutput", *at_its_ends}
+    beside = {"ScannerInput", "RecordRun", "SubjectInput", "SubjectOutput", *at_its_ends}
     forgotten = set(nodes.__all__) - measured - beside
     assert not forgotten, "add what costs time with each volume to rtflow.bench.nodes.calls"
 
