@@ -522,6 +522,8 @@ class _Talk:
             kind = frame["frame"]
             if kind == "Post":
                 lane, seq = frame["lane"], frame["seq"]
+                if seq > self._heard[lane] + 1:
+                    return f"message {seq} came after {self._heard[lane]}; those between come again"
                 if seq == self._heard[lane] + 1:
                     self._hear(frame["body"])
                     self._heard[lane] = seq

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from aiohttp import web
 from cable import Cable
 from subjects import RUN, Subject, serving
 
 from rtflow.documents import now
-from rtflow.server.messages import EndRun, Note, Received, Response, Shown, Trigger
+from rtflow.server.messages import EndRun, Note, Received, Response, Shown, Trigger, Value
 from rtflow.server.thread import Server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 
 TOKEN = "rtflow_a-token"
 
@@ -132,8 +134,9 @@ def test_a_page_that_is_loaded_anew_shows_what_was_not_shown_and_nothing_twice(
     subject.offer(1)
     opened.wait_for(1)
     subject.wait_for(lambda body: isinstance(body, Shown))
+    opened.page.goto("about:blank")
     subject.offer(1, value=0.1)  # as after a crash of the server
-    opened.page.reload()
+    opened.page.goto(f"http://{opened.own}/subject")
     subject.offer(2)
     opened.wait_for(2)
     assert opened.seen == [2]
@@ -149,14 +152,78 @@ def test_a_page_that_is_loaded_anew_shows_what_was_not_shown_and_nothing_twice(
 
 def test_a_value_waits_until_it_is_due(subject: Subject, context: BrowserContext) -> None:
     link = subject.channel.link
-    link._now = lambda: now() + 5000  # the server's clock is another one
+    link._now = lambda: now() - 5000  # the server's clock is another one
     Opened(context, subject.server.port)
     offered = now()
-    subject.offer(1, time=offered + 5000, delay=0.5)
+    subject.offer(1, time=offered - 5000, delay=0.5)
     said = subject.wait_for(lambda body: isinstance(body, Shown))
     assert isinstance(said[-1], Shown)
     # The page's clock is this machine's, and the offset between its clock and `now` is what we learn of it.
-    assert link.clock.to_ours(said[-1].at) - 5000 >= offered + 0.5 - 0.05
+    assert link.clock.to_ours(said[-1].at) + 5000 >= offered + 0.5 - 0.05
+
+
+def frames(heard: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [frame for frame in heard if frame["frame"] == kind]
+
+
+def test_the_next_connection_goes_on_where_the_last_one_stood(
+    server: Server, context: BrowserContext
+) -> None:
+    connections: list[WebSocketRoute] = []
+    heard: list[list[dict[str, Any]]] = []
+
+    def connected(route: WebSocketRoute) -> None:
+        connections.append(route)
+        heard.append([])
+        route.on_message(lambda said, kept=heard[-1]: kept.append(json.loads(said)))
+
+    def say(frame: str, **fields: object) -> None:
+        connections[-1].send(json.dumps({"frame": frame, **fields}))
+
+    def until(there: Callable[[], object]) -> None:
+        for _ in range(1000):
+            if there():
+                return
+            opened.page.wait_for_timeout(30)  # Playwright's loop must run for anything to come
+        raise AssertionError(heard)
+
+    def meet(connection: int, heard_epoch: str = "", heard_seq: int = 0) -> dict[str, Any]:
+        until(lambda: len(heard) == connection and frames(heard[-1], "Hello"))
+        say("Hello", schema=1, epoch="e", first=[1, 1], heard_epoch=heard_epoch, heard=[heard_seq, 0])
+        until(lambda: frames(heard[-1], "Ping"))
+        asked = frames(heard[-1], "Ping")[0]["sent"]
+        say("Pong", sent=asked, received=asked, answered=asked)
+        return frames(heard[-1], "Hello")[0]
+
+    def offer(seq: int, volume: int, delay: float = 0.0) -> None:
+        value = msgspec.to_builtins(Value(run_uid="r", volume=volume, value=0.0, time=now(), delay=delay))
+        say("Post", seq=seq, lane=0, sizes=[], body=value)
+
+    context.route_web_socket("**/subject/socket**", connected)
+    opened = Opened(context, server.port)
+    first = meet(1)
+    assert (first["heard_epoch"], first["heard"], first["first"]) == ("", [0, 0], [1, 1])
+    offer(1, volume=1)
+    offer(2, volume=2, delay=3600)  # it comes, and waits to be shown
+    until(lambda: frames(heard[-1], "Ack"))
+    offer(1, volume=3)  # the number says that it was heard
+    until(lambda: len(frames(heard[-1], "Ack")) == 2)
+    assert {ack["seq"] for ack in frames(heard[-1], "Ack")} == {1}
+    told = [(post["seq"], post["body"]["type"], post["body"]["volume"]) for post in frames(heard[-1], "Post")]
+    assert told == [(1, "Received", 1), (2, "Received", 2), (3, "Shown", 1)]
+    connections[-1].close()
+    # The server has heard two of three. What waits is not acknowledged, and comes again in vain.
+    second = meet(2, heard_epoch=first["epoch"], heard_seq=2)
+    assert (second["heard_epoch"], second["heard"], second["epoch"]) == ("e", [1, 0], first["epoch"])
+    until(lambda: frames(heard[-1], "Post"))
+    offer(2, volume=2, delay=3600)
+    opened.page.keyboard.press("x")
+    until(lambda: len(frames(heard[-1], "Post")) == 2)
+    assert [post["seq"] for post in frames(heard[-1], "Post")] == [3, 4]
+    offer(4, volume=4)  # and the one before is lacking
+    third = meet(3, heard_epoch=first["epoch"], heard_seq=4)
+    assert third["heard"] == [1, 0]
+    assert opened.seen == [1]
 
 
 def test_keys_are_responses_and_triggers_with_the_time_of_the_page(

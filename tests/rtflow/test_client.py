@@ -3,17 +3,19 @@
 import ast
 import json
 import math
+import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from aiohttp import web
 from cable import Cable
 from subjects import RUN, Subject, serving
-from websockets.sync.server import serve
+from websockets.sync.server import ServerConnection, serve
 
 from rtflow import client
 from rtflow.access import certificates
@@ -249,6 +251,93 @@ def test_a_second_subject_of_the_name_waits_until_the_first_has_gone(subject: Su
         value = second.next(timeout=None) if second.wait_for_run(timeout=30) else None
         assert value is not None
         assert value.volume == 1
+
+
+class Scripted:
+    """A server that says what it is told to, and keeps what it hears: one connection after the other."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self._connections: queue.Queue[ServerConnection] = queue.Queue()
+        self._done = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._server = serve(self._keep, "127.0.0.1", 0)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}"
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._done.set()
+        self._server.shutdown()
+
+    def _keep(self, connection: ServerConnection) -> None:
+        self._connections.put(connection)
+        self._done.wait()
+
+    def meet(self, **hello: object) -> dict[str, Any]:
+        """Take the next connection; what the client says first."""
+        self._connection = self._connections.get(timeout=30)
+        self.say(
+            "Hello",
+            **{"schema": 1, "epoch": "e", "first": [1, 1], "heard_epoch": "", "heard": [0, 0]} | hello,
+        )
+        return self.hear("Hello")
+
+    def say(self, frame: str, **fields: object) -> None:
+        self._connection.send(json.dumps({"frame": frame, **fields}))
+
+    def hear(self, frame: str) -> dict[str, Any]:
+        """The next frame of a kind; questions about the time are passed over."""
+        while True:
+            said = json.loads(self._connection.recv(timeout=30))
+            if said["frame"] == frame:
+                return said
+            assert said["frame"] in ("Ping", "Ack"), said
+
+    def hang_up(self) -> None:
+        self._connection.close()
+
+
+def test_the_next_connection_goes_on_where_the_last_one_stood() -> None:
+    request = {"type": "Request", "id": 1, "method": "a.b", "arguments": {}}
+    with Scripted() as server, Feedback(server.url, "token") as feedback:
+        first = server.meet()
+        assert (first["heard_epoch"], first["heard"], first["first"]) == ("", [0, 0], [1, 1])
+        for seq in (1, 1, 2):  # the first one twice, as if its acknowledgement had been lost
+            server.say("Post", seq=seq, lane=0, body=request | {"id": seq})
+        replies = [server.hear("Post"), server.hear("Post")]
+        assert [(post["seq"], post["body"]["id"]) for post in replies] == [(1, 1), (2, 2)]
+        feedback.respond("left")
+        assert server.hear("Post")["seq"] == 3
+        server.say("Ack", lane=0, seq=1)
+        server.hang_up()
+        # The second one was heard, though its acknowledgement got lost; the third one was not.
+        second = server.meet(heard_epoch=first["epoch"], heard=[2, 0])
+        assert (second["heard_epoch"], second["heard"], second["epoch"]) == ("e", [2, 0], first["epoch"])
+        assert second["first"] == [2, 1]
+        assert server.hear("Post")["seq"] == 3
+        server.say("Post", seq=4, lane=0, body=request)  # and the one before is lacking
+        third = server.meet(heard_epoch=first["epoch"], heard=[3, 0])
+        assert (third["heard"], third["first"]) == ([2, 0], [3, 1])
+        # Another server knows nothing: its messages are numbered anew.
+        feedback.respond("right")
+        assert server.hear("Post")["seq"] == 4
+        server.hang_up()
+        server.meet(epoch="another", first=[7, 1])
+        server.say("Post", seq=7, lane=0, body=request | {"id": 7})
+        assert server.hear("Post")["body"]["button"] == "right"
+        assert server.hear("Post")["body"]["id"] == 7
+        server.say("Bye", reason="the run is over", final=True)
+        with pytest.raises(ConnectionError, match="ended: the run is over"):
+            feedback.wait_for_run()
+
+
+def test_a_server_of_another_version_is_not_spoken_to() -> None:
+    with Scripted() as server, Feedback(server.url, "token") as feedback:
+        server.meet(schema=2)
+        with pytest.raises(ConnectionError, match="speaks version 2 of the messages, and this file 1"):
+            feedback.wait_for_run()
 
 
 def test_a_defect_is_told(capsys: pytest.CaptureFixture[str]) -> None:

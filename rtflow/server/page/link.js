@@ -269,8 +269,10 @@ export class Link {
       if (frame.seq === this.taken[frame.lane] + 1) {
         this.taken[frame.lane] = frame.seq;
         this.sort(frame);
-      } else {
+      } else if (frame.seq <= this.heard[frame.lane]) {
         this.acknowledge(frame.lane);
+      } else if (frame.seq > this.taken[frame.lane]) {
+        this.socket.close(); // those between are lacking: they come again with the next connection
       }
     }
   }
