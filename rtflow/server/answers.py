@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from rtflow.errors import AccessError, OutputError, RtflowError, SettingsError, UsageError
 from rtflow.server.desk import BusyError
+from rtflow.server.log import Log
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -44,7 +46,7 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
 
 
 class Refusal(Exception):
-    """What a handler raises to say no.
+    """What a handler raises to say no; it is told in the audit log.
 
     Parameters
     ----------
@@ -52,13 +54,31 @@ class Refusal(Exception):
         Of HTTP.
     says
         What who asks may know.
+    reason
+        Why, in a word, for the log; default the status.
+    who
+        Who asked, where that is known.
     retry_after
         Seconds after which it may be tried again; 0 where waiting does not help.
+    details
+        What else is for the log.
     """
 
-    def __init__(self, status: int, says: str, *, retry_after: float = 0.0) -> None:
+    def __init__(
+        self,
+        status: int,
+        says: str,
+        reason: str = "",
+        *,
+        who: str = "",
+        retry_after: float = 0.0,
+        **details: object,
+    ) -> None:
         super().__init__(says)
         self.status = status
+        self.reason = reason or str(status)
+        self.who = who
+        self.details = details
         self.headers: dict[str, str] = {}
         if retry_after:
             self.headers["Retry-After"] = f"{max(1, round(retry_after))}"
@@ -66,27 +86,37 @@ class Refusal(Exception):
             self.headers["WWW-Authenticate"] = 'Bearer realm="rtflow"'
 
 
-@web.middleware
-async def in_one_form(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give every error the same form, and tell nobody outside what went wrong within."""
-    try:
-        return await handler(request)
-    except Refusal as refusal:
-        return answer({"error": str(refusal)}, refusal.status, refusal.headers)
-    except web.HTTPException as error:
-        if error.status < 400 or error.content_type == "application/json":
+def in_one_form(log: Log) -> Any:
+    """Give every refusal the same form and a line in the log, and tell nobody what went wrong within."""
+
+    @web.middleware
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            _tell(log, request, refusal)
+            return answer({"error": str(refusal)}, refusal.status, refusal.headers)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            _tell(log, request, Refusal(error.status, "", error.reason.lower()))
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+            return answer({"error": error.reason.lower()}, error.status, allow)
+        except RtflowError as error:
+            status = next(status for kind, status in _STATUS if isinstance(error, kind))
+            return answer({"error": str(error)}, status)
+        except (ConnectionError, asyncio.CancelledError):
             raise
-        return answer({"error": error.reason.lower()}, error.status, _allowed(error))
-    except RtflowError as error:
-        status = next(status for kind, status in _STATUS if isinstance(error, kind))
-        return answer({"error": str(error)}, status)
-    except Exception:
-        _LOG.exception("rtflow: a request failed")
-        return answer({"error": "unexpected; the server's log says more"}, 500)
+        except Exception:
+            _LOG.exception("rtflow: a request failed")
+            return answer({"error": "unexpected; the server's log says more"}, 500)
+
+    return answered
 
 
-def _allowed(error: web.HTTPException) -> dict[str, str] | None:
-    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+def _tell(log: Log, request: web.Request, refusal: Refusal) -> None:
+    told = {"reason": refusal.reason, "path": request.path} | refusal.details
+    log.refused(refusal.who, "refused", request.remote or "?", **told)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

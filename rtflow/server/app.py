@@ -17,12 +17,12 @@ from aiohttp import WSMsgType, web
 from rtflow.access.store import Action
 from rtflow.documents import AnyDocument, decode
 from rtflow.errors import ProtocolError
-from rtflow.server.answers import add_headers, in_one_form
+from rtflow.server.answers import Refusal, add_headers, in_one_form
 from rtflow.server.api import Api
 from rtflow.server.channel import Channel
 from rtflow.server.channels import Channels
 from rtflow.server.desk import Desk
-from rtflow.server.guard import Authorise, Guard, Visitor, refuse
+from rtflow.server.guard import Authorise, Guard, Visitor
 from rtflow.server.listening import Listener
 from rtflow.server.log import Log
 from rtflow.server.login import Login
@@ -30,7 +30,7 @@ from rtflow.server.messages import BeginRun
 from rtflow.server.monitor import Monitor
 from rtflow.server.progress import Progress
 from rtflow.server.run_clock import RunClock
-from rtflow.server.sockets import JSON, MSGPACK, PacedSocket, tune
+from rtflow.server.sockets import JSON, MSGPACK, GuardedSocket, tune
 from rtflow.server.states import States
 from rtflow.server.subject_page import page_routes
 from rtflow.server.wire import FRAME_LIMIT, Bye
@@ -127,12 +127,12 @@ class Port:
 
 def make_app(port: Port) -> web.Application:
     """The application behind the port."""
-    app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[in_one_form])
+    app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[in_one_form(port.log)])
     app.on_response_prepare.append(add_headers)
     sockets = _Sockets(port)
     app.router.add_get("/ws/{kind:scanner|subject}", sockets.agent)
     app.router.add_get("/ws/monitor", sockets.monitor)
-    app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.log, port.names))
+    app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.names))
     app.router.add_routes(Api(port).routes())
     if port.guard is not None:
         app.router.add_routes(Login(port.guard, port).routes())
@@ -172,7 +172,7 @@ class _Sockets:
         bye = Bye()
         with port.staying(visitor, lambda: channel.hang_up("the access of this agent was revoked")):
             try:
-                bye = await channel.connect(PacedSocket(socket), instance, text=socket.ws_protocol == JSON)
+                bye = await channel.connect(GuardedSocket(socket), instance, text=socket.ws_protocol == JSON)
             except ProtocolError as error:  # who said it has been told
                 bye = Bye(reason=str(error))
                 port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)
@@ -183,13 +183,13 @@ class _Sockets:
         name, instance = request.query.get("name", kind), request.query.get("instance", "")
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
             says = "name and instance must be words of up to 64 letters and digits"
-            refuse(self._port.log, request, 400, says, "name", who=who, name=name)
+            raise Refusal(400, says, "name", who=who, name=name)
         channel = self._port.channels.admit(kind, name)
         if channel is None:
-            refuse(self._port.log, request, 503, "too many agents are known already", "names", who=who)
+            raise Refusal(503, "too many agents are known already", "names", who=who)
         if not channel.may_connect(instance):
             says = f"a {kind} of the name {name} is connected already; use another name"
-            refuse(self._port.log, request, 409, says, "name in use", who=who, name=name)
+            raise Refusal(409, says, "name in use", who=who, name=name)
         return channel, instance
 
     async def monitor(self, request: web.Request) -> web.StreamResponse:
@@ -199,9 +199,9 @@ class _Sockets:
         who = visitor.name if visitor else "?"
         since, run_uid = request.query.get("since", "0"), request.query.get("run", "")
         if not (since.isascii() and since.isdecimal() and len(since) < 10) or len(run_uid) > 64:
-            refuse(port.log, request, 400, "since must be a number, and run that of a run", "query", who=who)
+            raise Refusal(400, "since must be a number, and run that of a run", "query", who=who)
         if len(port.monitor) >= _MOST_ONLOOKERS:
-            refuse(port.log, request, 503, "too many look on already", "onlookers", who=who)
+            raise Refusal(503, "too many look on already", "onlookers", who=who)
         socket = web.WebSocketResponse(
             protocols=(MSGPACK, JSON), max_msg_size=4096, compress=False, timeout=1.0, heartbeat=10.0
         )

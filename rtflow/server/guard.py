@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import NoReturn
 
 from aiohttp import web
 
@@ -47,30 +46,6 @@ Authorise = Callable[[web.Request, Action], Awaitable[Visitor | None]]
 """Raises a refusal unless who asks may do that; gives who it is, None where nobody needs to say."""
 
 
-def refuse(
-    log: Log,
-    request: web.Request,
-    status: int,
-    says: str,
-    reason: str,
-    *,
-    who: str = "",
-    retry_after: float = 0.0,
-    **details: object,
-) -> NoReturn:
-    """Say no, and tell it in the audit log.
-
-    Parameters
-    ----------
-    says
-        What who asks may know.
-    reason
-        Why, in a word, for the log.
-    """
-    log.refused(who, "refused", request.remote or "?", reason=reason, path=request.path, **details)
-    raise Refusal(status, says, retry_after=retry_after)
-
-
 class Guard:
     """Lets in whom the accounts know.
 
@@ -99,7 +74,7 @@ class Guard:
 
         Raises
         ------
-        aiohttp.web.HTTPException
+        Refusal
             401 if it is nobody who is known, 403 if they may not.
         """
         self.require_own_page(request)
@@ -108,7 +83,7 @@ class Guard:
         else:
             visitor, identity = await self._by_cookie(request)
         if not may(identity, action):
-            self.refuse(request, 403, f"a {identity.role} may not do that", "role", who=identity.name)
+            raise Refusal(403, f"a {identity.role} may not do that", "role", who=identity.name)
         self._require_own_certificate(request, identity)
         return visitor
 
@@ -117,32 +92,18 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is not None and not same_origin(origin, request.headers.get("Host"), self._names):
             says = "this page is not one of the server's; open the server's own, by its own name"
-            self.refuse(request, 403, says, "origin", origin=origin)
-
-    def refuse(
-        self,
-        request: web.Request,
-        status: int,
-        says: str,
-        reason: str,
-        *,
-        who: str = "",
-        retry_after: float = 0.0,
-        **details: object,
-    ) -> NoReturn:
-        """Say no, and tell it in the audit log."""
-        refuse(self.log, request, status, says, reason, who=who, retry_after=retry_after, **details)
+            raise Refusal(403, says, "origin", origin=origin)
 
     def _by_token(self, request: web.Request) -> tuple[Visitor, Identity]:
         scheme, _, token = request.headers["Authorization"].partition(" ")
         if scheme.lower() != "bearer":
-            self.refuse(request, 401, "expected Authorization: Bearer TOKEN", "scheme")
+            raise Refusal(401, "expected Authorization: Bearer TOKEN", "scheme")
         try:
             identity = self.access.check_token(token.strip())
         except AccessError as error:
-            self.refuse(request, 401, str(error), error.reason)
+            raise Refusal(401, str(error), error.reason) from None
         except UsageError as error:
-            self.refuse(request, 503, "accounts cannot be read; ask the operator", str(error))
+            raise Refusal(503, "accounts cannot be read; ask the operator", str(error)) from None
         valid = self.access.still_valid
         return Visitor(identity.name, identity.role, lambda: valid(identity)), identity
 
@@ -150,21 +111,19 @@ class Guard:
         session_id = request.cookies.get(COOKIE, "")
         origin = request.headers.get("Origin")
         if not session_id:
-            self.refuse(request, 401, "expected a token, or a login", "no token")
+            raise Refusal(401, "expected a token, or a login", "no token")
         try:
             identity = await asyncio.to_thread(self.sessions.find, session_id, origin=origin)
         except UsageError as error:
-            self.refuse(request, 503, "sessions cannot be read; ask the operator", str(error))
+            raise Refusal(503, "sessions cannot be read; ask the operator", str(error)) from None
         if identity is None:
-            self.refuse(request, 401, "the login is over; log in again", "session")
+            raise Refusal(401, "the login is over; log in again", "session")
         upgrades = request.headers.get("Upgrade", "").lower() == "websocket"
         if origin is None and (upgrades or request.method not in _SAFE):
-            self.refuse(
-                request, 403, "a browser must say which page this is from", "origin", who=identity.name
-            )
+            raise Refusal(403, "a browser must say which page this is from", "origin", who=identity.name)
         if request.method not in _SAFE and not csrf_matches(session_id, request.headers.get(CSRF_HEADER, "")):
             says = f"the header {CSRF_HEADER} must have what the login gave"
-            self.refuse(request, 403, says, "csrf", who=identity.name)
+            raise Refusal(403, says, "csrf", who=identity.name)
         found = self.sessions.find
         visitor = Visitor(identity.name, identity.role, lambda: found(session_id) is not None, session_id)
         return visitor, identity
@@ -178,7 +137,7 @@ class Guard:
         try:
             named = owner(shown)
         except AccessError as error:
-            self.refuse(request, 403, str(error), "certificate", who=identity.name)
+            raise Refusal(403, str(error), "certificate", who=identity.name) from None
         if named != (identity.name, identity.role):
             says = f"the certificate is that of {named[0]}, and the token that of another"
-            self.refuse(request, 403, says, "certificate", who=identity.name, certificate=named[0])
+            raise Refusal(403, says, "certificate", who=identity.name, certificate=named[0])

@@ -8,7 +8,6 @@ that has most of them makes room, so that one who is quick always gets in.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections import Counter
@@ -19,6 +18,7 @@ from aiohttp import web
 
 from rtflow.access.throttle import network_of
 from rtflow.errors import UsageError
+from rtflow.server.answers import answer
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class _Connection:
     connection: socket.socket
     task: asyncio.Task[None] | None = None
     transport: asyncio.BaseTransport | None = None
+    begun: bool = False
     admitted: bool = False
     late: asyncio.TimerHandle | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,9 +62,15 @@ class _Connection:
 class _Protocol(web.RequestHandler):
     """A connection that says when it was made and lost."""
 
-    __slots__ = ("_entry",)
+    __slots__ = ("_entry", "_refused")
 
-    def __init__(self, server: web.Server, entry: _Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        entry: _Connection,
+        loop: asyncio.AbstractEventLoop,
+        refused: Callable[[str, str], None],
+    ) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -72,11 +79,23 @@ class _Protocol(web.RequestHandler):
             lingering_time=1.0,
             max_headers=64,
         )
-        self._entry = entry
+        self._entry, self._refused = entry, refused
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._entry.transport = transport
         super().connection_made(transport)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        self._refused(self._entry.address, "no request" if status == 400 else f"error {status}")
+        answered = answer({"error": "that is no request that can be answered"}, status)
+        answered.force_close()
+        return answered
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._entry.gone.set()
@@ -157,12 +176,14 @@ class Listener:
             self._open[entry] = None
             entry.late = loop.call_later(self._limits.seconds, self._expire, entry)
             entry.task = asyncio.ensure_future(self._serve(entry))
+            entry.task.add_done_callback(lambda task, entry=entry: self._gone(entry))  # type: ignore[misc]
 
     async def _serve(self, entry: _Connection) -> None:
         loop = asyncio.get_running_loop()
+        entry.begun = True
         try:
             await loop.connect_accepted_socket(
-                lambda: _Protocol(self._server, entry, loop),
+                lambda: _Protocol(self._server, entry, loop, self._refused),
                 entry.connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._limits.seconds if self._tls else None,
@@ -172,13 +193,13 @@ class Listener:
         except (OSError, ssl.SSLError):
             if not entry.admitted:
                 self._refused(entry.address, "no handshake")
-        finally:
-            self._open.pop(entry, None)
-            if entry.late is not None:
-                entry.late.cancel()
-            if entry.transport is None:
-                with contextlib.suppress(OSError):
-                    entry.connection.close()
+
+    def _gone(self, entry: _Connection) -> None:
+        self._open.pop(entry, None)
+        if entry.late is not None:
+            entry.late.cancel()
+        if not entry.begun:  # dropped at once: no transport has the socket, which would close it
+            entry.connection.close()
 
     def _expire(self, entry: _Connection) -> None:
         if not entry.admitted and entry in self._open:

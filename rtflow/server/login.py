@@ -68,7 +68,7 @@ class Login:
         guard.require_own_page(request)
         origin = request.headers.get("Origin")
         if origin is None:
-            guard.refuse(request, 403, "a login is for browsers; programs use a token", "origin")
+            raise Refusal(403, "a login is for browsers; programs use a token", "origin")
         asked = await read_json(request, LoginRequest)
         try:
             if asked.token:
@@ -77,7 +77,7 @@ class Login:
                 check, address = guard.access.check_password, request.remote or "?"
                 identity = await asyncio.to_thread(check, asked.name, asked.password, address)
         except AccessError as error:
-            self._refuse(request, error, asked.name)
+            _refuse(error, asked.name)
         await guard.log.act(identity.name, "login", address=request.remote or "?", role=identity.role)
         session_id, csrf = await asyncio.to_thread(guard.sessions.open, identity, origin=origin)
         self._port.welcome(request)
@@ -105,7 +105,7 @@ class Login:
         session_id = request.cookies.get(COOKIE, "")
         self._guard.require_own_page(request)
         if request.headers.get("Origin") is None:
-            self._guard.refuse(request, 403, "a logout is for browsers", "origin")
+            raise Refusal(403, "a logout is for browsers", "origin")
         identity = await asyncio.to_thread(self._guard.sessions.find, session_id) if session_id else None
         if identity is not None:
             await self._guard.log.act(identity.name, "logout", address=request.remote or "?")
@@ -130,15 +130,16 @@ class Login:
             redeem, address = self._enrolling.redeem, request.remote or "?"
             enrolment = await asyncio.to_thread(redeem, asked.code, asked.request, address)
         except AccessError as error:
-            self._refuse(request, error, "")
+            _refuse(error, "")
         except UsageError as error:
-            self._guard.refuse(request, 503, "nobody can enrol now; ask the operator", str(error))
+            raise Refusal(503, "nobody can enrol now; ask the operator", str(error)) from None
         await self._guard.log.act(enrolment.name, "enrol", address=request.remote or "?", role=enrolment.role)
         return answer(msgspec.to_builtins(enrolment))
 
-    def _refuse(self, request: web.Request, error: AccessError, who: str) -> NoReturn:
-        status = 429 if error.retry_after else 401
-        self._guard.refuse(request, status, str(error), error.reason, who=who, retry_after=error.retry_after)
+
+def _refuse(error: AccessError, who: str) -> NoReturn:
+    status = 429 if error.retry_after else 401
+    raise Refusal(status, str(error), error.reason, who=who, retry_after=error.retry_after)
 
 
 def _told(name: str, role: str, csrf: str) -> dict[str, str]:

@@ -8,8 +8,12 @@ import socket as system
 import time
 from typing import TYPE_CHECKING
 
+from aiohttp import WebSocketError
+
+from rtflow.errors import ProtocolError
+
 if TYPE_CHECKING:
-    from aiohttp import ClientWebSocketResponse, web
+    from aiohttp import ClientWebSocketResponse, WSMessage, web
 
 MSGPACK, JSON = "rtflow.msgpack", "rtflow.json"
 """Subprotocols: how the frames of a connection are written."""
@@ -17,9 +21,12 @@ MSGPACK, JSON = "rtflow.msgpack", "rtflow.json"
 _UNSENT = 128 * 1024
 """Bytes that may wait in the operating system's buffer: what stands in there goes before any volume."""
 
-
 _FRAMES_PER_SECOND, _BURST = 5000, 1.0
 """An agent is listened to so fast, on average over so many seconds: 300 MB/s of a file."""
+
+
+_CLOSING = 2.0
+"""Seconds in which a connection is closed."""
 
 
 class AiohttpSocket:
@@ -51,9 +58,7 @@ class AiohttpSocket:
 
     async def receive(self) -> bytes | str | None:
         """The next frame; None when the connection has ended."""
-        message = await self._socket.receive()
-        data = message.data
-        return data if isinstance(data, bytes | str) and message.type.name in ("BINARY", "TEXT") else None
+        return _content(await self._socket.receive())
 
     async def close(self, reason: str) -> None:
         """End it; the other side is told why, if it listens."""
@@ -61,21 +66,52 @@ class AiohttpSocket:
             await self._socket.close(message=reason.encode()[:120])
 
 
-class PacedSocket(AiohttpSocket):
-    """One that is not listened to faster than an honest agent speaks: the rest waits where it came from."""
+class GuardedSocket(AiohttpSocket):
+    """The server's end, to which anything may come.
 
-    def __init__(self, socket: web.WebSocketResponse | ClientWebSocketResponse) -> None:
+    It is not listened to faster than an honest agent speaks: the rest waits where it came from.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
         super().__init__(socket)
         self._due = 0.0
+        self._ended = asyncio.Event()
+
+    async def send(self, frame: bytes, *, text: bool) -> None:
+        """Send one frame; raises `ConnectionError` if the connection has ended."""
+        try:
+            await super().send(frame, text=text)
+        except ConnectionError:
+            with contextlib.suppress(TimeoutError):  # whoever listens knows better why
+                async with asyncio.timeout(_CLOSING):
+                    await self._ended.wait()
+            raise
 
     async def receive(self) -> bytes | str | None:
-        """The next frame; None when the connection has ended."""
-        data = await super().receive()
+        """The next frame; None when the connection has ended.
+
+        Raises
+        ------
+        ProtocolError
+            If what came is no frame of a WebSocket, or a larger one than is taken.
+        """
+        message = await self._socket.receive()
+        if isinstance(message.data, WebSocketError):
+            self._ended.set()
+            raise ProtocolError(f"what came cannot be taken: {message.data}")
+        data = _content(message)
+        if data is None:
+            self._ended.set()
         at = time.monotonic()
         self._due = max(self._due, at - _BURST) + 1 / _FRAMES_PER_SECOND
         if self._due > at:
             await asyncio.sleep(self._due - at)
         return data
+
+
+def _content(message: WSMessage) -> bytes | str | None:
+    data = message.data
+    return data if isinstance(data, bytes | str) and message.type.name in ("BINARY", "TEXT") else None
 
 
 def tune(transport: asyncio.BaseTransport | None) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from rtflow.access.sessions import same_origin
-from rtflow.server.guard import Authorise, Visitor, refuse
-from rtflow.server.log import Log
+from rtflow.server.answers import Refusal
+from rtflow.server.guard import Authorise, Visitor
 
 Check = Callable[[web.Request, str, Visitor | None], None]
 Connect = Callable[[web.Request, str, Visitor | None], Awaitable[web.StreamResponse]]
@@ -47,7 +47,7 @@ _BEARER = re.compile(r"Bearer ([A-Za-z0-9._~+/=-]{1,200})")
 
 
 def page_routes(
-    authorise: Authorise, check: Check, connect: Connect, log: Log, names: Collection[str] = ()
+    authorise: Authorise, check: Check, connect: Connect, names: Collection[str] = ()
 ) -> list[web.RouteDef]:
     """Routes of the page.
 
@@ -59,8 +59,6 @@ def page_routes(
         Refuses a second display of one name.
     connect
         Serves a WebSocket of the subject's channel, once it is authorised.
-    log
-        Told of those who are turned away.
     names
         Names that the server goes by, other than its addresses and ``localhost``.
     """
@@ -70,7 +68,7 @@ def page_routes(
         check(request, "subject", await authorise(request, "subject"))
         token = _BEARER.fullmatch(request.headers.get(hdrs.AUTHORIZATION, ""))
         if token is None:
-            refuse(log, request, 401, "open the page by the link that has the token", "no token")
+            raise Refusal(401, "open the page by the link that has the token", "no token")
         answer = web.Response(status=204, headers=_HEADERS)
         answer.set_cookie(
             COOKIE,
@@ -90,7 +88,7 @@ def page_routes(
         origin = request.headers.get(hdrs.ORIGIN)
         if not same_origin(origin, request.headers.get(hdrs.HOST), names):
             says = "this is for the page at /subject of this server only"
-            refuse(log, request, 403, says, "origin", origin=origin)
+            raise Refusal(403, says, "origin", origin=origin)
         return _with_token(request)
 
     served = [web.get(f"/subject{path}", _file(*of)) for path, of in _FILES.items()]

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_frames import FRAMES, damaged
 
 from rtflow.errors import ProtocolError
 from rtflow.server import messages
-from rtflow.server.messages import Arrived, BeginRun, Note, Piece, Value
+from rtflow.server.messages import Note
 from rtflow.server.wire import (
     CHUNK,
     FRAME_LIMIT,
@@ -22,18 +23,6 @@ from rtflow.server.wire import (
     encode,
     is_chunk,
     open_chunk,
-)
-
-FRAMES = (
-    Hello(epoch="ab", about={"version": "1"}),
-    Post(seq=1, body=BeginRun(run_uid="r", tr=1.0)),
-    Post(seq=2, body=Value(run_uid="r", volume=1, value=0.5)),
-    Post(seq=3, body=Arrived(run_uid="r", key="k", name="n.dcm", received=1.0), sizes=(5,)),
-    Post(seq=4, lane=1, body=Piece(id=1, offset=0), sizes=(CHUNK,)),
-    Ack(seq=1),
-    Ping(sent=1.5),
-    Pong(sent=1.5, received=2.0, answered=2.5),
-    Bye(reason="over", final=True),
 )
 
 
@@ -64,16 +53,6 @@ def decodes_or_is_refused(data):
         return
     with contextlib.suppress(ProtocolError):
         assert isinstance(decode(data), Hello | Post | Ack | Ping | Pong | Bye)
-
-
-@st.composite
-def damaged(draw):
-    """A frame with some bytes changed, taken out or put in."""
-    data = bytearray(encode(draw(st.sampled_from(FRAMES)), text=(text := draw(st.booleans()))))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(data)))
-        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
-    return data.decode(errors="replace") if text else bytes(data)
 
 
 @given(st.lists(st.one_of(st.binary(max_size=60), st.text(max_size=60), damaged()), min_size=50, max_size=50))
