@@ -10,7 +10,7 @@ import typer
 
 from rtflow.cli import accounts, options
 from rtflow.cli.listening import ClientCertificates, Plain
-from rtflow.errors import RtflowError
+from rtflow.errors import RtflowError, in_words
 
 if TYPE_CHECKING:
     from rtflow.engine import WorkflowFile
@@ -91,7 +91,7 @@ def _run(
     from rtflow.engine import run
 
     watched, log = Watched(json=False, quiet=quiet), NipypeLog()
-    settings = copy.deepcopy(desk.settings)
+    settings, trouble = copy.deepcopy(desk.settings), ""
     try:
         watched.run(
             lambda observe, stopping: run(
@@ -106,9 +106,9 @@ def _run(
             desk.stopping,
         )
         watched.tell()
-    except RtflowError as error:
-        typer.echo(f"rtflow: {' '.join(str(error).split())}", err=True)
-        desk.failed(str(error))
+    except Exception as error:
+        trouble = str(error) if isinstance(error, RtflowError) else f"unexpected {in_words(error)}"
+        typer.echo(f"rtflow: {' '.join(trouble.split())}", err=True)
     finally:
         log.close()
-        desk.states.try_to_enter("idle")  # where the run could not begin
+        desk.done(trouble)

@@ -36,6 +36,8 @@ class Desk:
     ----------
     states
         What the server is doing.
+    waits
+        As given.
     stopping
         Set when the run is to end; another one for each run.
     closed
@@ -50,7 +52,7 @@ class Desk:
         self.workflow = workflow
         self.runs = Runs(out / "runs")
         self._settings = settings
-        self._waits = waits
+        self.waits = waits
         self._lock = threading.Lock()
         self._ordered = threading.Condition()
         self.closed = False
@@ -66,7 +68,7 @@ class Desk:
     @property
     def locked(self) -> bool:
         """Whether they cannot be changed now."""
-        return not self._waits or self.states.now != "idle"
+        return not self.waits or self.states.now != "idle"
 
     def describe_settings(self) -> dict[str, Any]:
         """Schema (JSON Schema), values, and whether they are locked."""
@@ -102,7 +104,7 @@ class Desk:
         BusyError
             If there is one already, or this server carries no other.
         """
-        if not self._waits:
+        if not self.waits:
             raise BusyError("this server carries one run, which has begun; 'rtflow serve' waits for orders")
         with self._lock:
             if self.closed or not self.states.try_to_enter("preparing"):
@@ -130,9 +132,17 @@ class Desk:
             self._ordered.wait_for(lambda: self.closed or self.states.now == "preparing", limit)
             return not self.closed and self.states.now == "preparing"
 
-    def failed(self, why: str) -> None:
-        """The run that was ordered could not begin, or was ended by an error."""
-        self.trouble = why
+    def done(self, trouble: str = "") -> None:
+        """The run that was ordered is over, and all that belongs to it; the next may be ordered.
+
+        Parameters
+        ----------
+        trouble
+            Why it could not begin, or was ended by an error.
+        """
+        self.trouble = trouble
+        self.states.try_to_enter("finishing")
+        self.states.try_to_enter("idle")
 
     def close(self) -> None:
         """Take no more orders."""

@@ -156,8 +156,9 @@ class Server:
         self.channels.run = None
         for channel in self.channels:
             channel.end_run(EndRun(run_uid=run_uid, status=status))
-        for state in ("finishing", "idle"):  # wherever it was cut off
-            self._port.states.try_to_enter(state)
+        self._port.states.try_to_enter("finishing")  # wherever it was cut off
+        if self._port.desk is None or not self._port.desk.waits:  # else whoever waits for orders says when
+            self._port.states.try_to_enter("idle")
 
     # In the loop's thread
 
