@@ -22,6 +22,7 @@ from rtflow.cli import (
     convert,
     deidentify,
     derivatives,
+    enrol,
     graph,
     new,
     openneuro,
@@ -120,6 +121,7 @@ def _options(
 for name, module in (
     ("run", run),
     ("serve", serve),
+    ("enrol", enrol),
     ("replay", replay),
     ("batch", batch),
     ("simulate", simulate),

@@ -71,6 +71,7 @@ def guarded(
     client_certificates: bool = False,
 ) -> Iterator[Served]:
     """A server that knows who is who; with settings it has a desk, and runs in ``folder/out``."""
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
     access = Access(folder / "access", hasher=PasswordHasher(1, 8, 1))
     audit = AuditLog(folder / "access" / "audit.jsonl")
