@@ -39,7 +39,7 @@ def test_every_node_is_measured(frames, tmp_path):
 
 def test_no_node_is_forgotten():
     measured = {call.name for call in bench.calls()}
-    # These bring volumes, write them, hand values over and responses in, or come at the start or the end of a run.
+    # These bring volumes, write them, hand values over or responses in, or come at a start or an end.
     at_its_ends = {"BringMask", "Accuracy", "KeepItems", "SelectVoxels"}
     beside = {"ScannerInput", "RecordRun", "SubjectInput", "SubjectOutput", *at_its_ends}
     forgotten = set(nodes.__all__) - measured - beside
