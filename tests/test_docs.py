@@ -53,7 +53,7 @@ SMALLER = ("--speed", "max", "--set", "source.shape=[24, 24, 12]", "--set", "sou
 COMMAND = """#!/bin/sh
 case "$*" in
 *folder:* | *journal:* | *bids:* | *dicom:* | *--resume*) ;;
-"run "*) set -- "$@" {smaller} ;;
+"run "* | "serve "*) set -- "$@" {smaller} ;;
 esac
 exec {rtflow} "$@"
 """
