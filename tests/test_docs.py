@@ -343,6 +343,15 @@ def test_events_that_are_listed_are_written() -> None:
             assert f'"{name}"' in sources
 
 
+def test_events_of_the_server_are_all_listed() -> None:
+    source = (ROOT / "rtflow" / "server" / "notes.py").read_text()
+    written = set(re.findall(r'self\._say\(\s*"(\w+)"', source))
+    changes = set(re.findall(r'_changed\(self, "(\w+)"\)', (ROOT / "rtflow/server/channel.py").read_text()))
+    assert 'f"agent_{what}"' in source
+    written |= {f"agent_{what}" for what in changes - {"repeated"}}
+    assert set(first_column("Events of the server")) == written
+
+
 def test_the_pages_tell_how_fast_the_template_runs() -> None:
     speed = tomllib.loads((ROOT / "workflows" / "template.toml").read_text())["source"]["speed"]
     words = {10: "ten", 12: "twelve", 15: "fifteen", 20: "twenty"}
