@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from rtflow.access.throttle import Throttle, network_of
 from rtflow.errors import AccessError, OutputError, RtflowError, SettingsError, UsageError
 from rtflow.server.desk import BusyError
 from rtflow.server.log import Log
@@ -17,6 +18,9 @@ from rtflow.server.log import Log
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LOG = logging.getLogger("rtflow.server")
+
+_BURST, _PER_SECOND = 1000, 250
+"""Requests of one address to the HTTP API: so many at once, and so many a second."""
 
 _CAREFUL = {
     "Cache-Control": "no-store",
@@ -87,11 +91,21 @@ class Refusal(Exception):
 
 
 def in_one_form(log: Log) -> Any:
-    """Give every refusal the same form and a line in the log, and tell nobody what went wrong within."""
+    """Give every refusal the same form and a line in the log, and tell nobody what went wrong within.
+
+    An address that asks too often is told to wait.
+    """
+
+    throttle = Throttle(_BURST, 1 / _PER_SECOND)
 
     @web.middleware
     async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            # Agents are not counted: one who floods from their address must not keep them out.
+            if request.path.startswith("/api/") and (
+                wait := throttle.take(network_of(request.remote or "?"))
+            ):
+                raise Refusal(429, "too many requests; wait a little", "too many requests", retry_after=wait)
             return await handler(request)
         except Refusal as refusal:
             _tell(log, request, refusal)

@@ -17,7 +17,6 @@ from rtflow.errors import AccessError, UsageError
 from rtflow.server.answers import Refusal
 from rtflow.server.log import Log
 
-COOKIE = "rtflow_session"
 CSRF_HEADER = "X-CSRF-Token"
 _SAFE = ("GET", "HEAD")
 
@@ -44,6 +43,15 @@ class Visitor:
 
 Authorise = Callable[[web.Request, Action], Awaitable[Visitor | None]]
 """Raises a refusal unless who asks may do that; gives who it is, None where nobody needs to say."""
+
+
+def cookie_name(request: web.Request) -> str:
+    """Name of the cookie of a login.
+
+    Browsers do not keep the cookies of two ports apart, and several servers may stand on one machine.
+    """
+    here = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return f"{'__Host-' if request.secure else ''}rtflow-{here[1] if here else 0}"
 
 
 class Guard:
@@ -108,7 +116,7 @@ class Guard:
         return Visitor(identity.name, identity.role, lambda: valid(identity)), identity
 
     async def _by_cookie(self, request: web.Request) -> tuple[Visitor, Identity]:
-        session_id = request.cookies.get(COOKIE, "")
+        session_id = request.cookies.get(cookie_name(request), "")
         origin = request.headers.get("Origin")
         if not session_id:
             raise Refusal(401, "expected a token, or a login", "no token")

@@ -14,7 +14,7 @@ from rtflow.access.sessions import csrf_token
 from rtflow.errors import AccessError, UsageError
 from rtflow.server.answers import Refusal, answer
 from rtflow.server.api import read_json
-from rtflow.server.guard import COOKIE, Guard
+from rtflow.server.guard import Guard, cookie_name
 
 if TYPE_CHECKING:
     from rtflow.access.store import Identity
@@ -83,13 +83,18 @@ class Login:
         self._port.welcome(request)
         response = answer(_told(identity.name, identity.role, csrf))
         response.set_cookie(
-            COOKIE, session_id, httponly=True, secure=request.secure, samesite="Strict", path="/"
+            cookie_name(request),
+            session_id,
+            httponly=True,
+            secure=request.secure,
+            samesite="Strict",
+            path="/",
         )
         return response
 
     async def session(self, request: web.Request) -> web.Response:
         """Who is logged in, and the token against forged requests."""
-        session_id = request.cookies.get(COOKIE, "")
+        session_id = request.cookies.get(cookie_name(request), "")
         origin = request.headers.get("Origin")
         self._guard.require_own_page(request)
         identity: Identity | None = None
@@ -102,7 +107,7 @@ class Login:
 
     async def logout(self, request: web.Request) -> web.Response:
         """End the session; whoever has no right left may do that too."""
-        session_id = request.cookies.get(COOKIE, "")
+        session_id = request.cookies.get(cookie_name(request), "")
         self._guard.require_own_page(request)
         if request.headers.get("Origin") is None:
             raise Refusal(403, "a logout is for browsers", "origin")
@@ -111,7 +116,7 @@ class Login:
             await self._guard.log.act(identity.name, "logout", address=request.remote or "?")
             await asyncio.to_thread(self._guard.sessions.close, session_id)
         response = answer({"status": "ok"})
-        response.del_cookie(COOKIE, path="/")
+        response.del_cookie(cookie_name(request), path="/", secure=request.secure)
         return response
 
     async def authority(self, request: web.Request) -> web.Response:

@@ -199,14 +199,19 @@ class Server:
         assert self._runner is not None
         assert self._port.listener is not None
         await self._port.listener.close()
-        for channel in self.channels:
-            channel.link.hang_up("the server ends")
+        # What was posted last, that the run is over for instance, is still to be heard.
+        there = [channel.link for channel in self.channels if channel.link.connected]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await asyncio.gather(*(link.emptied() for link in there))
+        for link in there:
+            link.hang_up("the server ends")
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.wait([self._tending])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL):
-                while any(channel.link.connected for channel in self.channels):
+                while any(link.connected for link in there):
                     await asyncio.sleep(0.01)
         await self._runner.shutdown()
         await self._port.listener.end_all()

@@ -18,7 +18,7 @@ from rtflow.access.certificates import client_context, make_authority, make_serv
 from rtflow.access.store import Access
 from rtflow.agents.connecting import Place, stay_connected
 from rtflow.server.desk import Desk
-from rtflow.server.guard import COOKIE, CSRF_HEADER, Guard
+from rtflow.server.guard import CSRF_HEADER, Guard
 from rtflow.server.link import Link
 from rtflow.server.listening import Limits
 from rtflow.server.messages import Body
@@ -43,6 +43,10 @@ class Served:
     @property
     def http(self) -> str:
         return self.server.url.replace("ws", "http", 1)
+
+    @property
+    def cookie_name(self) -> str:
+        return f"{'__Host-' if self.tls else ''}rtflow-{self.server.port}"
 
     def lines(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Who, what and details of the audit log."""
@@ -113,7 +117,7 @@ def ask(
     if origin is not None:
         sent["Origin"] = origin
     if cookie:
-        sent["Cookie"] = f"{COOKIE}={cookie}"
+        sent["Cookie"] = f"{place.cookie_name}={cookie}"
     if csrf:
         sent[CSRF_HEADER] = csrf
 

@@ -253,7 +253,7 @@ def test_a_page_logs_in_by_a_token_of_its_channel(served: Served):
     assert ask(served, "GET", "/api/status", cookie=cookie)[0] == 403
 
     async def story() -> None:
-        headers = {"Cookie": f"rtflow_session={cookie}", "Origin": served.http}
+        headers = {"Cookie": f"{served.cookie_name}={cookie}", "Origin": served.http}
         url = f"{served.server.url}/ws/subject?instance=page"
         async with aiohttp.ClientSession() as session:
             async with session.ws_connect(url, headers=headers, protocols=("rtflow.json",)) as page:
@@ -331,3 +331,21 @@ def test_where_certificates_are_asked_for_each_must_be_that_of_the_token(tmp_pat
             got = wrapped.recv(1)
         assert got == b""
         assert served.wait_for_line("connection ended", reason="no handshake")
+
+
+def test_one_who_asks_too_often_is_told_to_wait_and_agents_are_not(served: Served):
+    told = {}
+
+    async def story() -> None:
+        async with aiohttp.ClientSession() as session:
+            for _ in range(10_000):
+                async with session.get(served.http + "/api/health") as answer:
+                    if answer.status == 429:
+                        told.update(answer.headers)
+                        break
+        async with Agent(served).staying():
+            await until(lambda: served.server.scanner().link.connected)
+
+    play(story())
+    assert int(told["Retry-After"]) > 0
+    assert served.wait_for_line("refused", reason="too many requests")

@@ -1,8 +1,12 @@
 import asyncio
+import contextlib
+from pathlib import Path
 
 import pytest
 from cables import pipe
+from visitors import Agent, guarded
 
+from rtflow.agents.connecting import stay_connected
 from rtflow.server.channel import Channel
 from rtflow.server.link import Link
 from rtflow.server.messages import BeginRun, Body, EndRun, Note
@@ -118,6 +122,29 @@ def test_one_that_takes_the_place_of_another_hears_of_the_run():
             await asyncio.gather(*tasks)
         channel.end_run(EndRun(run_uid="r", status="completed"))
         assert changes == ["connected", "lost"] * 2
+
+    play(story())
+
+
+def test_what_was_posted_last_is_heard_before_the_server_ends(tmp_path: Path):
+    async def story() -> None:
+        with contextlib.ExitStack() as stack:
+            served = stack.enter_context(guarded(tmp_path))
+            agent = Agent(served, "subject")
+            staying = asyncio.ensure_future(stay_connected(agent.link, agent.place, agent.told.append))
+            await until(lambda: served.server.subject().link.connected)
+
+            def end() -> None:
+                served.server.begin_run(BeginRun(run_uid="r"))
+                for number in range(20):  # more than the network takes at once
+                    served.server.subject().post(Note(text=str(number)), [bytes(1 << 21)])
+                served.server.end_run("r", "completed")
+                stack.close()
+
+            await asyncio.to_thread(end)
+            assert [type(body) for body in agent.heard] == [BeginRun, *[Note] * 20, EndRun]
+            staying.cancel()
+            await asyncio.wait([staying])
 
     play(story())
 

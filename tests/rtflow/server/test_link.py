@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rtflow.errors import ProtocolError
 from rtflow.server import link as link_module
 from rtflow.server.link import Link
-from rtflow.server.messages import Body, Note, Piece
+from rtflow.server.messages import Arrived, Body, Note, Piece
 from rtflow.server.wire import BULK, CHUNK, URGENT, Ack, Bye, Hello, Ping, Pong, Post, chunk, decode, encode
 
 
@@ -448,5 +448,23 @@ def test_a_pipe_loses_what_is_under_way_when_it_is_cut():
         assert isinstance(other, Pipe)
         with pytest.raises(ConnectionResetError):
             await other.send(b"x", text=False)
+
+    play(story())
+
+
+def test_an_object_costs_little_more_than_its_bytes():
+    async def story() -> None:
+        async def work(body: Body, parts: list[bytes]) -> None: ...
+
+        one, other = Link(work), Link(work)
+        async with joined(one, other, pipe()):
+            while not (one.connected and other.connected):
+                await asyncio.sleep(0)
+            before, size = one.sent_bytes, 300_000
+            for number in range(20):
+                arrived = Arrived(run_uid="r", key=f"{number:06}.dcm", name="image.dcm", received=1.0)
+                one.post(arrived, [bytes(size)])
+            await one.emptied()
+            assert one.sent_bytes - before < 1.005 * 20 * size
 
     play(story())

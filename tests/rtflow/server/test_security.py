@@ -201,7 +201,7 @@ def test_a_page_of_another_server(served: Served, address: str, origin: str):
     cookie, csrf = login(served)
     mine = {"Origin": origin}
     assert refused(served, "/ws/monitor", address, role="viewer", headers=mine) == 403
-    with_cookie = mine | {"Cookie": f"rtflow_session={cookie}"}
+    with_cookie = mine | {"Cookie": f"{served.cookie_name}={cookie}"}
     assert refused(served, "/ws/monitor", address, headers=with_cookie) == 403
     assert ask(served, "POST", "/api/stop", cookie=cookie, csrf=csrf, origin=origin)[0] == 403
     data = {"name": "anna", "password": PASSWORD}
@@ -523,7 +523,7 @@ def test_a_user_who_is_removed_while_looking_on(served: Served, address: str):
     cookie, _ = login(served, name=f"u{address}", password=PASSWORD)
 
     async def story() -> None:
-        headers = {"Cookie": f"rtflow_session={cookie}", "Origin": served.http}
+        headers = {"Cookie": f"{served.cookie_name}={cookie}", "Origin": served.http}
         async with opened(served, "/ws/monitor", address, headers=headers) as websocket:
             assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
             await asyncio.to_thread(served.access.remove_user, f"u{address}")
