@@ -32,6 +32,7 @@ from rtflow.server.messages import Value
 from rtflow.setting_types import bare, in_words
 from rtflow.settings import BidsSettings, Limits, RunSettings
 from rtflow.source_settings import (
+    AgentSource,
     BidsSource,
     DicomSource,
     FolderSource,
@@ -230,7 +231,15 @@ def sources() -> str:
     """The kinds of sources and their options."""
     made = [settings_table(SourceTable)]
     common = {field.name for field in types.type_info(SourceTable).fields}  # type: ignore[union-attr]
-    for source in (FolderSource, DicomSource, SimulateSource, BidsSource, OpenNeuroSource, JournalSource):
+    for source in (
+        FolderSource,
+        DicomSource,
+        AgentSource,
+        SimulateSource,
+        BidsSource,
+        OpenNeuroSource,
+        JournalSource,
+    ):
         kind = types.type_info(source).tag  # type: ignore[union-attr]
         made += [f"### {kind}:\n\n{prose(source)}\n", settings_table(source, skip=common)]
     return "\n".join(made)

@@ -14,6 +14,7 @@ from rtflow.errors import UsageError
 from rtflow.source_settings import AnySource, SourceTable
 from rtflow.source_uri import parse_source
 from rtflow.sources import Source, open_source
+from rtflow.sources.agent import AgentStream
 from rtflow.stream.interface import RunContext, StreamSource
 
 
@@ -108,8 +109,11 @@ class ScannerInput(StreamSource):
         return self.open_source().volumes
 
     def start_run(self, context: RunContext) -> None:
-        """Let the source keep, and tell, what is no volume."""
-        self.open_source().begin(context.run_dir, context.emit)
+        """Let the source keep, and tell, what is no volume; one on another machine needs the run's server."""
+        source = self.open_source()
+        if isinstance(source, AgentStream):
+            source.connect(context.server)
+        source.begin(context.run_dir, context.emit)
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         """Frames in the order of their volumes; ends soon after ``stopping`` is set."""

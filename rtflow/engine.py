@@ -25,7 +25,8 @@ from rtflow.journal import Journal
 from rtflow.named_files import to_keep
 from rtflow.run_table import list_run, require_subject
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
-from rtflow.source_uri import format_source
+from rtflow.source_settings import AgentSource
+from rtflow.source_uri import format_source, no_port_for
 from rtflow.whole_file import require_writable
 
 if TYPE_CHECKING:
@@ -192,6 +193,8 @@ def run(
     RtflowError
         If the run failed; its RunStop has been written.
     """
+    if server is None and isinstance(settings.source, AgentSource):
+        raise no_port_for(settings.source)
     context = replace(new_context(out, session, settings), server=server)
     require_subject(context.session_dir, settings.bids.subject)
     settings.work_dir = settings.work_dir or str(out.absolute() / "work")

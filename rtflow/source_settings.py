@@ -17,6 +17,9 @@ AeTitle = Annotated[str, msgspec.Meta(pattern=r"^[!-+\--\[\]-~]{1,16}$")]
 Network = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$")]
 """An address, or a network with the length of its prefix."""
 
+AgentName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""Name of an agent: up to 64 letters, digits, dots, hyphens and underscores."""
+
 Accession = Annotated[str, msgspec.Meta(pattern=r"^ds[0-9]{6}$")]
 """Accession number of a data set of OpenNeuro."""
 
@@ -179,6 +182,27 @@ class DicomSource(ScannerTable, kw_only=True, frozen=True, forbid_unknown_fields
     peers: tuple[Network, ...] = ()
 
 
+class AgentSource(ScannerTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="agent"):
+    """``agent:NAME``: what ``rtflow scanner`` on the scanner's host sends to the port of this run.
+
+    The agent begins when it hears of the run, and ends with it. What it takes volumes from (a folder, a port,
+    a data set) it was told where it was started.
+
+    Parameters
+    ----------
+    name
+        Of the agent, as it was given to ``rtflow scanner --name``.
+    pattern
+        Which file names to look at, where the agent watches a folder.
+    existing
+        Whether files that are there already, when the agent hears of the run, belong to it.
+    """
+
+    name: AgentName = "scanner"
+    pattern: str = "*"
+    existing: bool = False
+
+
 class JournalSource(SourceTable, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="journal"):
     """``journal:RUN_DIR``: the volumes of a recorded run, as they came.
 
@@ -256,4 +280,6 @@ class OpenNeuroSource(RecordedTable, kw_only=True, frozen=True, forbid_unknown_f
     cache: LocalPath = ""
 
 
-AnySource = SimulateSource | FolderSource | DicomSource | BidsSource | OpenNeuroSource | JournalSource
+AnySource = (
+    SimulateSource | FolderSource | DicomSource | AgentSource | BidsSource | OpenNeuroSource | JournalSource
+)

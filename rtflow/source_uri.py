@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from rtflow.errors import SettingsError
 from rtflow.setting_types import from_text, nearest, suggestion
-from rtflow.source_settings import ADDRESS, AnySource
+from rtflow.source_settings import ADDRESS, AgentSource, AnySource
 
 _KINDS: dict[str, inspect.StructType] = {
     str(type_.tag): type_
@@ -55,6 +55,10 @@ def parse_source(text: str) -> AnySource:
             raise SettingsError(f"source '{text}' names no address; write {kind}://HOST:PORT")
         values["address"] = path[2:]
         del fields["address"]
+    elif "name" in fields:
+        if path:
+            values["name"] = _decoded(path, text)
+        del fields["name"]
     elif "dataset" in fields:
         if not path:
             raise SettingsError(f"source '{text}' names no data set; write {kind}:ds002338")
@@ -89,7 +93,7 @@ def format_source(source: AnySource) -> str:
     """
     table = msgspec.to_builtins(source)
     kind = table.pop("kind")
-    path = quote(table.pop("path", table.pop("dataset", "")), safe="/:\\~+,@=")
+    path = quote(table.pop("path", table.pop("dataset", table.pop("name", ""))), safe="/:\\~+,@=")
     if "address" in table:
         path = f"//{table.pop('address')}"
     options = [
@@ -98,6 +102,14 @@ def format_source(source: AnySource) -> str:
         if field.encode_name in table and table[field.encode_name] != field.default
     ]
     return f"{kind}:{path}" + ("?" + "&".join(options) if options else "")
+
+
+def no_port_for(source: AgentSource) -> SettingsError:
+    """What to say of an agent as the source of a run that nothing can connect to."""
+    return SettingsError(
+        f"source '{format_source(source)}' is an agent on the scanner's host, and this run has no port that "
+        "it could connect to; add --listen HOST:PORT to 'rtflow run', or use 'rtflow serve'"
+    )
 
 
 def _text(value: object) -> str:

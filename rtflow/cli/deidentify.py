@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +22,6 @@ EXAMPLES = (
 )
 
 REFUSED = 4
-_KEY_BYTES = 32
 
 
 class Dates(StrEnum):
@@ -76,13 +73,16 @@ def command(
     from rich.progress import track
 
     from rtflow.dicom.deidentify import deidentify
+    from rtflow.dicom.deidentifying.site_key import site_key
 
     console = Console(stderr=True, quiet=quiet)
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"OUT ({out}) lies within DIR ({folder}); give a folder beside it")
     files = _files(folder)
     _prepare(out)
-    secret = _key(key)
+    secret, made = site_key(key)
+    if made:
+        typer.echo(f"made a new key, {key}: keep it, and keep it here", err=True)
     refused: dict[str, list[Path]] = {}
     written: set[str] = set()
     for file in track(files, "de-identifying", console=console, transient=True, disable=quiet):
@@ -124,30 +124,6 @@ def _read(file: Path) -> bytes:
         return start + opened.read() if looks_like_dicom(start) else start.ljust(132, b"\0")
 
 
-def _key(file: Path) -> bytes:
-    """The key in a file, as hexadecimal digits; a new one if there is none."""
-    from rtflow.dicom.deidentify import KEY_BYTES
-
-    try:
-        if not file.exists():
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as made:
-                made.write(secrets.token_hex(_KEY_BYTES) + "\n")
-            typer.echo(f"made a new key, {file}: keep it, and keep it here", err=True)
-        key = bytes.fromhex(file.read_text(encoding="ascii"))
-    except OSError as error:
-        raise UsageError(
-            f"the key {file} cannot be read or made ({error.strerror}); give another file"
-        ) from None
-    except ValueError:
-        key = b""
-    if len(key) < KEY_BYTES:
-        raise UsageError(
-            f"{file} is no key: {2 * KEY_BYTES} or more hexadecimal digits; give a new name to make one"
-        )
-    return key
-
-
 def _prepare(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -159,11 +135,9 @@ def _prepare(out: Path) -> None:
 
 def _write(out: Path, data: bytes) -> str:
     """Write a file, whole or not at all, under its UID: the name that it had may tell who it is."""
-    # The element MediaStorageSOPInstanceUID of what `deidentify` has just written.
-    at = data.index(b"\2\0\3\0UI", 132)
-    uid = (
-        data[at + 8 : at + 8 + int.from_bytes(data[at + 6 : at + 8], "little")].rstrip(b"\0").decode("ascii")
-    )
+    from rtflow.dicom.deidentify import written_uid
+
+    uid = written_uid(data)
     target = out / f"{uid}.dcm"
     part = target.with_suffix(".part")
     try:

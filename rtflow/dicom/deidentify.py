@@ -124,6 +124,13 @@ def deidentify(
     return _meta(_text(values, _CLASS), new_uid(_text(values, _INSTANCE), key), syntax) + written
 
 
+def written_uid(data: bytes) -> str:
+    """SOPInstanceUID of what `deidentify` has written: a name that tells nothing of the old one."""
+    at = data.index(b"\2\0\3\0UI", 132)  # MediaStorageSOPInstanceUID
+    length = int.from_bytes(data[at + 6 : at + 8], "little")
+    return data[at + 8 : at + 8 + length].rstrip(b"\0").decode("ascii")
+
+
 def prepare() -> None:
     """Load the profile's table and the dictionary, a quarter of a second, before the first image comes."""
     from rtflow.dicom.deidentifying.profile import fate_of

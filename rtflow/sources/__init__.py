@@ -6,6 +6,7 @@ from __future__ import annotations
 from rtflow.design import Design
 from rtflow.errors import SourceError
 from rtflow.source_settings import (
+    AgentSource,
     AnySource,
     BidsSource,
     DicomSource,
@@ -48,6 +49,10 @@ def open_source(spec: AnySource, design: Design | None = None) -> Source:
             from rtflow.sources.simulator import SimulatorSource
 
             return SimulatorSource(spec, design)
+        case AgentSource():
+            from rtflow.sources.agent import AgentStream
+
+            return AgentStream(spec)
         case JournalSource():
             from rtflow.sources.journal import JournalReplay
 
@@ -62,5 +67,5 @@ def open_source(spec: AnySource, design: Design | None = None) -> Source:
             return OpenNeuroReplay(spec)
     raise SourceError(
         f"cannot open a source of kind {type(spec).__name__}; "
-        "use folder:, dicom:, simulate:, bids:, openneuro: or journal:"
+        "use folder:, dicom:, agent:, simulate:, bids:, openneuro: or journal:"
     )

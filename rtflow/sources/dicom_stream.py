@@ -149,7 +149,7 @@ class DicomStream:
                     if stopping.is_set():
                         return
         finally:
-            self._tell_troubles()
+            self.tell_troubles()
             self.account.close(self._reader.others)
 
     def _releases(self, stopping: threading.Event) -> Iterator[Release[GatheredVolume]]:
@@ -180,7 +180,7 @@ class DicomStream:
                     return
             if stopping.is_set():
                 return
-            self._tell_troubles()
+            self.tell_troubles()
             # Time counts as far as all that came was taken in, however long the consumer took.
             until = self._feed.brought_until
             if assembler is not None:
@@ -189,7 +189,8 @@ class DicomStream:
             elif until - began > self._spec.wait:
                 raise SourceError(self._nothing_came())
 
-    def _tell_troubles(self) -> None:
+    def tell_troubles(self) -> None:
+        """Tell the run what keeps things from coming."""
         for what in self._feed.troubles():
             self._troubles.append(what)
             self.account.tell("source_trouble", what)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from rtflow.source_settings import FolderSource
 from rtflow.source_uri import format_source
 from rtflow.sources.account import Emit
 from rtflow.sources.dicom_stream import DicomStream
+from rtflow.sources.left_alone import keep_left_alone
 from rtflow.sources.watching import Watcher
 
 _LEFT_ALONE = "left_alone.json"
@@ -72,12 +72,8 @@ class FolderStream:
     def _leave_alone(self, listing: Path) -> None:
         account = self._stream.account
         try:
-            if listing.exists():
-                self._watcher.leave_alone_only(json.loads(listing.read_bytes()))
+            if keep_left_alone(self._watcher, listing):
                 return
-            names = sorted(self._watcher.left_alone)
-            listing.parent.mkdir(parents=True, exist_ok=True)
-            listing.write_text(json.dumps(names))
         except (OSError, ValueError) as error:
             account.tell("source_trouble", f"{listing} cannot be kept ({in_words(error)})")
         if self._watcher.left_alone:

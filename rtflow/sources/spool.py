@@ -55,7 +55,7 @@ class Spool:
         left: list[Path] = []
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._guard = _exclusive(self._folder / ".lock")
+            self._guard = exclusive(self._folder / ".lock")
             if self._guard is not None:
                 left = self._survey()
         except OSError as error:
@@ -148,7 +148,7 @@ class Spool:
             self._refused.popleft().unlink(missing_ok=True)
 
 
-def _exclusive(path: Path) -> IO[bytes] | None:
+def exclusive(path: Path) -> IO[bytes] | None:
     """The file, locked for as long as it is open; None if another process has it."""
     file = path.open("wb")
     try:

@@ -169,7 +169,7 @@ def test_relative_paths_count_from_where_they_are_written(
         ("[source]\nkind = 'foldr'", "unknown source.kind 'foldr'; did you mean 'folder'?"),
         (
             "[source]\nkind = 3",
-            "unknown source.kind '3'; known are simulate, folder, dicom, bids,",
+            "unknown source.kind '3'; known are simulate, folder, dicom, agent, bids,",
         ),
         ("source = 'foldr:in'", "did you mean 'folder:'?"),
         ("[source]\nkind = 'folder'", "setting 'source.path' has no value"),
