@@ -111,7 +111,7 @@ class Channel:
 
     def began_anew(self) -> None:
         """Another process than before is at the other end: it knows nothing of what the last one was told."""
-        if self._run is not None:
+        if self._run is not None and not self.link.is_waiting(self._run):
             self.link.post(self._run)
 
     def may_connect(self, instance: str) -> bool:

@@ -132,6 +132,10 @@ class Link:
         """How many messages of a lane the other side has not worked on yet."""
         return self._outbox.waiting(lane)
 
+    def is_waiting(self, body: Body) -> bool:
+        """Whether this very message was posted, and the other side has not worked on it yet."""
+        return any(post.body is body for post in self._outbox)
+
     async def emptied(self) -> None:
         """Wait until the other side has worked on all that was posted."""
         while len(self._outbox):

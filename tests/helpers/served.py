@@ -31,9 +31,11 @@ class Serving:
         ``serve`` or ``run``, and its arguments behind the workflow, which is left out with ``--resume``.
     """
 
-    def __init__(self, folder: Path, command: str, *arguments: str, workflow: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, command: str, *arguments: str, workflow: str | None = None, port: int = 0
+    ) -> None:
         folder.chmod(0o700)
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port = folder, port or free_port()
         access = Access(folder / "access")
         names = {token.name for token in access.tokens()}
         if "op" in names:

@@ -1,10 +1,15 @@
 """Servers as processes: orders, one run at a time, Ctrl-C, a run that is taken up."""
 
+import asyncio
+import itertools
 import json
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
+import counting_workflow
+import feedback_workflow
 import pytest
 from counting_workflow import Settings
 from processes import free_port
@@ -12,10 +17,16 @@ from served import Serving, kill
 from typer.testing import CliRunner
 from visitors import Agent, guarded
 
+from rtflow.access.store import Access
+from rtflow.agents.connecting import Place, stay_connected
 from rtflow.cli import listening
 from rtflow.cli.main import app
+from rtflow.documents import now
+from rtflow.engine import load_workflow, run
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
+from rtflow.server.link import Link
+from rtflow.server.messages import BeginRun, Body, Received, Value
 from rtflow.settings import RunSettings
 
 
@@ -127,12 +138,64 @@ def test_a_run_that_was_killed_listens_again_when_it_is_taken_up(tmp_path: Path)
         assert serving.end() == 1
 
 
+class Showing:
+    """A display that says of each value that it has it; it outlives the servers that it was connected to."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.link = Link(self._work)
+        self.place = Place(url, "subject", "subject", "one", token)
+        self.heard: list[int] = []
+        self.runs: list[str] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._stay()))
+
+    def __enter__(self) -> "Showing":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    async def _stay(self) -> None:
+        staying = asyncio.ensure_future(stay_connected(self.link, self.place, lambda says: None))
+        await asyncio.to_thread(self._ended.wait)
+        staying.cancel()
+        await asyncio.wait([staying])
+
+    async def _work(self, body: Body, parts: list[bytes]) -> None:
+        if isinstance(body, BeginRun):
+            self.runs.append(body.run_uid)
+        if isinstance(body, Value):
+            self.heard.append(body.volume)
+            self.link.post(Received(run_uid=body.run_uid, volume=body.volume, at=now()))
+
+
+def test_a_display_finds_the_run_again_after_the_server_was_killed(tmp_path: Path):
+    tmp_path.chmod(0o700)
+    token = Access(tmp_path / "access").add_token("display", "subject")
+    workflow, port = feedback_workflow.__file__, free_port()
+    with Showing(f"ws://127.0.0.1:{port}", token) as display:
+        options = ("--set", "count=40", "--set", "interval=0.05")
+        with Serving(tmp_path, "run", *options, workflow=workflow, port=port) as serving:
+            serving.until(lambda: len(display.heard) > 8)
+            uid = run_of(serving)
+            kill(serving)
+        run_dir = tmp_path / "out" / "runs" / uid
+        with Serving(tmp_path, "run", "--resume", str(run_dir), port=port) as serving:
+            assert serving.end() == 0
+    assert display.runs == [uid, uid]
+    # At least once each, and in order: what was heard twice is the last that was not yet in the journal.
+    assert sorted(set(display.heard)) == list(range(1, 41))
+    again = [after for before, after in itertools.pairwise(display.heard) if after <= before]
+    assert len(again) <= 1
+    recording = Recording(run_dir)
+    assert [result.volume for result in recording.results] == list(range(1, 41))
+    received = [one.volume for one in recording.documents if getattr(one, "stage", "") == "received"]
+    assert set(received) >= set(range(1, 41))
+
+
 def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
-    import asyncio
-    import threading
-
-    from rtflow.engine import load_workflow, run
-
     came: list[Any] = []
     with guarded(tmp_path, settings=RunSettings(), waits=False) as served:
 
@@ -140,8 +203,6 @@ def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
             async with Agent(served).staying():
                 while not {"agent_connected", "clock"} <= {getattr(one, "name", "") for one in came}:
                     await asyncio.sleep(0.01)
-
-        import counting_workflow
 
         stopping = threading.Event()
         settings = Settings(count=10_000, interval=0.01)
@@ -185,8 +246,6 @@ def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
     ],
 )
 def test_a_port_that_cannot_be_is_told(tmp_path: Path, arguments: list[str], told: str):
-    import counting_workflow
-
     options = ["--out", str(tmp_path / "out"), "--access", str(tmp_path / "access")]
     result = CliRunner().invoke(app, ["run", counting_workflow.__file__, *options, *arguments])
     assert result.exit_code == 2

@@ -117,7 +117,8 @@ def test_one_that_takes_the_place_of_another_hears_of_the_run():
                 asyncio.ensure_future(agent.link.run(theirs)),
             ]
             await until(lambda: agent.heard)  # noqa: B023
-            assert agent.heard[-1] == run
+            await channel.link.emptied()
+            assert agent.heard == [run]
             ours.cut()
             await asyncio.gather(*tasks)
         channel.end_run(EndRun(run_uid="r", status="completed"))
