@@ -134,10 +134,12 @@ def _tell(log: Log, request: web.Request, refusal: Refusal) -> None:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell browsers to be careful; a page that needs something else has said so already."""
+    """Tell browsers to be careful; a page that needs something else has said so already.
+
+    (No Strict-Transport-Security: it would hold for every port of the host, and so for others' programs.)
+    """
+    del request
     if response.status == 101:
         return
     for name, value in _CAREFUL.items():
         response.headers.setdefault(name, value)
-    if request.secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -84,11 +84,15 @@ class Port:
         self._here: dict[Callable[[], object], Visitor] = {}
 
     def begin(self, run: BeginRun) -> None:
-        """A run begins."""
-        self.run, self.progress = run, Progress()
+        """A run begins, or goes on: then its documents so far have been told."""
+        self.run = run
+        if run.run_uid != self.progress.run_uid:
+            self.progress = Progress(run.run_uid)
 
     def tell(self, document: AnyDocument, line: bytes) -> None:
         """A document of the run stands in the journal."""
+        if document.run_uid != self.progress.run_uid:
+            self.progress = Progress(document.run_uid)
         self.progress.add(document)
         self.monitor.add(document.run_uid, document.seq, line)
 

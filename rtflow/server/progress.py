@@ -10,6 +10,11 @@ from rtflow.documents import AnyDocument, Result, VolumeMissing, VolumeReceived
 class Progress:
     """Gathers what the documents of one run say.
 
+    Parameters
+    ----------
+    run_uid
+        Of that run.
+
     Attributes
     ----------
     received
@@ -18,7 +23,8 @@ class Progress:
         How many Results there are of each status.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run_uid: str = "") -> None:
+        self.run_uid = run_uid
         self.received = 0
         self.results: Counter[str] = Counter()
 

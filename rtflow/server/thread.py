@@ -92,9 +92,11 @@ class Server:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._in_loop(self._stop())
-        self._end_thread()
-        self._port.log.close()
+        try:
+            self._in_loop(self._stop())
+        finally:
+            self._end_thread()
+            self._port.log.close()
 
     @property
     def url(self) -> str:

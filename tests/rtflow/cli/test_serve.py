@@ -132,6 +132,8 @@ def test_a_run_that_was_killed_listens_again_when_it_is_taken_up(tmp_path: Path)
     with Serving(tmp_path, "run", "--resume", str(run_dir)) as serving:
         assert run_of(serving) == uid
         serving.until(lambda: serving.status()["state"] == "running")
+        status = serving.status()
+        assert (status["received"], status["results"]) == (5, {"ok": 5})
         documents = serving.documents(uid)
         assert [document["seq"] for document in documents] == list(range(len(documents)))
         assert serving.ask("POST", "/api/stop")[0] == 202
