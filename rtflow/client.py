@@ -7,7 +7,7 @@ along. Nothing else of rtflow is imported.
 
     from client import Feedback
 
-    with Feedback("wss://analysis.lab:8765", token, ca="authority.pem") as feedback:
+    with Feedback("wss://analysis.lab:8443", token, ca="authority.pem") as feedback:
         for value in feedback:              # each value once, in order, until the run is over
             draw(value.value)
             window.flip()

@@ -2,7 +2,7 @@
 
 Copy ``rtflow/client.py`` beside this file, and start it in PsychoPy::
 
-    python psychopy_feedback.py wss://analysis.lab:8765 TOKEN authority.pem
+    python psychopy_feedback.py wss://analysis.lab:8443 TOKEN authority.pem
 
 It takes runs one after the other until it is closed with the key Escape.
 """
