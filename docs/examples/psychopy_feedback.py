@@ -24,6 +24,7 @@ def radius(value):
 
 def show_run(feedback, window, disc, cross, keyboard):
     """Show one run, frame by frame; False if Escape was pressed."""
+    keyboard.clearEvents()
     keyboard.clock.reset()
     began = now()  # keys tell their time since then
     triggers, showing = 0, cross

@@ -43,6 +43,9 @@ class Keyboard:
         self.left = list(names)
         self.clock = SimpleNamespace(reset=lambda: None)
 
+    def clearEvents(self) -> None:
+        pass
+
     def getKeys(self, waitRelease: bool = True) -> list[SimpleNamespace]:
         return [SimpleNamespace(name=self.left.pop(0), rt=0.25)] if self.left else []
 
