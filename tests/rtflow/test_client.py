@@ -20,6 +20,7 @@ from websockets.sync.server import ServerConnection, serve
 from rtflow import client
 from rtflow.access import certificates
 from rtflow.client import Feedback
+from rtflow.server import messages, subject_page
 from rtflow.server.messages import EndRun, Note, Received, Request, Response, Shown, StimulusEvent, Trigger
 from rtflow.server.thread import Server
 
@@ -416,6 +417,13 @@ def test_over_tls_only_the_expected_server_is_spoken_to(tmp_path: Path) -> None:
             assert feedback.wait(1, timeout=30)
         with Feedback(server.url, "token") as feedback, pytest.raises(ConnectionError, match="certificate"):
             feedback.wait(1)
+
+
+def test_it_speaks_of_what_the_server_speaks_of() -> None:
+    assert client.SCHEMA == messages.SCHEMA_VERSION
+    assert set(client.Value._fields) == set(messages.Value.__struct_fields__)
+    page = Path(subject_page.__file__).parent / "page" / "link.js"
+    assert f"const SCHEMA = {messages.SCHEMA_VERSION};" in page.read_text(encoding="utf-8")
 
 
 def test_it_is_python_3_8_and_needs_websockets_alone() -> None:
