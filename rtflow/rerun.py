@@ -111,7 +111,12 @@ def replay(
     stop = execute(
         workflow,
         settings,
-        replace(context, replaying=True, tr=recording.start.tr, volumes=recording.start.volumes),
+        replace(
+            context,
+            replaying=True,
+            tr=recording.start.tr,
+            volumes=recording.start.volumes,
+        ),
         observe=observe,
         stopping=stopping,
         replay_of=recording.start.run_uid,

@@ -2,7 +2,10 @@
 
 import fcntl
 import os
+import platform
+import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
@@ -74,6 +77,25 @@ def find_series(name: str) -> Path:
 def series() -> Callable[[str], Path]:
     """Callable from the name of a real series to its folder."""
     return find_series
+
+
+@pytest.fixture
+def no_ants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without ANTs."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    without = [folder for folder in folders if not shutil.which("antsRegistration", path=folder)]
+    monkeypatch.setenv("PATH", os.pathsep.join(without))
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if not (Path(entry) / "ants").is_dir()])
+
+
+@pytest.fixture
+def ants(no_ants: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose ANTs is the Python package, which stands apart from what the tests import."""
+    if platform.machine() != "x86_64":
+        pytest.skip("there is no antspyx for this processor")
+    folder = Path(sys.prefix) / "ants"
+    assert folder.is_dir(), f"{folder} is missing: make test installs it"
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
 
 
 def lateness(item: pytest.Item) -> int:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from rtflow.bids.grid import Grid
-from rtflow.nodes.masks.bring_job import Job, Loaded
+from rtflow.nodes.masks.bring_job import Loaded
 from rtflow.nodes.masks.fmriprep import find_way
+from rtflow.nodes.masks.job import Job
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 

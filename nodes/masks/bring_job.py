@@ -1,9 +1,10 @@
-"""One mask to be brought to one reference: what is read beforehand, and what is done then."""
+"""One mask brought to one reference: what is read beforehand, and what is done then."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,144 +14,17 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from rtflow.bids.entities import parse_name
 from rtflow.bids.grid import Grid
 from rtflow.documents import Event
-from rtflow.errors import UsageError, VolumeError
+from rtflow.errors import VolumeError
 from rtflow.nodes.images.brain import brain_mask, read_mask, read_volume
 from rtflow.nodes.masks import bringing, overlay
-from rtflow.nodes.masks.fmriprep import Through, Way, find_way
-from rtflow.nodes.motion.alignment import Alignment, align
+from rtflow.nodes.masks.job import Job
+from rtflow.nodes.motion.alignment import Alignment, ByAnts, align
 from rtflow.stream.interface import RunContext, StreamInterface
 
 # By how much the worker process gives way to the volumes, which cannot wait.
 _NICE = 5
-
-# Suffixes of BIDS that mean an echo-planar image.
-_EPI = ("bold", "boldref", "sbref", "epi")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Which mask to bring, and by which way.
-
-    Parameters
-    ----------
-    file
-        Of the mask.
-    way
-        From the image that the reference is registered with to the space of the mask.
-    labels
-        Which values of the file belong; none for a mask or a map of probabilities.
-    threshold
-        Least mean probability of a voxel that belongs.
-    """
-
-    file: Path
-    way: Way
-    labels: tuple[int, ...] = ()
-    threshold: float = 0.5
-
-    @property
-    def name(self) -> str:
-        """A name for its picture: that of the file, and six digits over all that it is made of."""
-        stem = self.file.name.partition(".")[0]
-        return f"{stem}-{hashlib.sha256(repr(self).encode()).hexdigest()[:6]}"
-
-    def files(self) -> list[Path]:
-        """All that is read: mask, image, brain and transforms."""
-        way = self.way
-        brain = [] if way.brain is None else [way.brain]
-        return [self.file, way.image, *brain, *(step.file for step in way.steps)]
-
-
-@dataclass(frozen=True)
-class FmriprepRun:
-    """A run of an earlier session, in a folder of fMRIPrep; labels without their keys."""
-
-    root: str
-    subject: str = ""
-    session: str = ""
-    task: str = ""
-    run: str = ""
-    through: Through = "auto"
-
-
-def job_with_image(
-    file: str,
-    image: str,
-    *,
-    contrast: str = "auto",
-    brain: str = "",
-    transforms: tuple[str, ...] = (),
-    labels: tuple[int, ...] = (),
-    threshold: float = 0.5,
-) -> Job:
-    """A job whose image is named.
-
-    Parameters
-    ----------
-    file, labels, threshold
-        As in `Job`.
-    image
-        Of the same head, in whose space the mask is; or where the transforms take it.
-    contrast
-        ``T1w``, ``bold``, or ``auto``: by the suffix in the image's name.
-    brain
-        Mask of the brain in that image, if there is one.
-    transforms
-        What takes the mask from its space to the image's, in that order (`bringing.check_steps`).
-
-    Raises
-    ------
-    UsageError
-        If a transform is missing or they contradict each other.
-    """
-    steps = bringing.check_steps(Path(name) for name in transforms)
-    bold = contrast == "bold" or (contrast == "auto" and parse_name(Path(image).name)[1] in _EPI)
-    way = Way(Path(image), "bold" if bold else "T1w", Path(brain) if brain else None, steps)
-    return Job(Path(file), way, labels, threshold)
-
-
-def job_of_fmriprep(
-    file: str, space: str, of: FmriprepRun, *, labels: tuple[int, ...] = (), threshold: float = 0.5
-) -> Job:
-    """A job whose image and transforms fMRIPrep has left.
-
-    Parameters
-    ----------
-    file, labels, threshold
-        As in `Job`.
-    space
-        Of the mask; empty for what its name says (``space-``).
-    of
-        The run of the earlier session.
-
-    Raises
-    ------
-    UsageError
-        If the space or the subject is not known, or something is missing (`fmriprep.find_way`).
-    """
-    named = parse_name(Path(file).name)[0]
-    space = space or named.get("space", "")
-    if not space:
-        raise UsageError(
-            f"the name of mask {file} does not say in which space it is; give space='T1w', 'boldref' or the "
-            "name of a template"
-        )
-    subject = of.subject or named.get("subject", "")
-    if not subject:
-        raise UsageError(f"the name of mask {file} does not say of whom it is; give subject='LABEL'")
-    way = find_way(
-        of.root,
-        space,
-        subject=subject,
-        session=of.session,
-        task=of.task,
-        run=of.run,
-        through=of.through,
-    )
-    return Job(Path(file), way, labels, threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +41,15 @@ class Outcome:
         4x4, RAS+ mm, positions in the reference to positions in the registered image.
     says
         All of it in words, with the path of the picture.
+    by
+        The program that registered, with its version.
     """
 
     data: NDArray[np.bool_]
     covered: float
     transform: NDArray[np.float64]
     says: str
+    by: str
 
 
 @dataclass(eq=False)
@@ -205,7 +82,7 @@ class Loaded:
             brain = found.data
         return cls(job, roi, image, affine, brain, bringing.read_steps(job.way.steps))
 
-    def bring(self, data: NDArray[Any], grid: Grid, picture: Path) -> Outcome:
+    def bring(self, data: NDArray[Any], grid: Grid, picture: Path, by_ants: ByAnts | None = None) -> Outcome:
         """Bring the mask to a reference, and draw it there.
 
         Parameters
@@ -214,6 +91,8 @@ class Loaded:
             The reference, shape (i, j, k), and its grid.
         picture
             Where to write the overlay.
+        by_ants
+            That ANTs registers (`Job.registers_by`); None for SimpleITK.
 
         Raises
         ------
@@ -222,7 +101,7 @@ class Loaded:
             reference, or lies for the most part outside its brain.
         """
         way = self.job.way
-        found = align(data, grid.matrix(), self.image, self.affine, way.contrast, self.brain)
+        found = align(data, grid.matrix(), self.image, self.affine, way.contrast, self.brain, by_ants)
         brought = bringing.bring(
             self.roi, self.transforms, found.transform, grid, threshold=self.job.threshold
         )
@@ -237,7 +116,7 @@ class Loaded:
             f"with {way.image.name} {found.says}, {found.shift:.1f} mm and {found.turn:.1f} degrees away; "
             f"look at {picture}"
         )
-        return Outcome(brought.data, brought.covered, found.transform, says)
+        return Outcome(brought.data, brought.covered, found.transform, says, found.by)
 
     def _outline(self, found: Alignment, grid: Grid) -> NDArray[np.bool_]:
         """The brain of the registered image on the reference; of its head where the brain is not known."""
@@ -257,6 +136,7 @@ class BringerInput(BaseInterfaceInputSpec):  # type: ignore[misc]
 
     job = traits.Any(mandatory=True, desc="a Job")
     picture = traits.Any(mandatory=True, desc="path of the overlay")
+    folder = traits.Any(mandatory=True, desc="where files may lie meanwhile")
     data = traits.Any(desc="voxels of the reference")
     grid = traits.Any(desc="its Grid")
 
@@ -270,7 +150,7 @@ class BringerOutput(TraitedSpec):  # type: ignore[misc]
 class Bringer(StreamInterface):
     """What runs in the worker process: reads everything at the start of the run, then brings one mask.
 
-    Tells ``mask_brought`` as an event, with the SHA-256 of each file that was read.
+    Tells ``mask_brought`` as an event, with what registered and the SHA-256 of each file that was read.
     """
 
     input_spec = BringerInput
@@ -285,11 +165,27 @@ class Bringer(StreamInterface):
         self._emit = context.emit
         self._loaded = Loaded.of(self.inputs.job)
         self._files = {str(path): _sha256(path) for path in self.inputs.job.files()}
+        self._by_ants = self.inputs.job.registers_by(
+            Path(self.inputs.folder), self._recorded(context.decisions.events if context.decisions else ())
+        )
+
+    def _recorded(self, events: Iterable[Event]) -> str:
+        """What registered in the run that is repeated; its files may have lain elsewhere."""
+        ours = sorted(self._files.values())
+        for event in events:
+            if event.name == "mask_brought" and sorted(event.data["files"].values()) == ours:
+                return str(event.data.get("registered_by", ""))
+        return ""
 
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
-        outcome = self._loaded.bring(inputs.data, inputs.grid, Path(inputs.picture))
-        told = {"says": outcome.says, "picture": str(inputs.picture), "files": self._files}
+        outcome = self._loaded.bring(inputs.data, inputs.grid, Path(inputs.picture), self._by_ants)
+        told = {
+            "says": outcome.says,
+            "picture": str(inputs.picture),
+            "registered_by": outcome.by,
+            "files": self._files,
+        }
         self._emit(Event(name="mask_brought", data=told))
         self._results = {"outcome": outcome}
         return runtime

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
 from rtflow.bids import masked
+from rtflow.bids.entities import parse_name
 from rtflow.bids.grid import Grid, identify
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.documents import Event
 from rtflow.errors import RtflowError, RunError, UsageError, VolumeError
 from rtflow.nodes.images.brain import COVERAGE, read_volume
-from rtflow.nodes.masks.bring_job import (
-    Bringer,
-    FmriprepRun,
-    Job,
-    Loaded,
-    Outcome,
-    job_of_fmriprep,
-    job_with_image,
-)
+from rtflow.nodes.masks.bring_job import Bringer, Loaded, Outcome
+from rtflow.nodes.masks.job import FmriprepRun, Job, job_of_fmriprep, job_with_image
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 from rtflow.stream.process import Worker
@@ -38,7 +33,9 @@ class BringMaskInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     reference = traits.Any(
         mandatory=True, desc="the reference of Realign: a BidsIncremental; or the path of an image"
     )
-    incremental = traits.Any(desc="the volume, for its repetition time; not where the reference is a path")
+    incremental = traits.Any(
+        desc="the volume, for its repetition time and participant; not where the reference is a path"
+    )
     file = traits.Str(mandatory=True, desc="a mask, a map of probabilities, or of labels")
     labels = traits.List(traits.Int, desc="which values of the file belong; default: all but 0")
     threshold = traits.Range(
@@ -66,6 +63,16 @@ class BringMaskInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     through = traits.Enum(
         "auto", "boldref", "T1w", usedefault=True, desc="image of fMRIPrep to register with"
     )
+    registration = traits.Enum(
+        "auto",
+        "ants",
+        "simpleitk",
+        usedefault=True,
+        desc="what registers a T1w image; auto: ANTs where it is installed, else SimpleITK",
+    )
+    other_subject = traits.Bool(
+        False, usedefault=True, desc="whether names may say another participant than the volumes"
+    )
     hold = traits.Range(
         low=0.0,
         value=30.0,
@@ -86,10 +93,11 @@ class BringMaskOutput(TraitedSpec):  # type: ignore[misc]
 
 @dataclass
 class _State:
-    """The first reference seen and the volume it came with; the outcome, once it was due."""
+    """The first reference seen, the volume it came with, and of whom; the outcome, once it was due."""
 
     reference: BidsIncremental | None = None
     first: int = 0
+    subject: str = ""
     mask: masked.Mask | None = None
     outcome: Outcome | None = None
 
@@ -100,7 +108,10 @@ class BringMask(StreamInterface):
     The mask lies in ``image`` (a T1w image, or an echo-planar one of an earlier session), or ``transforms``
     take it there; or ``fmriprep`` names the derivatives of an earlier session, where both are found by name.
     That image is registered with the reference (`motion.alignment.align`), from up to about 20 mm and
-    15 degrees away.
+    15 degrees away; a T1w image by ANTs where it is installed (`motion.ants.installed`), else by SimpleITK.
+    Which it was stands in the event, and a replay takes the same.
+
+    Files whose names say another participant than the volumes are refused, unless ``other_subject`` is set.
 
     In the stream that is done in a worker process, from the first volume on that has a reference. The mask
     is withheld, and with it all feedback, until the first volume that begins ``hold`` seconds after that
@@ -119,10 +130,11 @@ class BringMask(StreamInterface):
     ------
     UsageError
         At the start of the run, if a file is missing or is something else, or the inputs contradict each
-        other; the errors of archives if fMRIPrep's outputs are missing or not unique.
+        other, or ANTs is set and not installed; the errors of archives if fMRIPrep's outputs are missing or
+        not unique.
     VolumeError
-        If the registration cannot be trusted; as GridError if nothing of the mask is on the reference, or
-        most of it outside the brain.
+        If the registration cannot be trusted, or the files are another participant's; as GridError if nothing
+        of the mask is on the reference, or most of it outside the brain.
     """
 
     input_spec = BringMaskInput
@@ -144,15 +156,11 @@ class BringMask(StreamInterface):
         self._answer: Outcome | Exception | None = None
         self._over = False
         self._thread: threading.Thread | None = None
-        job = job_of(self.inputs)
-        self._picture = context.run_dir / "overlays" / f"{job.name}.png"
-        self._worker = Worker(
-            "bring_mask",
-            Bringer(job=job, picture=str(self._picture)),
-            context,
-            context.run_dir / "work" / "bring_mask" / job.name,
-            {},
-        )
+        self._job = job = job_of(self.inputs)
+        picture = context.run_dir / "overlays" / f"{job.name}.png"
+        self._folder = context.run_dir / "work" / "bring_mask" / job.name
+        bringer = Bringer(job=job, picture=str(picture), folder=str(self._folder))
+        self._worker = Worker("bring_mask", bringer, context, self._folder, {})
         try:
             self._worker.wait_ready()
         except RunError as error:
@@ -179,6 +187,11 @@ class BringMask(StreamInterface):
             self._begin(state.reference)
 
     def _begin(self, reference: BidsIncremental) -> None:
+        foreign = "" if self.inputs.other_subject else self._job.foreign_to(self._state.subject)
+        if foreign:
+            self._refuse(foreign)
+            self._finish()
+            return
         self._thread = threading.Thread(target=self._register, args=(reference,), daemon=True)
         self._thread.start()
 
@@ -188,11 +201,18 @@ class BringMask(StreamInterface):
             limit = None if self._context.replaying else _LIMIT
             self._answer = self._worker.call(reference.volume, inputs, limit)[0]["outcome"]
         except Exception as error:  # told to whoever waits for it
-            self._answer = VolumeError(_plain(error))
-            if not self._over:
-                says = f"mask {Path(self.inputs.file).name} was not brought to the reference: {self._answer}"
-                self._context.emit(Event(name="mask_not_brought", data={"says": says}))
+            self._refuse(_plain(error))
+        self._finish()
+
+    def _refuse(self, why: str) -> None:
+        self._answer = VolumeError(why)
+        if not self._over:
+            says = f"mask {Path(self.inputs.file).name} was not brought to the reference: {why}"
+            self._context.emit(Event(name="mask_not_brought", data={"says": says}))
+
+    def _finish(self) -> None:
         self._worker.kill()  # a warp is a gigabyte
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a registration that was killed
         self._done.set()
 
     def _run_interface(self, runtime: Any) -> Any:
@@ -202,6 +222,7 @@ class BringMask(StreamInterface):
         state = self._state
         if state.reference is None:
             state.reference, state.first = self.inputs.reference, self.volume
+            state.subject = self._at_hand().entities.get("subject", "")
             self._begin(state.reference)
         if state.mask is None and not self._due():
             return runtime
@@ -215,11 +236,15 @@ class BringMask(StreamInterface):
 
     def _due(self) -> bool:
         """Whether the volume at hand begins ``hold`` seconds after the first one, or later."""
-        incremental = self.inputs.incremental
-        timed: BidsIncremental = incremental if isdefined(incremental) else self.inputs.reference
         # A microsecond's grace: n * TR is not exact.
-        elapsed = (self.volume - self._state.first) * timed.tr
+        elapsed = (self.volume - self._state.first) * self._at_hand().tr
         return bool(elapsed >= self.inputs.hold - 1e-6)
+
+    def _at_hand(self) -> BidsIncremental:
+        """The volume at hand, or the reference where that is not connected."""
+        incremental = self.inputs.incremental
+        at_hand: BidsIncremental = incremental if isdefined(incremental) else self.inputs.reference
+        return at_hand
 
     def _take(self, reference: BidsIncremental) -> None:
         """Wait for the outcome, and keep it."""
@@ -249,11 +274,15 @@ class BringMask(StreamInterface):
         for path in (inputs.reference, inputs.file, inputs.image, inputs.brain, inputs.fmriprep):
             if path and not Path(path).is_absolute():
                 raise UsageError(f"path {path} is not absolute, as paths must be at set-up; give all of it")
-        loaded = Loaded.of(job_of(inputs))
+        job = job_of(inputs)
+        subject = parse_name(Path(inputs.reference).name)[0].get("subject", "")
+        if not inputs.other_subject and (foreign := job.foreign_to(subject)):
+            raise UsageError(foreign)
+        loaded = Loaded.of(job)
         data, affine = read_volume(inputs.reference, "reference")
         grid = Grid.of(data.shape, affine, identify(data, affine))
-        picture = folder / f"{loaded.job.name}.png"
-        outcome = loaded.bring(data, grid, picture)
+        picture = folder / f"{job.name}.png"
+        outcome = loaded.bring(data, grid, picture, job.registers_by(folder))
         return {
             "mask": masked.Mask(outcome.data, grid),
             "transform": outcome.transform,
@@ -270,6 +299,10 @@ def job_of(inputs: Any) -> Job:
     UsageError
         If they contradict each other, or a file is missing.
     """
+    return replace(_job_of(inputs), registration=inputs.registration)
+
+
+def _job_of(inputs: Any) -> Job:
     labels = tuple(inputs.labels) if isdefined(inputs.labels) else ()
     transforms = tuple(inputs.transforms) if isdefined(inputs.transforms) else ()
     if bool(inputs.image) == bool(inputs.fmriprep):

@@ -224,13 +224,14 @@ def _fitting(files: Iterable[_File], wanted: Mapping[str, str]) -> list[_File]:
         file
         for file in files
         if all(
-            not label or name not in file.entities or _same(file.entities[name], label)
+            not label or name not in file.entities or same_label(file.entities[name], label)
             for name, label in wanted.items()
         )
     ]
 
 
-def _same(one: str, other: str) -> bool:
+def same_label(one: str, other: str) -> bool:
+    """Whether two labels of BIDS mean one thing: ``1`` is ``01``."""
     return one == other or (one.isdigit() and other.isdigit() and int(one) == int(other))
 
 

@@ -1,16 +1,17 @@
 """Rigid registration from afar, of images that may have another contrast: where a head lies on another day.
 
-Mutual information of two images (Mattes et al., IEEE Trans Med Imaging 2003; 22:120-128) tells how well one
-predicts the other, whatever the contrasts. It has many optima, so the search has many starts: as the headers
-say, and with the middles of the two heads brought together, each turned and shifted to either side. All are
-judged on coarse images, the best ones improved there, and the best of those on finer and finer ones.
+Mutual information (`comparison`) has many optima, so the search has many starts: as the headers say, and
+with the middles of the two heads brought together, each turned and shifted to either side. All are judged on
+coarse images, the best ones improved there, and the best of those on finer and finer ones; ANTs may take the
+last round.
 
-Everything runs on one thread over all points of the fixed image's brain, none drawn at random: the same two
-images give the same transform, bit for bit.
+Everything runs on one thread, and nothing is drawn at random: the same two images give the same transform,
+bit for bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ from scipy import ndimage
 
 from rtflow.errors import VolumeError
 from rtflow.nodes.images.brain import brain_mask, otsu_threshold
-from rtflow.nodes.motion.itk import itk_image, one_thread_of_itk
+from rtflow.nodes.motion.ants import AntsError
+from rtflow.nodes.motion.comparison import Comparison, coarser, near
+from rtflow.nodes.motion.itk import one_thread_of_itk
 from rtflow.nodes.motion.reference import RADIUS
 from rtflow.nodes.motion.rigid import parameters_of, transform_of
 
@@ -34,14 +37,12 @@ _KEPT = (5, 2, 1)
 _TURN = np.deg2rad(12.0)
 _SHIFT = 16.0
 
-_BINS = 32
-_ITERATIONS = 6
-
-# What is beyond the brain of the fixed image is compared too, so far, mm: its surface says most.
-_MARGIN = 8.0
-
 # Places farther apart than this at the surface of a head are two, mm.
 _ELSEWHERE = 10.0
+
+# Mutual information where ANTs has come to, as a fraction of that where it began: what it makes most of is
+# not quite the same.
+_LEAST_KEPT = 0.98
 
 # What a registration must reach to be trusted.
 _LEAST_INFORMATION = 0.1
@@ -49,6 +50,13 @@ _LEAST_OVERLAP = 0.5
 _LEAST_INSIDE = 0.8
 _LEAST_LOST = 0.2
 _MOST_RIVAL = 0.9
+
+
+#: Voxels, shape (i, j, k), and 4x4 to RAS+ mm.
+Image = tuple[NDArray[Any], NDArray[np.float64]]
+
+#: `rtflow.nodes.motion.ants.Ants.register`: fixed image, mask in it and moving image to a 4x4.
+ByAnts = Callable[[Image, NDArray[np.bool_], Image], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +99,7 @@ def register(
     moving_affine: NDArray[Any],
     *,
     brain: NDArray[np.bool_] | None = None,
+    ants: ByAnts | None = None,
 ) -> Found:
     """Find the rigid transform from one image to another, from up to about 20 mm and 15 degrees away.
 
@@ -104,6 +113,8 @@ def register(
         The same head in any contrast, shape (l, m, n), finite.
     brain
         Where the brain is in ``moving``, shape (l, m, n); without, the whole head is compared.
+    ants
+        What takes the place of the last round, on images as fine as they are; None for one like the others.
 
     Returns
     -------
@@ -112,7 +123,8 @@ def register(
     Raises
     ------
     VolumeError
-        If there is no brain in the fixed image, or the two cannot be compared anywhere.
+        If there is no brain in the fixed image, or the two cannot be compared anywhere; as AntsError if ANTs
+        fails or goes astray.
     """
     found_brain = brain_mask(fixed)
     head = _head(moving) if brain is None else np.asarray(brain, dtype=bool)
@@ -126,14 +138,19 @@ def register(
     with one_thread_of_itk():
         rival = 0.0
         for size, kept in zip(LEVELS, _KEPT, strict=True):
-            comparison = _Comparison(
+            comparison = Comparison(
                 coarser(fixed, fixed_affine, size),
                 coarser(found_brain.astype(np.float32), fixed_affine, size),
                 coarser(shown, moving_affine, size),
                 centre,
             )
             ranked = comparison.ranked(search)[:kept]
-            ranked = comparison.ranked([comparison.improved(pose, size) for _, pose in ranked])
+            # What tells nothing of each other will be refused, by whatever improved.
+            if ants is not None and size == LEVELS[-1] and -ranked[0][0] > _LEAST_INFORMATION:
+                images = (fixed, fixed_affine), (shown, moving_affine)
+                ranked = [_by_ants(ants, *images, found_brain, comparison, *ranked[0])]
+            else:
+                ranked = comparison.ranked([comparison.improved(pose, size) for _, pose in ranked])
             search = _distinct([pose for _, pose in ranked])
             if kept > 1:
                 rival = comparison.cost(search[1]) / ranked[0][0] if len(search) > 1 else 0.0
@@ -172,106 +189,29 @@ def distrust(found: Found) -> str:
     return ""
 
 
-def coarser(
-    data: NDArray[Any], affine: NDArray[Any], size: float
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """An image on voxels of about a size, smoothed to match: data, float32, and 4x4 affine.
-
-    Axes whose voxels are that large already stay as they are.
-    """
-    voxel = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    factors = np.maximum(size / voxel, 1.0)
-    # The Gaussian that takes a box of one width to one of another, by their variances.
-    sigma = np.sqrt((factors**2 - 1.0) / 12.0)
-    smooth = ndimage.gaussian_filter(np.asarray(data, dtype=np.float32), sigma)
-    shape = tuple(np.maximum(1, np.floor(np.array(data.shape) / factors + 1e-6)).astype(int).tolist())
-    first = (np.array(data.shape) - 1 - (np.array(shape) - 1) * factors) / 2.0
-    sampled = ndimage.affine_transform(smooth, factors, first, output_shape=shape, order=1, mode="nearest")
-    made = np.array(affine, dtype=np.float64)
-    made[:3, :3] = affine[:3, :3] * factors
-    made[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
-    return sampled, made
-
-
-class _Comparison:
-    """Two images of one size of voxels, and how much they tell of each other at a pose.
-
-    A pose is the six parameters of `rtflow.nodes.motion.rigid`, fixed to moving, about ``centre`` (RAS+ mm).
-    """
-
-    def __init__(self, fixed: Any, brain: Any, moving: Any, centre: NDArray[np.float64]) -> None:
-        import SimpleITK as sitk
-
-        self._centre = centre
-        self._fixed = itk_image(*fixed)
-        self._moving = itk_image(*moving)
-        voxel = np.sqrt((brain[1][:3, :3] ** 2).sum(axis=0))
-        far = ndimage.distance_transform_edt(brain[0] < 0.5, sampling=voxel)
-        self._mask = itk_image((far <= _MARGIN).astype(np.uint8), brain[1])
-        self._sitk: Any = sitk
-
-    def _method(self) -> Any:
-        sitk = self._sitk
-        method = sitk.ImageRegistrationMethod()
-        method.SetMetricAsMattesMutualInformation(_BINS)
-        method.SetMetricSamplingStrategy(method.NONE)
-        method.SetMetricFixedMask(self._mask)
-        method.SetInterpolator(sitk.sitkLinear)
-        return method
-
-    def _itk(self, pose: NDArray[np.float64]) -> Any:
-        transform = self._sitk.Euler3DTransform()
-        transform.SetComputeZYX(False)
-        flip = np.diag([-1.0, -1.0, 1.0])
-        ras = transform_of(pose, self._centre)
-        transform.SetCenter((flip @ self._centre).tolist())
-        transform.SetMatrix((flip @ ras[:3, :3] @ flip).ravel().tolist())
-        transform.SetTranslation((flip @ pose[:3]).tolist())
-        return transform
-
-    def _pose(self, transform: Any) -> NDArray[np.float64]:
-        flip = np.diag([-1.0, -1.0, 1.0])
-        ras = np.eye(4)
-        ras[:3, :3] = flip @ np.array(transform.GetMatrix()).reshape(3, 3) @ flip
-        shift = flip @ np.array(transform.GetTranslation())
-        ras[:3, 3] = self._centre + shift - ras[:3, :3] @ self._centre
-        return parameters_of(ras, self._centre)
-
-    def cost(self, pose: NDArray[np.float64]) -> float:
-        """Minus the mutual information in nats; infinite where the images do not meet."""
-        method = self._method()
-        method.SetInitialTransform(self._itk(pose))
-        try:
-            return float(method.MetricEvaluate(self._fixed, self._moving))
-        except RuntimeError:  # too few points in the field of view
-            return np.inf
-
-    def ranked(self, poses: list[NDArray[np.float64]]) -> list[tuple[float, NDArray[np.float64]]]:
-        """Poses with their costs, the best first."""
-        return sorted(((self.cost(pose), pose) for pose in poses), key=lambda pair: pair[0])
-
-    def improved(self, pose: NDArray[np.float64], size: float) -> NDArray[np.float64]:
-        """The pose at the next optimum, by Powell's method (Comput J 1964; 7:155-162): only downhill.
-
-        Descent along the gradient, in fixed steps, wanders away where a bright scalp is near.
-        """
-        method = self._method()
-        method.SetOptimizerAsPowell(
-            numberOfIterations=_ITERATIONS,
-            maximumLineIterations=12,
-            stepLength=size / 2.0,
-            stepTolerance=size / 100.0,
-            valueTolerance=1e-4,
-        )
-        method.SetOptimizerScalesFromPhysicalShift()
-        transform = self._itk(pose)
-        method.SetInitialTransform(transform, inPlace=True)
-        try:
-            method.Execute(self._fixed, self._moving)
-        except RuntimeError:
-            return pose
-        better = self._pose(transform)
-        return better if np.isfinite(better).all() else pose
+def _by_ants(
+    ants: ByAnts,
+    fixed: Image,
+    moving: Image,
+    brain: NDArray[np.bool_],
+    comparison: Comparison,
+    cost: float,
+    pose: NDArray[np.float64],
+) -> tuple[float, NDArray[np.float64]]:
+    """Cost and pose that ANTs comes to from those of a comparison."""
+    # ANTs sees the middle of the head at the origin, about which it turns, and the images where they meet.
+    home = np.eye(4)
+    home[:3, 3] = -comparison.centre
+    start = transform_of(pose, comparison.centre)
+    voxel = np.sqrt((fixed[1][:3, :3] ** 2).sum(axis=0))
+    found = ants(
+        (fixed[0], home @ fixed[1]), near(brain, voxel), (moving[0], home @ np.linalg.inv(start) @ moving[1])
+    )
+    better = parameters_of(start @ np.linalg.inv(home) @ found @ home, comparison.centre)
+    then = comparison.cost(better)
+    if not then < _LEAST_KEPT * cost:
+        raise AntsError(f"ANTs went astray: mutual information fell from {-cost:.3f} to {-then:.3f} nats")
+    return then, better
 
 
 def _offsets() -> list[NDArray[np.float64]]:

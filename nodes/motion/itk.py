@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,16 @@ def itk_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
     image.SetDirection((to_lps[:3, :3] / voxel).ravel().tolist())
     image.SetOrigin(to_lps[:3, 3].tolist())
     return image
+
+
+def ras_of(point: Callable[[NDArray[np.float64]], Any]) -> NDArray[np.float64]:
+    """The 4x4 in RAS+ mm of a linear function that takes points in LPS+ mm to points in LPS+ mm."""
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    matrix = np.eye(4)
+    matrix[:3, 3] = point(np.zeros(3))
+    for axis in range(3):
+        matrix[:3, axis] = np.asarray(point(np.eye(3)[axis])) - matrix[:3, 3]
+    return flip @ matrix @ flip
 
 
 @contextlib.contextmanager

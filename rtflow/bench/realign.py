@@ -22,6 +22,7 @@ from rtflow.bench.realign_truth import DAMAGES, SIZES, Damage, Truth, make_truth
 from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.nodes.images.spline import Spline
+from rtflow.nodes.motion.ants import installed
 from rtflow.nodes.motion.realign import Realign
 from rtflow.nodes.motion.reference import prepare
 from rtflow.nodes.motion.registration import estimate
@@ -181,4 +182,7 @@ def run() -> BenchReport:
     on = machine()
     if absent := ", ".join(name for name in PEERS if name not in there):
         on["not installed"] = absent
-    return BenchReport("realign", on, versions("rtflow", "numpy", "numba", "scipy", *packages), figures, bars)
+    of = versions("rtflow", "numpy", "numba", "scipy", *packages)
+    if ants := installed():
+        of["ANTs"] = ants.version
+    return BenchReport("realign", on, of, figures, bars)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from rtflow.bids.grid import Grid
+from rtflow.nodes.motion.ants import installed
+from rtflow.nodes.motion.itk import itk_image, ras_of
 from rtflow.nodes.motion.transform_files import read_transforms
 
 Floats = NDArray[np.float64]
@@ -92,12 +93,7 @@ class SimpleItk:
         self._method, self._start = method, start
 
     def _image(self, data: NDArray[Any]) -> Any:
-        image = self._sitk.GetImageFromArray(np.ascontiguousarray(data.T, dtype=np.float32))
-        spacing, origin, direction = _geometry(self._affine)
-        image.SetSpacing(spacing.tolist())
-        image.SetOrigin(origin.tolist())
-        image.SetDirection(direction.ravel().tolist())
-        return image
+        return itk_image(np.asarray(data, np.float32), self._affine)
 
     def __call__(self, volume: NDArray[Any]) -> Floats:
         """Estimate and reslice."""
@@ -105,7 +101,7 @@ class SimpleItk:
         self._method.SetInitialTransform(self._sitk.Euler3DTransform(self._start), inPlace=False)
         found = self._method.Execute(self._fixed, moving)
         self._sitk.Resample(moving, self._fixed, found, self._sitk.sitkBSpline, 0.0)
-        return _matrix(found.TransformPoint)
+        return ras_of(found.TransformPoint)
 
 
 class Elastix:
@@ -145,34 +141,43 @@ class Elastix:
         parameters = np.array([float(number) for number in numbers["TransformParameters"]])
         centre = np.array([float(number) for number in numbers["CenterOfRotationPoint"]])
         turn = Rotation.from_euler("ZXY", parameters[[2, 0, 1]]).as_matrix()
-        return _matrix(lambda point: turn @ (point - centre) + centre + parameters[3:])
+        return ras_of(lambda point: turn @ (point - centre) + centre + parameters[3:])
 
 
-class Ants:
-    """ANTs by antspyx: Rigid with its defaults."""
+class AntsRigid:
+    """ANTs as antspyx calls it for ``type_of_transform="Rigid"``; its time holds a program and files, too."""
 
     def __init__(self, reference: NDArray[Any], affine: Floats) -> None:
-        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-        self._ants: Any = importlib.import_module("ants")
+        ants = installed()
+        assert ants is not None
+        self._ants = ants
         self._affine = affine
-        self._fixed = self._image(reference)
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = Path(self._folder.name)
+        self._save("fixed", reference)
 
-    def _image(self, data: NDArray[Any]) -> Any:
-        spacing, origin, direction = _geometry(self._affine)
-        return self._ants.from_numpy(
-            np.ascontiguousarray(data, dtype=np.float32),
-            spacing=spacing.tolist(),
-            origin=origin.tolist(),
-            direction=direction,
-        )
+    def _save(self, name: str, data: NDArray[Any]) -> None:
+        sitk: Any = importlib.import_module("SimpleITK")
+        image = itk_image(np.asarray(data, np.float32), self._affine)
+        sitk.WriteImage(image, str(self._path / f"{name}.nrrd"))
 
     def __call__(self, volume: NDArray[Any]) -> Floats:
         """Estimate and reslice."""
-        found = self._ants.registration(self._fixed, self._image(volume), type_of_transform="Rigid")
-        transform = self._ants.read_transform(found["fwdtransforms"][0])
-        for path in {*found["fwdtransforms"], *found["invtransforms"]}:
-            Path(path).unlink()
-        return _matrix(lambda point: transform.apply_to_point(point.tolist()))
+        self._save("moving", volume)
+        self._ants.run(
+            (
+                *("--dimensionality", "3", "--float", "1"),
+                *("--initial-moving-transform", "[fixed.nrrd,moving.nrrd,1]"),
+                *("--metric", "mattes[fixed.nrrd,moving.nrrd,1,32,regular,0.2]"),
+                *("--transform", "Rigid[0.25]"),
+                *("--convergence", "[2100x1200x1200x10,1e-6,10]"),
+                *("--smoothing-sigmas", "3x2x1x0", "--shrink-factors", "6x4x2x1"),
+                *("--output", "[found,resliced.nrrd]"),
+            ),
+            self._path,
+        )
+        sitk: Any = importlib.import_module("SimpleITK")
+        return ras_of(sitk.ReadTransform(str(self._path / "found0GenericAffine.mat")).TransformPoint)
 
 
 def _geometry(affine: Floats) -> tuple[Floats, Floats, Floats]:
@@ -180,15 +185,6 @@ def _geometry(affine: Floats) -> tuple[Floats, Floats, Floats]:
     spaced = _FLIP @ affine
     spacing = np.sqrt((spaced[:3, :3] ** 2).sum(axis=0))
     return spacing, spaced[:3, 3], spaced[:3, :3] / spacing
-
-
-def _matrix(transform: Callable[[Floats], Any]) -> Floats:
-    """The 4x4 in RAS+ of a function that takes points in LPS+ to points in LPS+."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform(np.zeros(3))
-    for axis in range(3):
-        matrix[:3, axis] = np.asarray(transform(np.eye(3)[axis])) - matrix[:3, 3]
-    return np.asarray(_FLIP @ matrix @ _FLIP, dtype=np.float64)
 
 
 class Volreg:
@@ -220,7 +216,7 @@ PEERS: dict[str, Callable[[NDArray[Any], Floats], Correct]] = {
     "python-rtspm": Rtspm,
     "SimpleITK correlation": SimpleItk,
     "elastix mean squares": Elastix,
-    "ANTs Rigid": Ants,
+    "ANTs Rigid": AntsRigid,
     "3dvolreg": Volreg,
 }
 
@@ -229,7 +225,6 @@ PACKAGES = {
     "python-rtspm": "python-rtspm",
     "SimpleITK correlation": "SimpleITK",
     "elastix mean squares": "itk-elastix",
-    "ANTs Rigid": "antspyx",
 }
 
 
@@ -239,6 +234,8 @@ def available() -> dict[str, Callable[[NDArray[Any], Floats], Correct]]:
 
 
 def _has(name: str) -> bool:
+    if PEERS[name] is AntsRigid:
+        return installed() is not None
     if name not in PACKAGES:
         return shutil.which(name) is not None
     try:

@@ -76,7 +76,7 @@ class RunContext:
 
     def in_worker(self) -> RunContext:
         """The same for a worker process, where ``emit`` is another: its events come with its answers."""
-        return replace(self, emit=_ignore, server=None, clock=RunClock(), decisions=None, delivered=())
+        return replace(self, emit=_ignore, server=None, clock=RunClock(), delivered=())
 
 
 class StreamInterface(SimpleInterface):  # type: ignore[misc]

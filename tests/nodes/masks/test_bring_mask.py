@@ -1,7 +1,9 @@
 """BringMask: masks of another image and another day come to the reference, at a moment that is known."""
 
 import hashlib
+import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.documents import Event
 from rtflow.errors import GridError, SessionError, UsageError, VolumeError
 from rtflow.nodes import BringMask, Mask
-from rtflow.nodes.masks.bring_job import Job, Loaded
+from rtflow.nodes.masks.bring_job import Loaded
 from rtflow.nodes.masks.fmriprep import find_way
+from rtflow.nodes.masks.job import Job
 
 SHAPE, AFFINE = oblique((48, 48, 26), (4.0, 4.0, 4.6), (10.0, -6.0, 4.0), True)
 MOVE = rigid((9.0, -8.0, 6.0), (7.0, -5.0, 8.0))
@@ -76,9 +79,11 @@ def give(call, node, reference, volume):
     return call(node, volume, reference=reference, incremental=reference)
 
 
+@pytest.mark.parametrize("by", ["ANTs", "SimpleITK"])
 def test_a_mask_in_t1w_space_is_held_until_it_is_due_and_kept(
-    make, make_context, reference, earlier, call, leave
+    make, make_context, reference, earlier, call, leave, request, by
 ) -> None:
+    request.getfixturevalue("ants" if by == "ANTs" else "no_ants")
     events = []
     t1_image = earlier / "fmriprep/sub-01/ses-1/anat/sub-01_ses-1_desc-preproc_T1w.nii.gz"
     inputs = {"file": earlier / "sub-01_desc-left_mask.nii.gz", "image": t1_image, "save": "left"}
@@ -99,6 +104,8 @@ def test_a_mask_in_t1w_space_is_held_until_it_is_due_and_kept(
     (event,) = events
     assert event.name == "mask_brought"
     assert "100% of it in the field of view" in event.data["says"]
+    assert event.data["registered_by"].startswith(f"{by} ")
+    assert f"T1w.nii.gz by {event.data['registered_by']}, " in event.data["says"]
     picture = Path(event.data["picture"])
     assert picture.parent == make_context("run-a").run_dir / "overlays"
     assert event.data["says"].endswith(f"look at {picture}")
@@ -177,6 +184,35 @@ def test_a_registration_that_fails_is_told(reference, earlier, make, call, tmp_p
             give(call, node, reference, volume)
 
 
+@pytest.fixture
+def hanging(no_ants, tmp_path, monkeypatch) -> Path:
+    """Where an ANTs that never ends writes the number of its process."""
+    program, started = tmp_path / "bin" / "antsRegistration", tmp_path / "started"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --version ] && echo "ANTs Version: v9.9" && exit 0\n'
+        f"echo $$ >{started}.part; mv {started}.part {started}; exec sleep 1000\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return started
+
+
+def test_the_end_of_the_run_ends_ants(reference, earlier, make, call, hanging) -> None:
+    image = earlier / "fmriprep/sub-01/ses-1/anat/sub-01_ses-1_desc-preproc_T1w.nii.gz"
+    node = make(file=earlier / "sub-01_desc-left_mask.nii.gz", image=image)
+    give(call, node, reference, 3)
+    while not hanging.exists():
+        assert not node._done.wait(0.05)
+    pid = int(hanging.read_text())
+    assert psutil.pid_exists(pid)
+    node.end_run()
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert not node._folder.exists()
+
+
 def test_the_end_of_the_run_ends_the_process_at_its_work(reference, earlier, make, call) -> None:
     node = make(file=earlier / "sub-01_desc-left_mask.nii.gz", fmriprep=earlier / "fmriprep", space="T1w")
     give(call, node, reference, 3)
@@ -227,9 +263,11 @@ def test_the_repetition_time_must_be_known(reference, earlier, make, call) -> No
         ({"image": "", "fmriprep": "FMRIPREP"}, "does not say in which space it is"),
         ({"image": "", "fmriprep": "FMRIPREP", "space": "T1w", "subject": "02"}, "no sub-02"),
         ({"image": "", "fmriprep": "FMRIPREP", "transforms": ["a.h5"]}, "leave transforms out"),
+        ({"registration": "ants"}, "registration='ants' is set, but there is no ANTs: neither antsReg"),
+        ({"registration": "ants", "contrast": "bold"}, "registration='ants' is for T1w images, and sub-01"),
     ],
 )
-def test_what_is_wrong_is_said_before_the_first_volume(earlier, make, change, says) -> None:
+def test_what_is_wrong_is_said_before_the_first_volume(earlier, make, no_ants, change, says) -> None:
     inputs = {
         "file": str(earlier / "sub-01_desc-left_mask.nii.gz"),
         "image": str(earlier / "fmriprep/sub-01/ses-1/anat/sub-01_ses-1_desc-preproc_T1w.nii.gz"),
@@ -239,6 +277,32 @@ def test_what_is_wrong_is_said_before_the_first_volume(earlier, make, change, sa
         inputs["fmriprep"] = str(earlier / "fmriprep")
     with pytest.raises(UsageError, match=says):
         make(**inputs)
+
+
+def test_files_of_another_participant_are_refused(reference, earlier, make, call) -> None:
+    # The reference may be an earlier run's; what counts is who is scanned.
+    volume = reference._next(
+        reference.data, reference.affine, entities={**reference.entities, "subject": "02"}
+    )
+    events: list[Event] = []
+    inputs = {"file": earlier / "sub-01_desc-left_mask.nii.gz", "fmriprep": earlier / "fmriprep"}
+    node = make(emit=events.append, hold=2.0, space="T1w", **inputs)
+    assert call(node, 3, reference=reference, incremental=volume) == {}
+    (event,) = events
+    assert event.name == "mask_not_brought"
+    says = "sub-01_desc-left_mask.nii.gz is of sub-01, but the volumes are of sub-02: give the files of this"
+    assert says in event.data["says"]
+    with pytest.raises(VolumeError, match=f"^{says}"):
+        call(node, 4, reference=reference, incremental=volume)
+    # Nor is it brought where the run goes on in another process.
+    again = make("run-b", hold=2.0, space="T1w", **inputs)
+    again.restore(node.snapshot())
+    with pytest.raises(VolumeError, match=f"^{says}"):
+        call(again, 4, reference=reference, incremental=volume)
+    meant = make("run-c", emit=events.append, space="T1w", other_subject=True, **inputs)
+    assert call(meant, 3, reference=reference, incremental=volume) == {}
+    assert meant._thread.is_alive()
+    assert len(events) == 1
 
 
 def test_a_mask_of_another_space_is_refused_with_its_picture(reference, earlier, tmp_path) -> None:

@@ -9,8 +9,9 @@ from phantom import rigid
 from rtflow.bids.grid import Grid, identify
 from rtflow.dicom.convert import to_incrementals
 from rtflow.dicom.identify import read_object
-from rtflow.nodes.masks.bring_job import Job, Loaded
+from rtflow.nodes.masks.bring_job import Loaded
 from rtflow.nodes.masks.fmriprep import Way
+from rtflow.nodes.masks.job import Job
 from rtflow.nodes.motion.alignment import align
 
 

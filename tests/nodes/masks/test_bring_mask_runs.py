@@ -1,5 +1,7 @@
 """BringMask in whole runs: at set-up and in the stream, replayed, and never by a later volume."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,14 @@ import pytest
 from earlier import ball, save
 from nipype import Node, Workflow
 
+from rtflow.engine import load_workflow, run
+from rtflow.errors import UsageError
+from rtflow.journal import Recording
 from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
 from rtflow.nodes.convert import frame_to_incrementals
 from rtflow.nodes.images.brain import brain_mask
+from rtflow.rerun import replay
+from rtflow.settings import load_settings
 from rtflow.stream import StreamPlugin, inspect, stream
 from rtflow.stream.interface import RunContext
 from rtflow.testing import prefix_test, run_frames, source_frames
@@ -78,8 +85,71 @@ def test_the_stream_gives_feedback_from_the_volume_that_is_due_and_a_replay_the_
     assert [result.values_sha256 for result in once] == [result.values_sha256 for result in again]
 
 
+WORKFLOW = """
+from nipype import Node, Workflow
+from rtflow.engine import load_workflow, run
+from rtflow.errors import UsageError
+from rtflow.journal import Recording
+from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
+from rtflow.settings import RunSettings
+
+
+class Settings(RunSettings):
+    file: str = ""
+    image: str = ""
+
+
+def build(settings):
+    scanner = Node(ScannerInput(uri=settings.source), name="scanner")
+    convert, realign = Node(DicomToBids(), name="convert"), Node(Realign(), name="realign")
+    bring = BringMask(file=settings.file, image=settings.image, contrast="T1w", hold=8.0)
+    bring, region = Node(bring, name="bring"), Node(Region(baseline="none"), name="region")
+    flow = Workflow(name="brought", base_dir=settings.work_dir)
+    flow.connect(scanner, "frame", convert, "frame")
+    flow.connect(convert, "incremental", realign, "incremental")
+    flow.connect(realign, "incremental", region, "incremental")
+    flow.connect(realign, "incremental", bring, "incremental")
+    flow.connect(realign, "reference", bring, "reference")
+    flow.connect(bring, "mask", region, "mask")
+    return flow
+"""
+
+
+@pytest.mark.parametrize("by", ["ANTs", "SimpleITK"])
+def test_a_replay_registers_by_what_the_run_did(files, tmp_path, request, monkeypatch, by) -> None:
+    request.getfixturevalue("ants")
+    with_ants, without = list(sys.path), sys.path[:-1]
+    monkeypatch.setattr(sys, "path", with_ants if by == "ANTs" else without)
+    (tmp_path / "brought.py").write_text(WORKFLOW)
+    workflow = load_workflow(tmp_path / "brought.py")
+    given = [f"source={SOURCE}", f"file={files['file']}", f"image={files['image']}"]
+    stop = run(workflow, load_settings(workflow.settings_type, None, given), tmp_path / "out")
+    run_dir = Path(stop.outputs["run"])
+    assert stop.counts["ok"] == 18
+    monkeypatch.setattr(sys, "path", without if by == "ANTs" else with_ants)
+    if by == "ANTs":
+        with pytest.raises(
+            UsageError, match=r"the recorded run registered by ANTs v.*, but there is no ANTs"
+        ):
+            replay(run_dir)
+        monkeypatch.setattr(sys, "path", with_ants)
+    again, comparison = replay(run_dir)
+    assert (comparison.equal, comparison.differing) == (18, ())
+    for folder in (run_dir, Path(again.outputs["run"])):
+        (event,) = [event for event in Recording(folder).events if event.name == "mask_brought"]
+        assert event.data["registered_by"].startswith(by)
+
+
 def test_no_result_depends_on_a_later_volume(files, tmp_path) -> None:
     prefix_test(graph(files, tmp_path), after=12)
+
+
+def test_at_set_up_files_of_another_participant_are_refused(files, tmp_path) -> None:
+    reference = tmp_path / "sub-02_task-nf_boldref.nii.gz"
+    shutil.copy(files["reference"], reference)
+    node = BringMask(reference=str(reference), file=files["file"], image=files["image"])
+    with pytest.raises(UsageError, match=r"boldref.nii.gz is of sub-01, but the volumes are of sub-02"):
+        node.run(cwd=str(tmp_path))
 
 
 def test_at_set_up_the_mask_is_there_from_the_first_volume_on(files, tmp_path) -> None:

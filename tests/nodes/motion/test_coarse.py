@@ -8,8 +8,10 @@ from phantom import CENTRE, PHANTOM, oblique, rigid
 from scipy import ndimage
 
 from rtflow.errors import VolumeError
-from rtflow.nodes.motion.alignment import align
-from rtflow.nodes.motion.coarse import coarser, distrust, register
+from rtflow.nodes.motion.alignment import ByAnts, align
+from rtflow.nodes.motion.ants import installed
+from rtflow.nodes.motion.coarse import distrust, register
+from rtflow.nodes.motion.comparison import coarser
 from rtflow.nodes.motion.itk import itk_image
 
 # Matrix, voxels and angles of today; each another field of view than that of the earlier day.
@@ -58,6 +60,19 @@ def test_a_t1w_image_is_found_from_afar_to_half_a_millimetre(grid) -> None:
     assert worst(move, found.transform) < 0.5
 
 
+@pytest.mark.parametrize(("grid", "scalp"), [("left-handed", False), ("oblique", True)])
+def test_ants_comes_from_afar_to_a_fifth_of_a_millimetre(ants, tmp_path, grid, scalp) -> None:
+    shape, affine = GRIDS[grid]
+    move = from_afar(3)
+    image, own = t1w()
+    by_ants = ByAnts(installed(), tmp_path, instead=False)
+    image = with_scalp(image) if scalp else image
+    found = align(PHANTOM.scan(shape, affine, move), affine, image, own, "T1w", by_ants=by_ants)
+    assert found.by == str(by_ants.ants)
+    assert found.says == f"by {found.by}"
+    assert worst(move, found.transform) < 0.2
+
+
 def with_scalp(image):
     """The head of the template is bare: a dark skull of 6 mm about it, and a bright scalp of 6 mm."""
     voxels = ndimage.distance_transform_edt(image <= 0.1 * image.max(), sampling=2.0)
@@ -76,7 +91,7 @@ def test_a_scalp_does_not_draw_the_brain_to_it() -> None:
 def test_the_same_images_give_the_same_transform_bit_for_bit() -> None:
     shape, affine = oblique((40, 40, 24), (5.0, 5.0, 5.0))
     today = PHANTOM.scan(shape, affine, from_afar(5))
-    once, again = (register(today, affine, *t1w()) for _ in range(2))
+    once, again = (register(today, affine, *coarser(*t1w(), 4.0)) for _ in range(2))
     np.testing.assert_array_equal(once.transform, again.transform)
     assert once.information == again.information
 
@@ -85,15 +100,15 @@ def test_the_same_images_give_the_same_transform_bit_for_bit() -> None:
 def test_what_is_no_image_of_this_head_is_refused(what) -> None:
     shape, affine = oblique((40, 40, 24), (5.0, 5.0, 5.0))
     today = PHANTOM.scan(shape, affine)
-    image, own = t1w()
+    image, own = coarser(*t1w(), 4.0)
     noise = np.random.default_rng(0).normal(100.0, 5.0, image.shape).astype(np.float32)
     if what == "noise":
         image = noise
     elif what == "ball":
         far = np.linalg.norm(np.indices(image.shape).T - np.array(image.shape) / 2, axis=-1).T
-        image = np.where(far < 38.0, 100.0, 0.0).astype(np.float32) + noise / 20
+        image = np.where(far < 19.0, 100.0, 0.0).astype(np.float32) + noise / 20
     else:  # a corner of the head: the rest was not scanned
-        image = image[:30, :40, :40]
+        image = image[:15, :20, :20]
     with pytest.raises(VolumeError, match="cannot be registered with the T1w image"):
         align(today, affine, image, own, "T1w")
 
