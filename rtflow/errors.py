@@ -20,6 +20,7 @@
     |   |-- DicomError          a DICOM object is damaged or of an unsupported kind
     |   |-- GridError           two images that must share a grid do not
     |   |-- CommandError        a command ended with a non-zero status
+    |   |-- RemoteError         an agent cannot do what it was asked, or not in time
     |   `-- DeadlineError       a node took longer than it may
     `-- SessionError            an item that an earlier run should have left is missing or differs
 
@@ -139,6 +140,10 @@ class GridError(VolumeError):
 
 class CommandError(VolumeError):
     """A command ended with a non-zero status."""
+
+
+class RemoteError(VolumeError):
+    """An agent on another host cannot do what it was asked, or not in time."""
 
 
 class DeadlineError(VolumeError):

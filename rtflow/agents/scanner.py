@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import IO
 
 import rtflow
+from rtflow.agents.allowed import Allowed
+from rtflow.agents.answering import Answering
 from rtflow.agents.connecting import Place, stay_connected
+from rtflow.agents.files import FileService
 from rtflow.agents.kept_run import KeptRun, forget_old, forget_run
 from rtflow.agents.protection import Protection
 from rtflow.agents.replaying import VolumeSender, open_volumes
 from rtflow.agents.sending import ObjectSender, Outlet, Sender
+from rtflow.agents.services import Method, declaration
 from rtflow.errors import OutputError, ProtocolError, RtflowError, SourceError, UsageError
 from rtflow.server.link import Link
-from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, SourceEnded
+from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, Piece, Request, SourceEnded
 from rtflow.server.outbox import Part
 from rtflow.source_settings import AgentSource, AnySource, DicomSource, FolderSource
 from rtflow.sources.feed import Feed
@@ -86,6 +90,10 @@ class ScannerAgent:
         What is done to all that leaves.
     tell
         Called with each change, in words.
+    files
+        What of this host the server may have.
+    services
+        Methods that it may call.
 
     Raises
     ------
@@ -99,6 +107,9 @@ class ScannerAgent:
         state: State,
         protection: Protection,
         tell: Callable[[str], None],
+        *,
+        files: Allowed | None = None,
+        services: dict[str, Method] | None = None,
     ) -> None:
         self._source = source
         self._state = state
@@ -107,8 +118,11 @@ class ScannerAgent:
         self._sender: Sender | None = None
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
-        about = {"rtflow": rtflow.__version__}
+        methods = services or {}
+        about = {"rtflow": rtflow.__version__, "methods": declaration(methods)}
         self.link = Link(self._work, about=about, failed=self._failed, size_limit=_LARGEST)
+        handlers = FileService(files or Allowed([], []), protection).handlers
+        self._answering = Answering(self.link, methods, handlers)
         _check(source)
         protection.prepare()
         forget_old(state.folder / "runs")
@@ -141,6 +155,7 @@ class ScannerAgent:
                 staying.result()
         finally:
             await self._end_sender()
+            await self._answering.end()
             if self.link.connected:
                 self.link.hang_up("the agent was ended")
                 with contextlib.suppress(TimeoutError):
@@ -166,6 +181,8 @@ class ScannerAgent:
             await self._end(body)
         elif isinstance(body, Done | Again):
             self._answer(body)
+        elif isinstance(body, Request | Piece):
+            await self._answering.hear(body, parts)
         else:
             raise ProtocolError(f"a scanner's host is not told {type(body).__name__}")
 

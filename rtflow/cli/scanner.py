@@ -41,6 +41,25 @@ def command(
             metavar="URI", help="Send the volumes of another source, such as bids:DIR: a replay service."
         ),
     ] = None,
+    allow: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR,...", help="Folders whose files the server may list and fetch, with all below them."
+        ),
+    ] = "",
+    types: Annotated[
+        str, typer.Option(metavar=".END,...", help="Only files whose names end so; * for any.")
+    ] = ".dcm,.ima,.nii,.nii.gz,.json,.tsv,.txt",
+    write: Annotated[
+        bool, typer.Option("--write", help="The server may write files of these types there, too.")
+    ] = False,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Nodes may call the public, typed methods of this class; may be repeated.",
+        ),
+    ] = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What the run calls this agent: agent:NAME.")
     ] = "scanner",
@@ -85,11 +104,16 @@ def command(
     """
     import asyncio
 
+    from rtflow.agents.allowed import Allowed
     from rtflow.agents.place import find_place
     from rtflow.agents.scanner import ScannerAgent, State
+    from rtflow.agents.services import load_services
     from rtflow.cli.agents import Terminal
     from rtflow.cli.interrupt import on_interrupt
 
+    services = load_services(service or [])
+    folders = [Path(one).expanduser() for one in allow.split(",") if one]
+    files = Allowed(folders, [one for one in types.split(",") if one], write=write)
     taken = _source(watch, pattern, listen_dicom, source)
     kept = State((state or Path.home() / ".rtflow" / f"scanner-{name}").absolute())
     place = find_place(server, "scanner", name, kept.instance, token_file=token_file, credentials=credentials)
@@ -97,7 +121,7 @@ def command(
 
     async def serve() -> None:
         with Terminal(quiet=quiet) as terminal:
-            agent = ScannerAgent(taken, kept, protection, terminal.tell)
+            agent = ScannerAgent(taken, kept, protection, terminal.tell, files=files, services=services)
             terminal.show(lambda: agent.standing)
             with on_interrupt(agent.end):
                 await agent.serve(place)

@@ -135,7 +135,7 @@ class Request(Message, frozen=True, kw_only=True, tag=True):
     """Something that an agent is asked to do: one of its declared methods, with checked arguments."""
 
     id: int
-    method: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}\.[a-z_]{1,64}$")]
+    method: Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_]{0,31}\.[a-z_][a-z0-9_]{0,63}\Z")]
     arguments: dict[str, Any] = {}
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from rtflow.server.asking import Asking
 from rtflow.server.channel import Channel
+from rtflow.server.files import RemoteFiles
 from rtflow.server.messages import (
     Arrived,
     Body,
     Listening,
+    Piece,
+    Reply,
     SourceEnded,
     SourceOpened,
     Trouble,
@@ -26,6 +31,11 @@ class ScannerChannel(Channel):
     size_limit = 1 << 28  # a whole run may be one object
     _hear: tuple[str, Hear] | None = None
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.asking = Asking(self._loop, self.link, self.name)
+        self.files = RemoteFiles(self.asking)
+
     async def work(self, body: Body, parts: list[bytes]) -> None:
         """Hand what comes to the run that it is of.
 
@@ -35,9 +45,38 @@ class ScannerChannel(Channel):
             if self._hear is not None and self._hear[0] == body.run_uid:
                 await self._hear[1](body, parts)
             return
+        if isinstance(body, Reply | Piece):
+            await self.asking.hear(body, parts)
+            return
         await super().work(body, parts)
 
+    def began_anew(self) -> None:
+        """Another process than before is at the other end."""
+        self.asking.began_anew(self._about)
+        super().began_anew()
+
     # From any thread
+
+    def call(self, method: str, /, *, timeout: float = 5.0, **arguments: Any) -> Any:
+        """Call a method of a service that the agent was started with: ``call("lights.dim", level=0.5)``.
+
+        Parameters
+        ----------
+        method
+            Name of the service's module, a dot, name of the method.
+        timeout
+            Seconds to wait for what it gives.
+        arguments
+            By their names.
+
+        Raises
+        ------
+        UsageError
+            If an argument is not what the method takes.
+        RemoteError
+            If there is no such method, it raises, or gives nothing in time.
+        """
+        return self.asking.call(method, arguments, timeout)
 
     def listen(self, run_uid: str, hear: Hear) -> None:
         """Hand all that comes of a run to ``hear``, in the loop's thread; it is acknowledged after that."""
