@@ -258,6 +258,10 @@ class StimulusEvent(Message, frozen=True, kw_only=True, tag=True):
     run_uid: str = ""
 
 
+Said = Shown | Response | Trigger | StimulusEvent
+"""What a display, or who sits before it, has to say."""
+
+
 # From any agent
 
 
