@@ -93,6 +93,7 @@ setup(
         "psutil>=6",
     ],
     extras_require={
+        "lsl": ["pylsl>=1.16"],  # rtflow subject --lsl
         "test": [
             "bids-validator-deno>=2",
             "build>=1.2",

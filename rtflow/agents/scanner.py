@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import rtflow
 from rtflow.agents.allowed import Allowed
@@ -21,6 +18,7 @@ from rtflow.agents.protection import Protection
 from rtflow.agents.replaying import VolumeSender, open_volumes
 from rtflow.agents.sending import ObjectSender, Outlet, Sender
 from rtflow.agents.services import Method, declaration
+from rtflow.agents.state import State
 from rtflow.errors import OutputError, ProtocolError, RtflowError, SourceError, UsageError
 from rtflow.server.link import Link
 from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, Piece, Request, SourceEnded
@@ -29,52 +27,10 @@ from rtflow.source_settings import AgentSource, AnySource, DicomSource, FolderSo
 from rtflow.sources.feed import Feed
 from rtflow.sources.left_alone import keep_left_alone
 from rtflow.sources.receiving import Receiver
-from rtflow.sources.spool import exclusive
 from rtflow.sources.watching import Watcher
 
 _FAREWELL = 1.0
 _LARGEST = 8 << 20
-
-
-@dataclass
-class State:
-    """The agent's folder: who it is to the server, and what it keeps of its runs.
-
-    Parameters
-    ----------
-    folder
-        Made if it does not exist, for its owner only.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    UsageError
-        If another agent uses it.
-    """
-
-    folder: Path
-    instance: str = ""
-    _guard: IO[bytes] | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._guard = exclusive(self.folder / ".lock")
-            if self._guard is None:
-                raise UsageError(f"{self.folder} is in use by another agent; give each its own --state")
-            name = self.folder / "instance"
-            if not name.exists():
-                name.write_text(secrets.token_hex(8), encoding="ascii")
-            self.instance = name.read_text(encoding="ascii").strip()
-        except OSError as error:
-            raise OutputError(
-                f"{self.folder} cannot be written ({error.strerror}); give another --state"
-            ) from None
-
-    def run_folder(self, run_uid: str) -> Path:
-        """Where what is kept of a run stands."""
-        return self.folder / "runs" / run_uid
 
 
 class ScannerAgent:

@@ -84,13 +84,14 @@ class SubjectAgent:
         self._news = {outlet.name: asyncio.Event() for outlet in outlets}
         self._kept = KeptValues(self._folder / "values.jsonl", tuple(self._news), self._tell)
         staying = asyncio.ensure_future(stay_connected(self.link, place, self._tell))
-        ending: asyncio.Future[object] = asyncio.ensure_future(self._ending.wait())
+        ending = asyncio.ensure_future(self._wait_for_end())
         giving = [asyncio.ensure_future(self._give(outlet, self._kept)) for outlet in outlets]
         try:
-            await asyncio.wait([staying, ending, *giving], return_when=asyncio.FIRST_COMPLETED)
-            for task in (staying, *giving):
-                if task.done():
-                    task.result()
+            jobs = [staying, *giving]
+            await asyncio.wait([*jobs, ending], return_when=asyncio.FIRST_COMPLETED)
+            for job in jobs:
+                if job.done():
+                    job.result()
         finally:
             if self.link.connected:
                 with contextlib.suppress(TimeoutError):
@@ -108,6 +109,13 @@ class SubjectAgent:
     def say(self, body: Said) -> None:
         """Tell the server what the participant did, or the display showed."""
         self.link.post(body)
+
+    def say_from_anywhere(self, body: Said) -> None:
+        """The same, from any thread."""
+        self._loop.call_soon_threadsafe(self.say, body)
+
+    async def _wait_for_end(self) -> None:
+        await self._ending.wait()
 
     async def _work(self, body: Body, parts: list[bytes]) -> None:
         assert self._kept is not None

@@ -31,6 +31,7 @@ from rtflow.cli import (
     scanner,
     serve,
     simulate,
+    subject,
     token,
     user,
 )
@@ -126,6 +127,7 @@ for name, module in (
     ("replay", replay),
     ("batch", batch),
     ("scanner", scanner),
+    ("subject", subject),
     ("simulate", simulate),
     ("convert", convert),
     ("deidentify", deidentify),

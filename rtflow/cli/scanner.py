@@ -106,8 +106,9 @@ def command(
 
     from rtflow.agents.allowed import Allowed
     from rtflow.agents.place import find_place
-    from rtflow.agents.scanner import ScannerAgent, State
+    from rtflow.agents.scanner import ScannerAgent
     from rtflow.agents.services import load_services
+    from rtflow.agents.state import State
     from rtflow.cli.agents import Terminal
     from rtflow.cli.interrupt import on_interrupt
 

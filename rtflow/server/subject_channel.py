@@ -27,6 +27,9 @@ from rtflow.server.messages import (
 LATE = 1.0
 """Seconds after the end of what was shown: an event that is told later came over a lost connection."""
 
+_BACK = 6.0
+"""Seconds at the end of a run in which a display that was lost may come back for the last values."""
+
 _UNREAD = 10_000
 """What was said and no node has taken; all of it stands in the journal."""
 
@@ -124,7 +127,9 @@ class SubjectChannel(Channel):
             self._reached["received"].update(volumes)
 
     def settle(self, limit: float) -> bool:
-        """Wait until a display that is there has received all that was offered, and shown it if it says so.
+        """Wait until the display has received all that was offered, and shown it if it says so.
+
+        For one that never was there nobody waits; one that was lost has a few seconds to come back.
 
         Parameters
         ----------
@@ -136,13 +141,16 @@ class SubjectChannel(Channel):
         bool
             Whether it has.
         """
-        end = time.monotonic() + limit
+        began = time.monotonic()
         with self._said:
+            # One that was there, and comes back, finds the run still there.
+            away = _BACK if self.since or self._reached["received"] else 0.0
             while not self._all_said():
-                left = end - time.monotonic()
-                if left <= 0 or not self.link.connected:
+                if time.monotonic() - began >= (limit if self.link.connected else max(limit, away)):
                     return False
-                self._said.wait(min(left, 0.1))  # it may go meanwhile
+                if not self.link.connected and not away:
+                    return False
+                self._said.wait(0.05)  # it may come or go meanwhile
         return True
 
     def _all_said(self) -> bool:

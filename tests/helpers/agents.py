@@ -80,6 +80,22 @@ class Agent(Process):
         super().__init__("-m", "rtflow", "scanner", *where, *arguments)
 
 
+class SubjectAgent(Process):
+    """``rtflow subject``."""
+
+    def __init__(self, port: int, folder: Path, *arguments: str) -> None:
+        self.out = folder / "out"
+        where = [
+            "--server",
+            f"ws://127.0.0.1:{port}",
+            "--state",
+            str(folder / "state"),
+            "--out",
+            str(self.out),
+        ]
+        super().__init__("-m", "rtflow", "subject", *where, *arguments)
+
+
 class ServedRun(Process):
     """A run of `arrivals_workflow` that listens at a port; given settings, or ``--resume RUN_DIR``."""
 

@@ -1,6 +1,6 @@
 """A run with a server of its own, as a process; anybody may connect.
 
-``served_run.py PORT OUT SETTING...``, or ``served_run.py PORT --resume RUN_DIR``.
+``served_run.py PORT [--workflow FILE] OUT SETTING...``, or ``served_run.py PORT --resume RUN_DIR``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ async def anyone(request: web.Request, kind: str) -> None:
 
 
 def main(port: str, *arguments: str) -> None:
+    file = arrivals_workflow.__file__
+    if arguments[0] == "--workflow":
+        file, arguments = arguments[1], arguments[2:]
     try:
         with Server("127.0.0.1", int(port), authorise=anyone) as server:
             if arguments[0] == "--resume":
                 stop = resume(Path(arguments[1]), server=server)
             else:
-                workflow = load_workflow(Path(arrivals_workflow.__file__))
+                workflow = load_workflow(Path(file))
                 settings = load_settings(workflow.settings_type, None, list(arguments[1:]))
                 stop = run(workflow, settings, Path(arguments[0]), server=server)
     except RtflowError as error:
