@@ -10,13 +10,15 @@ from pathlib import Path
 import msgspec
 
 import rtflow
+from rtflow.agents.answering import Answering
 from rtflow.agents.connecting import Place, stay_connected
 from rtflow.agents.kept_values import Arrival, KeptValues
 from rtflow.agents.outlets import Outlet
+from rtflow.agents.services import Method, declaration
 from rtflow.documents import now
 from rtflow.errors import ProtocolError, RtflowError, in_words
 from rtflow.server.link import Link
-from rtflow.server.messages import BeginRun, Body, EndRun, Note, Received, Said, Value
+from rtflow.server.messages import BeginRun, Body, EndRun, Note, Piece, Received, Request, Said, Value
 
 _FAREWELL = 1.0
 _CLOCKS = 0.25
@@ -35,9 +37,13 @@ class SubjectAgent:
         Its own; it must outlive the agent.
     tell
         Called with each change, in words.
+    services
+        Methods that nodes may call.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, tell: Callable[[str], None], *, services: dict[str, Method] | None = None
+    ) -> None:
         self._folder = folder
         self._tell = tell
         self._loop = asyncio.get_running_loop()
@@ -46,7 +52,10 @@ class SubjectAgent:
         self._news: dict[str, asyncio.Event] = {}
         self._kept: KeptValues | None = None
         self._ended = True
-        self.link = Link(self._work, about={"rtflow": rtflow.__version__}, failed=self._failed)
+        methods = services or {}
+        about = {"rtflow": rtflow.__version__, "methods": declaration(methods)}
+        self.link = Link(self._work, about=about, failed=self._failed)
+        self._answering = Answering(self.link, methods, {})
 
     @property
     def run_uid(self) -> str:
@@ -93,6 +102,7 @@ class SubjectAgent:
                 if job.done():
                     job.result()
         finally:
+            await self._answering.end()
             if self.link.connected:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_FAREWELL):
@@ -135,6 +145,8 @@ class SubjectAgent:
             self._pass_on(body)
         elif isinstance(body, Note):
             self._pass_on(body)
+        elif isinstance(body, Request | Piece):
+            await self._answering.hear(body, parts)
         else:
             raise ProtocolError(f"a display cannot be told {type(body).__name__}")
 

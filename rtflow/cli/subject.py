@@ -40,6 +40,13 @@ def command(
             help="Lines typed here: an empty one, or 5, is a trigger of the scanner; any other a response.",
         ),
     ] = False,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Nodes may call the public, typed methods of this class; may be repeated.",
+        ),
+    ] = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What the workflow calls this display.")
     ] = "subject",
@@ -66,11 +73,13 @@ def command(
     from rtflow.agents.lines import Lines, address
     from rtflow.agents.outlets import Files, LabStream, Outlet
     from rtflow.agents.place import find_place
+    from rtflow.agents.services import load_services
     from rtflow.agents.state import State
     from rtflow.agents.subject import SubjectAgent
     from rtflow.cli.agents import Terminal
     from rtflow.cli.interrupt import on_interrupt
 
+    services = load_services(service or [])
     host = address(tcp) if tcp is not None else None
     kept = State((state or Path.home() / ".rtflow" / f"subject-{name}").absolute())
     place = find_place(server, "subject", name, kept.instance, token_file=token_file, credentials=credentials)
@@ -80,7 +89,7 @@ def command(
 
     async def serve() -> None:
         with Terminal(quiet=quiet) as terminal:
-            agent = SubjectAgent(kept.folder, terminal.tell)
+            agent = SubjectAgent(kept.folder, terminal.tell, services=services)
             if host is not None:
                 lines = Lines(*host, agent.say, lambda: agent.run_uid)
                 await lines.open()

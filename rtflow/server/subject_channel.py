@@ -7,16 +7,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection
-from typing import Literal
+from typing import Any, Literal
 
 from rtflow.documents import Delivered, Event, now
 from rtflow.errors import ProtocolError, UsageError
+from rtflow.server.asking import Asking
 from rtflow.server.channel import Channel
 from rtflow.server.messages import (
     BeginRun,
     Body,
     EndRun,
+    Piece,
     Received,
+    Reply,
     Response,
     Shown,
     StimulusEvent,
@@ -47,6 +50,7 @@ class SubjectChannel(Channel):
 
     def __init__(self, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*arguments, **named)
+        self.asking = Asking(self._loop, self.link, self.name)
         self._said = threading.Condition()
         self._offered: set[int] = set()
         self._reached: dict[str, set[int]] = {"received": set(), "shown": set()}
@@ -73,6 +77,8 @@ class SubjectChannel(Channel):
             onset, duration = self._ours(body.onset), body.duration
             late = now() - (onset + duration) > LATE
             self._tell(body.run_uid, "stimulus", name=body.name, onset=onset, duration=duration, late=late)
+        elif isinstance(body, Reply | Piece):
+            await self.asking.hear(body, parts)
         else:
             await super().work(body, parts)
 
@@ -104,7 +110,16 @@ class SubjectChannel(Channel):
             self.link.forget()  # of earlier runs: nobody is to be shown it any more
         super()._begin(run)
 
+    def began_anew(self) -> None:
+        """Another process than before is at the other end."""
+        self.asking.began_anew(self._about)
+        super().began_anew()
+
     # From any thread
+
+    def call(self, method: str, /, *, timeout: float = 5.0, **arguments: Any) -> Any:
+        """Call a method of a service of the subject's host; as `ScannerChannel.call`."""
+        return self.asking.call(method, arguments, timeout)
 
     def begin_run(self, run: BeginRun) -> None:
         """Tell the display, and one that takes its place, that there is a run."""
