@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from rtflow.access.store import Action
+from rtflow.access.throttle import Throttle
 from rtflow.documents import AnyDocument, decode
 from rtflow.errors import ProtocolError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
@@ -99,6 +100,9 @@ class Port:
     async def admit(self, request: web.Request, action: Action) -> Visitor | None:
         """Who asks, if they may; their connection may stay."""
         visitor = await self._authorise(request, action)
+        if action in ("watch", "act") and self.listener and self.listener.is_crowded(request.remote or "?"):
+            says = "too many connections from this address"
+            raise Refusal(503, says, "connections", who=visitor.name if visitor else "")
         self.welcome(request)
         return visitor
 
@@ -148,6 +152,7 @@ class _Sockets:
 
     def __init__(self, port: Port) -> None:
         self._port = port
+        self._flapping = Throttle(60, 10.0)
 
     async def agent(self, request: web.Request) -> web.StreamResponse:
         """The connection of an agent, from its beginning to its end."""
@@ -172,7 +177,10 @@ class _Sockets:
             await socket.close(code=1008, message=b"an agent of this name is connected already")
             return socket
         about = {"address": request.remote or "?", "channel": kind, "agent": channel.name}
-        port.log.note(who, "connected", **about)
+        # One that comes and goes all the time must not fill the log.
+        told = not self._flapping.take((kind, channel.name))
+        if told:
+            port.log.note(who, "connected", **about)
         bye = Bye()
         with port.staying(visitor, lambda: channel.hang_up("the access of this agent was revoked")):
             try:
@@ -180,7 +188,8 @@ class _Sockets:
             except ProtocolError as error:  # who said it has been told
                 bye = Bye(reason=str(error))
                 port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)
-        port.log.note(who, "disconnected", reason=bye.reason, **about)
+        if told:
+            port.log.note(who, "disconnected", reason=bye.reason, **about)
         return socket
 
     def _channel(self, request: web.Request, kind: str, who: str) -> tuple[Channel, str]:

@@ -31,12 +31,15 @@ class Limits:
         Connections that nobody has shown yet who is on.
     open
         Connections at all.
+    of_one
+        Connections that stay of one address, beyond which only agents are let in.
     seconds
         Time from a connection's beginning until somebody has shown who they are.
     """
 
     waiting: int = 64
     open: int = 500
+    of_one: int = 150
     seconds: float = 10.0
 
 
@@ -144,6 +147,11 @@ class Listener:
         for entry in self._open:
             if entry.transport is transport:
                 entry.admitted = True
+
+    def is_crowded(self, address: str) -> bool:
+        """Whether an address has as many connections that stay as one may have who is no agent."""
+        network = network_of(address)
+        return sum(one.admitted and one.address == network for one in self._open) >= self._limits.of_one
 
     async def close(self) -> None:
         """Take no more."""

@@ -30,7 +30,7 @@ from rtflow.server.wire import Ack, Bye, Hello, Post, chunk, decode, encode
 from rtflow.settings import RunSettings
 
 _ADDRESSES = itertools.count(2)
-LIMITS = Limits(waiting=32, open=200, seconds=2.0)
+LIMITS = Limits(waiting=32, open=200, of_one=110, seconds=2.0)
 ROLES_THAT_MAY_NOT = [
     ("/ws/scanner", "subject"),
     ("/ws/scanner", "viewer"),
@@ -496,6 +496,38 @@ def test_five_hundred_onlookers(served: Served, address: str):
     assert statuses.count(101) == 100
     assert statuses.count(503) == 400
     assert served.wait_for_line("refused", reason="onlookers", address=address)
+
+
+def test_one_who_may_look_on_cannot_keep_the_agents_out(served: Served, address: str):
+    head = f"GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.tokens['viewer']}"
+    request = f"{head}\r\n\r\n".encode()
+    answers = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMITS.of_one + 1):
+            connection = stack.enter_context(plain(served, address))
+            connection.sendall(request)
+            answers.append(connection.recv(1 << 16).split(b" ")[1])
+        assert answers == [b"200"] * LIMITS.of_one + [b"503"]
+
+        async def story() -> None:
+            path = "/ws/scanner?name=late&instance=x"
+            async with opened(served, path, address, role="scanner") as websocket:
+                assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+
+        play(story())
+    assert served.wait_for_line("refused", reason="connections", address=address)
+
+
+def test_an_agent_that_comes_and_goes_does_not_fill_the_log(served: Served, address: str):
+    async def story() -> None:
+        for _ in range(100):
+            path = "/ws/scanner?name=flapping&instance=x"
+            async with opened(served, path, address, role="scanner") as websocket:
+                assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+
+    play(story())
+    told = [details for _, what, details in served.lines() if details.get("agent") == "flapping"]
+    assert 60 <= len(told) <= 130
 
 
 def test_a_token_that_is_revoked_while_it_is_connected(served: Served, address: str):
