@@ -2,8 +2,11 @@
 
 import json
 import os
+import pkgutil
+import queue
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -15,8 +18,17 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from pyproject_hooks import BuildBackendHookCaller, quiet_subprocess_runner
+from scanning import put
+from served_run import anyone
+
+import rtflow.agents
+from rtflow.cli.main import app
+from rtflow.dicom.identify import read_object
+from rtflow.server.messages import Arrived, BeginRun, SourceOpened
+from rtflow.server.thread import Server
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {command.name for command in app.registered_commands}
 LINKS = ("nodes", "workflows", "bids_apps", "dash_app")
 
 #: Run under ``python -S``, so that no install of the environment that runs the tests gets in the way.
@@ -219,6 +231,102 @@ def test_every_requirement_is_pinned_within_its_range_on_every_python(wheel: Pat
             assert requirement.specifier.contains(version), (
                 f"{requirement} is pinned to {version}, Python {minor}"
             )
+
+
+AGENTS = ROOT / "requirements-agents.txt"
+
+
+def test_the_agents_need_a_part_of_what_rtflow_needs(wheel: Path) -> None:
+    (metadata,) = (data for name, data in contents(wheel).items() if name.endswith(".dist-info/METADATA"))
+    all_of_it = {str(Requirement(line)) for line in message_from_bytes(metadata).get_all("Requires-Dist", [])}
+    lines = AGENTS.read_text(encoding="utf-8").splitlines()
+    needed = {str(Requirement(line)) for line in lines if not line.startswith("#")}
+    assert needed < all_of_it
+
+
+@pytest.fixture(scope="session")
+def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment as on the scanner's or the stimulus host: what its page says was typed there."""
+    place = tmp_path_factory.mktemp("light") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", place, "--disable-pip-version-check", "install", "-q"]
+    subprocess.run([*pip, "--no-deps", wheel], check=True)
+    subprocess.run([*pip, "-r", AGENTS, "-c", ROOT / "constraints.txt"], check=True)
+    return place
+
+
+def in_light(light: Path, *arguments: str | Path) -> "subprocess.Popen[str]":
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.Popen(
+        [light / "bin" / "python", *arguments],
+        env=environment | {"NO_COLOR": "1", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_agents_install_light(light: Path) -> None:
+    """Under 100 MB, and without the analysis stack."""
+    (site,) = (light / "lib").glob("python*/site-packages")
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    assert size < 100e6
+    assert not {"numpy", "nipype", "nibabel", "scipy"} & {path.name for path in site.iterdir()}
+    for agent in (name for name in ("scanner", "subject") if name in COMMANDS):
+        with in_light(light, "-m", "rtflow", agent, "--help") as process:
+            told, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+        assert "--server" in told
+
+
+@pytest.mark.slow
+def test_an_agent_that_was_installed_light_sends(light: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    heard: queue.Queue[object] = queue.Queue()
+
+    async def hear(body: object, parts: list[bytes]) -> None:
+        heard.put((body, parts))
+
+    where = ["--state", tmp_path / "state", "--watch", folder]
+    with Server("127.0.0.1", 0, authorise=anyone) as server:
+        channel = server.scanner("scanner")
+        channel.listen("run", hear)
+        channel.begin_run(BeginRun(run_uid="run"))
+        agent = in_light(light, "-m", "rtflow", "scanner", "--server", server.url, *where)
+        try:
+            assert isinstance(heard.get(timeout=120)[0], SourceOpened)  # type: ignore[index]
+            put(folder, 1)
+            while not isinstance((sent := heard.get(timeout=120))[0], Arrived):  # type: ignore[index]
+                pass
+        finally:
+            agent.send_signal(signal.SIGINT)
+            told, _ = agent.communicate(timeout=120)
+    assert agent.returncode == 0, told
+    (data,) = sent[1]  # type: ignore[index]
+    assert read_object(data).instance.volume == 1
+
+
+def modules_of_agents() -> list[str]:
+    """Modules that run on the scanner's or the stimulus host."""
+    agents = [module.name for module in pkgutil.iter_modules(rtflow.agents.__path__, "rtflow.agents.")]
+    clis = [f"rtflow.cli.{name}" for name in ("scanner", "subject", "enrol") if name in COMMANDS]
+    sources = [f"rtflow.sources.{name}" for name in ("watching", "receiving", "associations", "spool")]
+    return [*agents, *clis, *sources, "rtflow.client", "rtflow.dicom.deidentify", "rtflow.cli.main"]
+
+
+@pytest.mark.parametrize("module", modules_of_agents())
+def test_agents_and_client_need_nothing_that_only_posix_has(module: str) -> None:
+    probe = ROOT / "tests" / "helpers" / "elsewhere.py"
+    done = subprocess.run(
+        [sys.executable, probe, module],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_pins_that_differ_between_pythons_carry_markers() -> None:

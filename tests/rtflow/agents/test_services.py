@@ -144,6 +144,13 @@ def test_what_names_no_class_is_refused(text: str) -> None:
         load_service(text)
 
 
+def test_the_example_is_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "docs" / "examples")
+    methods = load_service("shutter:Shutter")
+    assert methods["shutter.open"].call(side="left")
+    assert methods["shutter.moves"].call() == ["left"]
+
+
 def test_two_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="another service"):
         load_services(["lights:Lights", "lights:Lights"])
