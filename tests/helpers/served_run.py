@@ -1,6 +1,6 @@
 """A run with a server of its own, as a process; anybody may connect.
 
-``served_run.py PORT [--workflow FILE] OUT SETTING...``, or ``served_run.py PORT --resume RUN_DIR``.
+``served_run.py PORT OUT [--workflow FILE] SETTING...``, or ``served_run.py PORT --resume RUN_DIR``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ async def anyone(request: web.Request, kind: str) -> None:
 
 def main(port: str, *arguments: str) -> None:
     file = arrivals_workflow.__file__
-    if arguments[0] == "--workflow":
-        file, arguments = arguments[1], arguments[2:]
+    if arguments[1] == "--workflow":
+        file, arguments = arguments[2], (arguments[0], *arguments[3:])
     try:
         with Server("127.0.0.1", int(port), authorise=anyone) as server:
             if arguments[0] == "--resume":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import socket
 import threading
@@ -157,7 +158,7 @@ def test_a_killed_server_that_goes_on_offers_only_what_was_not_received(tmp_path
     with SubjectAgent(port, tmp_path) as agent:
         with ServedRun(port, tmp_path / "out2", "--workflow", str(WORKFLOW), *settings) as first:
             # The run waits for nobody: what came before the display is kept for it.
-            agent.until(lambda: len(volumes(agent)) >= 8)
+            first.until(lambda: len(volumes(agent)) >= 8)
             first.kill()
         with ServedRun(port, tmp_path / "out2", "--resume", str(first.run_dir)) as second:
             agent.until(lambda: len(volumes(agent)) == 100)
@@ -189,6 +190,14 @@ def test_two_agents_cannot_share_a_folder(tmp_path) -> None:
         with SubjectAgent(port, tmp_path) as second:
             assert second.wait() == 2
             assert second.said("in use by another agent")
+
+
+def test_what_lsl_needs_is_said(tmp_path) -> None:
+    if importlib.util.find_spec("pylsl") is not None:
+        return
+    with SubjectAgent(1, tmp_path, "--lsl") as agent:
+        assert agent.wait() == 2
+        assert agent.said("pip install 'rtflow[lsl]'")
 
 
 @pytest.mark.parametrize("arguments", [["--tcp", "nowhere:x"], ["--tcp", "70000"]])
