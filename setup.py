@@ -110,7 +110,7 @@ setup(
             "ruff>=0.8",
             "setuptools>=77",
             "websockets>=13",  # what the one-file client needs on the stimulus host
-        ]
+        ],
     },
     entry_points={"console_scripts": ["rtflow = rtflow.cli.main:main"]},
 )

@@ -161,6 +161,9 @@ class LabelsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     design = traits.Any(
         desc="rtflow.design.Design: the trials, in seconds; without, every volume is a test of unknown type"
     )
+    shown = traits.List(
+        desc="Trials that the display told of (SubjectInput): each takes the place of what was planned"
+    )
     lag = traits.Float(
         0.0, usedefault=True, desc="seconds by which the haemodynamic response trails the trials"
     )
@@ -228,9 +231,12 @@ class Labels(StreamInterface):
         inputs = self.inputs
         incremental = inputs.incremental
         label = Label(UNKNOWN, -1, "test")
-        if isdefined(inputs.design):
+        design = inputs.design if isdefined(inputs.design) else None
+        if isdefined(inputs.shown) and inputs.shown:
+            design = (design or Design(())).as_shown(inputs.shown)
+        if design is not None:
             label = label_volume(
-                inputs.design,
+                design,
                 incremental.volume,
                 incremental.tr,
                 lag=inputs.lag,

@@ -20,7 +20,7 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
 from rtflow.bids.series import SERIES_HASH, recorded_series, series_hash
 from rtflow.bids.unfinished import ignore
-from rtflow.design import Design, events_text, write_events
+from rtflow.design import TOLD, Design, events_text, write_events
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 from rtflow.whole_file import partial_name
@@ -31,6 +31,9 @@ class RecordRunInput(BaseInterfaceInputSpec):  # type: ignore[misc]
 
     incremental = traits.Any(mandatory=True, desc="the volume, a BidsIncremental")
     design = traits.Any(desc="rtflow.design.Design: becomes the run's events.tsv")
+    shown = traits.List(
+        desc="Trials that the display told of (SubjectInput): the run's events.tsv at its end"
+    )
     compress = traits.Bool(False, usedefault=True, desc="whether the run becomes .nii.gz at its end")
 
 
@@ -53,6 +56,7 @@ class RecordRun(StreamInterface):
     says which was asked for. Only a run that goes on after a crash replaces its own earlier file, once the
     new one holds as many volumes.
 
+    Where the display tells what it showed, that stands in the events at the end, marked (`Design.as_shown`).
     Events that are there already stay: somebody has written them for this run. Those of the design that begin
     after the end of the run are taken out again, which is said: it may be another scan's.
 
@@ -104,7 +108,9 @@ class RecordRun(StreamInterface):
         file.skip_to(self._last)
         self._settle()
         file.close()
-        if isdefined(self.inputs.design):
+        if isdefined(self.inputs.shown) and self.inputs.shown:
+            self._write_shown(entry, max(file.volumes, self._replaces))
+        elif isdefined(self.inputs.design):
             self._end_events(entry, max(file.volumes, self._replaces))
         if file.path != entry.bold:
             # The run ended with fewer volumes than were there before the crash: those stay.
@@ -165,10 +171,7 @@ class RecordRun(StreamInterface):
         assert self._first is not None
         design, tr = self.inputs.design, self._first.tr
         end = volumes * tr
-        try:
-            ours = entry.events.read_text(encoding="utf-8") == events_text(design)
-        except (OSError, ValueError):
-            ours = False
+        ours = self._is_ours(entry)
         kept = design.until(end)
         left = len(design.trials) - len(kept.trials)
         if not ours or not (left or design.duration >= end + tr):  # the last volume may well be missing
@@ -180,6 +183,25 @@ class RecordRun(StreamInterface):
         )
         self._write_events(entry, kept)
         self._tell("design_too_long", says, None, left_out=left)
+
+    def _write_shown(self, entry: RunEntry, volumes: int) -> None:
+        """Put what was really shown in place of what was planned; what others wrote stays."""
+        assert self._first is not None
+        planned = self.inputs.design if isdefined(self.inputs.design) else Design(())
+        if entry.events.exists() and not self._is_ours(entry):
+            says = f"{entry.events.name} was written by somebody else: what the display showed is not in it"
+            self._tell("events_left", says, None)
+            return
+        self._write_events(entry, planned.as_shown(self.inputs.shown).until(volumes * self._first.tr))
+        write_json(entry.events.with_suffix(".json"), TOLD)
+
+    def _is_ours(self, entry: RunEntry) -> bool:
+        """Whether the events beside the run are those of its design."""
+        try:
+            there = entry.events.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
+        return isdefined(self.inputs.design) and there == events_text(self.inputs.design)
 
     def _write_events(self, entry: RunEntry, design: Design) -> None:
         partial = partial_name(entry.events)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 
-from rtflow.design import Trial
+from rtflow.design import ShownTrial
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 TAKEN = "subject_said"
 """Event: which responses and stimulus events a volume took; a replay gives it the same."""
+
+
+def one_line(name: str) -> str:
+    r"""A name that can stand in a table.
+
+    >>> one_line("face\t1\n"), one_line(" ")
+    ('face 1', 'n/a')
+    """
+    return " ".join(name.split()) or "n/a"
 
 
 class SubjectInputInput(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -68,7 +77,7 @@ class SubjectInput(StreamInterface):
         self._context = context
         context.clock.dummies = self.inputs.scanner_dummies
         self._responses: list[tuple[str, float]] = []
-        self._shown: list[Trial] = []
+        self._shown: list[ShownTrial] = []
         self._recorded: dict[int, Event] = {}
         self._left: list[Event] = []
         self._channel: SubjectChannel | None = None
@@ -87,7 +96,10 @@ class SubjectInput(StreamInterface):
         taken = self._take(self.volume, self.inputs.incremental.tr)
         responses = [(one["button"], one["time"]) for one in taken.get("responses", ())]
         self._responses += responses
-        self._shown += [Trial(one["onset"], one["duration"], one["name"]) for one in taken.get("shown", ())]
+        self._shown += [
+            ShownTrial(one["onset"], one["duration"], one_line(one["name"]), bool(one.get("late")))
+            for one in taken.get("shown", ())
+        ]
         self._results = {
             "responses": responses,
             "all_responses": list(self._responses),

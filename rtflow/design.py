@@ -23,6 +23,9 @@ REST = "rest"
 # two of the display behind the trigger that they belong to.
 _GRACE = 0.05
 
+# Seconds between what was planned and what was shown of it, at most.
+_NEAR = 10.0
+
 # Seconds. A trial of one TR is not shorter than a TR, however the TR is rounded.
 _ROUNDING = 1e-6
 
@@ -33,6 +36,12 @@ class Trial(msgspec.Struct, frozen=True):
     onset: float
     duration: float
     trial_type: str
+
+
+class ShownTrial(Trial, frozen=True):
+    """A trial that the display told of; ``late`` if it did so more than a second after its end."""
+
+    late: bool = False
 
 
 class Design(msgspec.Struct, frozen=True):
@@ -68,6 +77,36 @@ class Design(msgspec.Struct, frozen=True):
     def until(self, seconds: float) -> Design:
         """The trials that begin before a moment; each keeps its duration."""
         return Design(tuple(trial for trial in self.trials if trial.onset < seconds))
+
+    def as_shown(self, shown: Iterable[Trial]) -> Design:
+        """The same with what was really shown.
+
+        Each takes the place of the trial of its type that was planned nearest to it, at most 10 s away, and
+        that nothing has taken before; what was not planned is added. What nobody told of stays as planned.
+
+        Parameters
+        ----------
+        shown
+            In the order told, in seconds from onset 0.
+
+        Examples
+        --------
+        >>> plan = Design((Trial(4.0, 2.0, "face"), Trial(10.0, 2.0, "face")))
+        >>> found = plan.as_shown([ShownTrial(10.3, 2.0, "face"), ShownTrial(30.0, 1.0, "house")])
+        >>> [(trial.onset, trial.trial_type) for trial in found.trials]
+        [(4.0, 'face'), (10.3, 'face'), (30.0, 'house')]
+        """
+        planned, taken = list(self.trials), []
+        for trial in shown:
+            near = [
+                one
+                for one in planned
+                if one.trial_type == trial.trial_type and abs(one.onset - trial.onset) <= _NEAR
+            ]
+            if near:
+                planned.remove(min(near, key=lambda one: abs(one.onset - trial.onset)))
+            taken.append(trial)
+        return Design(tuple(sorted([*planned, *taken], key=lambda one: one.onset)))
 
     def joined(self, gap: float) -> Design:
         """One trial in place of trials of one type that follow each other: a block logged image by image.
@@ -264,8 +303,31 @@ def write_events(design: Design, path: Path) -> None:
 
 
 def events_text(design: Design) -> str:
-    """The content of a BIDS events.tsv."""
-    rows = ["onset\tduration\ttrial_type"]
+    """The content of a BIDS events.tsv; where a display told what it showed, with a column that says so."""
     # Twelve digits: what is read back is the same, and 0.1 + 0.2 still looks like 0.3.
-    rows += [f"{trial.onset:.12g}\t{trial.duration:.12g}\t{trial.trial_type}" for trial in design.trials]
-    return "\n".join(rows) + "\n"
+    rows = [f"{trial.onset:.12g}\t{trial.duration:.12g}\t{trial.trial_type}" for trial in design.trials]
+    head = "onset\tduration\ttrial_type"
+    if any(isinstance(trial, ShownTrial) for trial in design.trials):
+        head += "\ttold"
+        rows = [f"{row}\t{_told(trial)}" for row, trial in zip(rows, design.trials, strict=True)]
+    return "\n".join([head, *rows]) + "\n"
+
+
+TOLD = {
+    "told": {
+        "Description": "What onset and duration are from",
+        "Levels": {
+            "planned": "The design; the display did not tell of it",
+            "shown": "The display, which told of it at once",
+            "late": "The display, which told of it more than a second after its end: labels of volumes "
+            "before that are those of the plan",
+        },
+    }
+}
+"""Sidecar of the column that `events_text` adds."""
+
+
+def _told(trial: Trial) -> str:
+    if not isinstance(trial, ShownTrial):
+        return "planned"
+    return "late" if trial.late else "shown"

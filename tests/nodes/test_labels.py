@@ -1,12 +1,13 @@
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from nipype import Node, Workflow
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.design import Design, Trial, block_design
+from rtflow.design import Design, ShownTrial, Trial, block_design
 from rtflow.documents import Event
 from rtflow.errors import VolumeError
 from rtflow.nodes import DicomToBids, ScannerInput
@@ -153,3 +154,19 @@ def test_trials_that_were_shown_to_a_worker_that_was_lost_are_not_told_of(tmp_pa
     flow.run(plugin=plugin)
     assert [r.volume for r in plugin.results if "labels.trial" not in r.values] == [24]
     assert [event.name for event in events if isinstance(event, Event)] == ["worker_lost"]
+
+
+def test_labels_are_those_of_what_was_really_shown() -> None:
+    """A block that began two volumes late, as the display told."""
+    late = [ShownTrial(DESIGN.trials[0].onset + 4.0, DESIGN.trials[0].duration, DESIGN.trials[0].trial_type)]
+    first = round(DESIGN.trials[0].onset / 2.0) + 1
+    found = []
+    for shown in ([], late):
+        node = Labels(design=DESIGN, shown=shown)
+        for volume in (first, first + 2):
+            node.inputs.incremental = SimpleNamespace(volume=volume, tr=2.0)
+            node._results = {}
+            node._run_interface(None)
+            found.append(node._results["trial_type"])
+    name = DESIGN.trials[0].trial_type
+    assert found == [name, name, "rest", name]

@@ -7,7 +7,7 @@ import pytest
 from validator import bids_errors
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.design import block_design, read_events
+from rtflow.design import ShownTrial, block_design, read_events
 from rtflow.documents import Event
 from rtflow.errors import OutputError, UsageError, VolumeError
 from rtflow.nodes.record import RecordRun
@@ -420,3 +420,26 @@ def test_the_events_of_an_echo_are_those_of_its_run(record, tmp_path) -> None:
     path = record([1, 2], options={"design": DESIGN}, make=echo)
     assert Path(path).with_name("sub-01_task-faces_run-1_events.tsv").exists()
     assert bids_errors(tmp_path / "bids") == []
+
+
+def test_what_was_really_shown_stands_in_the_events(record) -> None:
+    told = [ShownTrial(0.4, 4.0, "scene"), ShownTrial(50.0, 1.0, "face", late=True)]
+    path = record(range(1, 6), options={"design": DESIGN, "shown": told})
+    events = Path(path.replace("_bold.nii", "_events.tsv"))
+    assert events.read_text().splitlines() == [
+        "onset\tduration\ttrial_type\ttold",
+        "0.4\t4\tscene\tshown",
+        "6\t4\tface\tplanned",
+    ]
+    assert "late" in json.loads(events.with_suffix(".json").read_text())["told"]["Levels"]
+
+
+def test_events_that_somebody_wrote_stay_whatever_was_shown(record) -> None:
+    events: list = []
+    path = record([1, 2], options={"design": DESIGN}, end=False)
+    file = Path(path.replace("_bold.nii", "_events.tsv"))
+    file.write_text("onset\tduration\ttrial_type\n1\t1\tmine\n")
+    told = [ShownTrial(0.4, 4.0, "scene")]
+    record([1, 2, 3], options={"design": DESIGN, "shown": told}, resuming=True, emit=events.append)
+    assert "mine" in file.read_text()
+    assert "events_left" in [event.name for event in events]

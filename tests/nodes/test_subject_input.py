@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from displays import Display, Running, serving
 
-from rtflow.design import Trial
+from rtflow.design import ShownTrial
 from rtflow.documents import Delivered, Event, Result, RunStop, now
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
@@ -146,7 +146,7 @@ def test_what_was_shown_comes_out_as_trials(make_context, call) -> None:
     assert (third["button"], third["button_time"], third["presses"]) == ("left", 0.5, 1)
     fourth = call(node, 4, incremental=Volume())
     assert (fourth["responses"], fourth["all_responses"]) == ([], [("left", 0.5)])
-    assert fourth["shown"] == [Trial(2.0, 1.5, "face")]
+    assert fourth["shown"] == [ShownTrial(2.0, 1.5, "face", late=False)]
     assert "button" not in fourth
 
 

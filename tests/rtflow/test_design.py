@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtflow.design import Design, DesignSettings, Trial, block_design, read_events, write_events
+from rtflow.design import (
+    Design,
+    DesignSettings,
+    ShownTrial,
+    Trial,
+    block_design,
+    events_text,
+    read_events,
+    write_events,
+)
 from rtflow.errors import SettingsError, UsageError
 
 HEADER = "onset\tduration\ttrial_type\n"
@@ -175,3 +184,26 @@ def test_onsets_that_count_from_the_first_dummy_are_brought_to_the_first_saved_v
         "right",
         "right",
     ]
+
+
+def test_what_was_shown_takes_the_place_of_what_was_planned_nearest() -> None:
+    plan = Design((Trial(4.0, 2.0, "face"), Trial(10.0, 2.0, "face"), Trial(16.0, 2.0, "house")))
+    told = [
+        ShownTrial(11.0, 2.5, "face"),
+        ShownTrial(12.0, 1.0, "face", late=True),
+        ShownTrial(40.0, 2.0, "house"),
+        ShownTrial(13.0, 1.0, "word"),
+    ]
+    found = plan.as_shown(told)
+    assert [(one.onset, one.trial_type) for one in found.trials] == [
+        (11.0, "face"),
+        (12.0, "face"),
+        (13.0, "word"),
+        (16.0, "house"),
+        (40.0, "house"),
+    ]
+    assert [line.split("\t")[-1] for line in events_text(found).splitlines()] == [
+        *("told", "shown", "late", "shown", "planned", "shown")
+    ]
+    assert plan.as_shown([]) == plan
+    assert "told" not in events_text(plan)
