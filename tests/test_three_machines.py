@@ -146,9 +146,11 @@ def test_the_readme_runs_word_for_word_on_three_machines(hosts: dict[str, Host])
         host.do(enrol, f"{code}\n")
         host.start(agent)
     for host in (scanner, stimulus):
-        host.until(lambda host=host: "begins" in host.said(), "the agent hears of no run")
+        host.until(lambda host=host: " run 2" in host.said(), "the agent hears of no run")
     scanner.do(
-        shlex.split(f"rtflow simulate scan --volumes {VOLUMES} --tr 0.5 --shape 32,32,16 --no-truth -q")
+        shlex.split(
+            f"rtflow simulate scan --volumes {VOLUMES} --tr 0.5 --shape 32,32,20 --voxel 6.5 --no-truth -q"
+        )
     )
     for file in sorted((scanner.folder / "scan").rglob("*.dcm")):
         shutil.copy(file, scanner.folder / "incoming")
