@@ -29,6 +29,7 @@ from rtflow.server.messages import (
     Trouble,
 )
 from rtflow.server.outbox import Part
+from rtflow.server.scanner_channel import ScannerChannel
 from rtflow.sources.feed import Arrival, Feed
 
 POLL = 0.1
@@ -147,7 +148,8 @@ class Sender(threading.Thread):
     def tell_begun(self) -> None:
         """The source is open: what comes from now on is of the run."""
         named = f" of {self.begun.workflow}" if self.begun.workflow else ""
-        self._tell(f"run {self.run_uid}{named} {'goes on' if self.kept.goes_on else 'begins'}")
+        how = "goes on" if self.kept.goes_on else "begins"
+        self._tell(f"run {self.run_uid}{named} {how}: sending what comes")
 
     def post(self, body: Body, parts: Sequence[Part] = ()) -> None:
         """Send a message."""
@@ -252,6 +254,10 @@ class ObjectSender(Sender):
         except DicomError as error:
             feed.refuse(arrival)  # damaged, or caught while its parts were being written
             self.withhold(str(error), arrival.path)
+            return
+        if len(data) > ScannerChannel.size_limit:
+            feed.refuse(arrival)
+            self.withhold(f"an object of more than {ScannerChannel.size_limit >> 20} MB", arrival.path)
             return
         body = Arrived(
             run_uid=self.run_uid, key=key, name=name[:255], received=arrival.received, before=before

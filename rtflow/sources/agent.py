@@ -82,8 +82,13 @@ class AgentStream:
         if self._server is None:
             raise no_port_for(spec)
         channel = self._server.scanner(spec.name)
+        told = self._server.channels.run
         run = BeginRun(
-            run_uid=run_dir.name, volumes=spec.volumes, existing=spec.existing, pattern=spec.pattern
+            run_uid=run_dir.name,
+            workflow=told.workflow if told is not None and told.run_uid == run_dir.name else "",
+            volumes=spec.volumes,
+            existing=spec.existing,
+            pattern=spec.pattern,
         )
         self._feed = AgentFeed(channel, run, run_dir / "received")
         self._stream = DicomStream(self._feed, spec, f"agent {spec.name!r}")

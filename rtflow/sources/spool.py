@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -151,10 +152,17 @@ class Spool:
 def exclusive(path: Path) -> IO[bytes] | None:
     """The file, locked for as long as it is open; None if another process has it."""
     file = path.open("wb")
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: there it is the port that two receivers cannot share
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            file.close()
+            return None
         return file
+    import fcntl
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
