@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.design import REST, Design, Trial
+from rtflow.design import REST, Design, Trial, require_design
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -210,6 +210,8 @@ class Labels(StreamInterface):
 
     def start_run(self, context: RunContext) -> None:
         """Begin with no trial seen."""
+        if isdefined(self.inputs.design):
+            require_design(self.inputs.design, "Labels")
         self._emit = context.emit
         self._seen: set[int] = set()
 

@@ -9,8 +9,11 @@ from typing import Any
 import msgspec
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
+from rtflow.design import require_design
+from rtflow.dicom.identify import read_object
+from rtflow.dicom.participant import require_participant
 from rtflow.documents import Frame
-from rtflow.errors import UsageError
+from rtflow.errors import DicomError, UsageError
 from rtflow.source_settings import AnySource, SourceTable
 from rtflow.source_uri import parse_source
 from rtflow.sources import Source, open_source
@@ -51,6 +54,17 @@ def source_table(uri: str | AnySource, speed: float | str | None = None) -> AnyS
     return changed
 
 
+def patient_id(frame: Frame) -> str:
+    """PatientID of a volume, empty if its header has none or it is no DICOM."""
+    part = frame.parts[0]
+    if part.media_type != "application/dicom":
+        return ""
+    try:
+        return read_object(part.data).header.text("PatientID")
+    except DicomError:
+        return ""  # a damaged volume fails by itself, and says why
+
+
 class ScannerInputInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `ScannerInput`."""
 
@@ -80,6 +94,7 @@ class ScannerInput(StreamSource):
     input_spec = ScannerInputInput
     output_spec = ScannerInputOutput
     _source: Source | None = None
+    _asks: RunContext | None = None
 
     def open_source(self) -> Source:
         """Open the source if it is not open yet.
@@ -95,6 +110,8 @@ class ScannerInput(StreamSource):
                 raise UsageError(f"uri should be a source URI or a source table, got {uri!r}")
             speed = self.inputs.speed if isdefined(self.inputs.speed) else None
             design = self.inputs.design if isdefined(self.inputs.design) else None
+            if design is not None:
+                require_design(design, "ScannerInput")
             self._source = open_source(source_table(uri, speed), design)  # type: ignore[arg-type]
         return self._source
 
@@ -110,14 +127,26 @@ class ScannerInput(StreamSource):
 
     def start_run(self, context: RunContext) -> None:
         """Let the source keep, and tell, what is no volume; one on another machine needs the run's server."""
+        self._asks = None if context.replaying or not context.subject else context
         source = self.open_source()
         if isinstance(source, AgentStream):
             source.connect(context.server)
         source.begin(context.run_dir, context.emit)
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
-        """Frames in the order of their volumes; ends soon after ``stopping`` is set."""
-        return self.open_source().frames(stopping)
+        """Frames in the order of their volumes; ends soon after ``stopping`` is set.
+
+        Raises
+        ------
+        SessionError
+            If the first volume's header names another participant than the session's earlier runs of the
+            subject.
+        """
+        for frame in self.open_source().frames(stopping):
+            if self._asks is not None and frame.parts:
+                require_participant(self._asks.session_dir, self._asks.subject, patient_id(frame))
+                self._asks = None
+            yield frame
 
     def end_run(self) -> None:
         """Forget the source: another run opens it anew."""

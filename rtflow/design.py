@@ -18,6 +18,7 @@ from rtflow.errors import SettingsError, UsageError
 from rtflow.setting_types import Count, LocalPath, NotNegative, Positive
 
 REST = "rest"
+NO_TRIAL = (REST, "n/a")
 
 # Seconds. Onsets are multiples of TR in most designs, and n * TR is not exact; those of a log lie a frame or
 # two of the display behind the trigger that they belong to.
@@ -190,6 +191,21 @@ def _overlaps(trial: Trial, start: float, end: float) -> bool:
     return first < end and start <= max(first, trial.onset + trial.duration - _GRACE)
 
 
+def require_design(given: object, node: str) -> None:
+    """Refuse what is no design, such as the path of an events.tsv, before the first volume.
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+    """
+    if not isinstance(given, Design):
+        raise UsageError(
+            f"{node}: design should be a Design, got {given!r}; make one by "
+            "rtflow.design.read_events(Path(FILE)) or block_design(...)"
+        )
+
+
 def block_design(
     conditions: Iterable[str], *, blocks: int, block: float, rest: float, opening: float = 0.0
 ) -> Design:
@@ -240,6 +256,20 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     opening: NotNegative = 40.0
     events: LocalPath = ""
     scanner_dummies: NotNegative = 0.0
+
+    def require(self) -> None:
+        """Refuse rest as a condition.
+
+        Raises
+        ------
+        SettingsError
+            If it is among the conditions.
+        """
+        if idle := [name for name in self.conditions if name.strip().lower() in NO_TRIAL]:
+            raise SettingsError(
+                f"design.conditions has {', '.join(idle)}, expected what is done in blocks alone: what lies "
+                "between them is rest anyway; leave it out, and say by design.rest how long that is"
+            )
 
     def design(self) -> Design:
         """The trials that these settings mean.
@@ -292,7 +322,7 @@ def read_events(path: Path) -> Design:
             raise UsageError(
                 f"events file {path}, line {line}: onset and duration must be seconds, got {dict(row)}"
             ) from None
-        if trial.trial_type.lower() not in (REST, "n/a"):
+        if trial.trial_type.lower() not in NO_TRIAL:
             trials.append(trial)
     return Design(tuple(sorted(trials, key=lambda trial: trial.onset)))
 

@@ -198,6 +198,7 @@ def run(
     context = replace(new_context(out, session, settings), server=server)
     require_subject(context.session_dir, settings.bids.subject)
     settings.work_dir = settings.work_dir or str(out.absolute() / "work")
+    settings.require()
     plan(workflow, settings)
     if session is not None:
         require_writable(session)
@@ -311,6 +312,7 @@ def new_context(out: Path, session: Path | None, settings: RunSettings) -> RunCo
         run_dir=out / "runs" / run_uid,
         bids_dir=out / "bids",
         session_dir=(session or out / "session").absolute(),
+        subject=settings.bids.subject,
         seed=settings.seed,
     )
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import tomli
 
+from rtflow.design import DesignSettings
 from rtflow.errors import SettingsError
 from rtflow.filling import Filling
 from rtflow.setting_types import Count, LocalPath, Positive, Whole
@@ -89,6 +90,18 @@ class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     seed: int = 0
     work_dir: LocalPath = ""
+
+    def require(self) -> None:
+        """Refuse what would cost a scan; asked before a run begins, and not by a replay of an older one.
+
+        Raises
+        ------
+        SettingsError
+            If it makes no sense; a workflow's own Settings may ask more.
+        """
+        design = getattr(self, "design", None)
+        if isinstance(design, DesignSettings):
+            design.require()
 
 
 S = TypeVar("S", bound=RunSettings)

@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from rtflow import nodes
 from rtflow.design import DesignSettings
 from rtflow.nodes.feedback.settings import FeedbackSettings
-from rtflow.setting_types import LocalPath, Positive, Whole
+from rtflow.setting_types import LocalPath, NotNegative, Positive, Whole
 from rtflow.settings import RunSettings
 from rtflow.stream import stream
 
@@ -34,16 +34,21 @@ class Settings(RunSettings):
         What is shown of the value.
     """
 
-    dummy_volumes: int = 5
+    dummy_volumes: Whole = 5
     first: LocalPath = "first.nii"
     second: LocalPath = "second.nii"
     window: Positive = 40.0
     fisher: bool = False
     motion: bool = True
-    lag: float = 5.0
+    lag: NotNegative = 5.0
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     train_blocks: Whole = 0
     feedback: FeedbackSettings = msgspec.field(default_factory=FeedbackSettings)
+
+    def require(self) -> None:
+        """Refuse feedback that could show nothing."""
+        super().require()
+        self.feedback.require(design=True, train_blocks=self.train_blocks)
 
 
 def build(settings: Settings) -> Workflow:

@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from rtflow import nodes
 from rtflow.design import DesignSettings
 from rtflow.nodes.feedback.settings import FeedbackSettings
-from rtflow.setting_types import LocalPath, Whole
+from rtflow.setting_types import LocalPath, NotNegative, Whole
 from rtflow.settings import RunSettings
 from rtflow.stream import stream
 
@@ -32,15 +32,21 @@ class Settings(RunSettings):
         What is shown of the value (none: itself); how many blocks are without at first, for its range.
     """
 
-    dummy_volumes: int = 3
+    dummy_volumes: Whole = 3
     mask: LocalPath = ""
     localizer: str = ""
-    opening: float = 6.0
-    lag: float = 5.0
-    settle: float = 0.0
+    opening: NotNegative = 6.0
+    lag: NotNegative = 5.0
+    settle: NotNegative = 0.0
     design: DesignSettings | None = None
     train_blocks: Whole = 0
     feedback: FeedbackSettings | None = None
+
+    def require(self) -> None:
+        """Refuse feedback that could show nothing."""
+        super().require()
+        if self.feedback:
+            self.feedback.require(design=self.design is not None, train_blocks=self.train_blocks)
 
 
 def build(settings: Settings) -> Workflow:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from rtflow.errors import UsageError
+from rtflow.errors import SettingsError, UsageError
 from rtflow.setting_types import NotNegative, Positive, Whole
 
 Percentile = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -59,6 +59,39 @@ class FeedbackSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     neutral: float = 0.0
     save: str = ""
     load: str = ""
+
+    def require(self, *, design: bool, train_blocks: int) -> None:
+        """Refuse before the scan what could show the participant nothing in it.
+
+        Parameters
+        ----------
+        design
+            Whether the run has one.
+        train_blocks
+            How many of its first blocks are for training.
+
+        Raises
+        ------
+        SettingsError
+            If blocks, rest or training are needed, and there are none.
+        """
+        if self.mode == "intermittent" and not design:
+            raise SettingsError(
+                'feedback.mode = "intermittent" shows a value after each block, and no design says when '
+                'blocks are; set [design], or mode = "continuous"'
+            )
+        if self.load or self.scaling not in ("training", "opening"):
+            return
+        if not design:
+            raise SettingsError(
+                f'feedback.scaling = "{self.scaling}" finds its range by the design, and there is none; set '
+                '[design], or scaling = "range" with low and high'
+            )
+        if self.scaling == "training" and not train_blocks:
+            raise SettingsError(
+                'feedback.scaling = "training" finds its range in the training blocks, and train_blocks is '
+                '0; set it to 1 or more, or take scaling = "opening" or "range", or load a range'
+            )
 
 
 def check_choices(inputs: Any) -> None:

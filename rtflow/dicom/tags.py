@@ -23,6 +23,7 @@ TAGS = {
     "RelatedSeries": 0x00081250,
     "FrameType": 0x00089007,
     "ComplexImageComponent": 0x00089208,
+    "PatientID": 0x00100020,
     "BodyPartExamined": 0x00180015,
     "ScanningSequence": 0x00180020,
     "SequenceVariant": 0x00180021,

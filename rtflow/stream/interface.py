@@ -37,6 +37,8 @@ class RunContext:
         ``OUT/bids``: the raw data set.
     session_dir
         Where references, masks and models of the session stand.
+    subject
+        BIDS label of the participant, if it is known.
     tr
         Repetition time in seconds as far as it was known before the first volume.
     volumes
@@ -63,6 +65,7 @@ class RunContext:
     run_dir: Path
     bids_dir: Path
     session_dir: Path
+    subject: str = ""
     tr: float | None = None
     volumes: int | None = None
     seed: int = 0

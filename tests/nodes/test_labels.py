@@ -9,9 +9,10 @@ from nipype import Node, Workflow
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.design import Design, ShownTrial, Trial, block_design
 from rtflow.documents import Event
-from rtflow.errors import VolumeError
+from rtflow.errors import UsageError, VolumeError
 from rtflow.nodes import DicomToBids, ScannerInput
 from rtflow.nodes.labels import Labels, label_volume, unseen
+from rtflow.nodes.record import RecordRun
 from rtflow.stream import StreamPlugin, stream
 
 # 2 s a volume: opening 1-5, scene 6-10, rest 11-13, face 14-18, rest 19-21, scene 22-26, rest, face 30-34.
@@ -170,3 +171,9 @@ def test_labels_are_those_of_what_was_really_shown() -> None:
             found.append(node._results["trial_type"])
     name = DESIGN.trials[0].trial_type
     assert found == [name, name, "rest", name]
+
+
+@pytest.mark.parametrize("node", [Labels, RecordRun])
+def test_the_path_of_events_is_refused_before_the_first_volume(make_context, node) -> None:
+    with pytest.raises(UsageError, match=r"Design, got 'events.tsv'; make one by rtflow.design.read_events"):
+        node(design="events.tsv").start_run(make_context())

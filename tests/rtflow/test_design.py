@@ -207,3 +207,13 @@ def test_what_was_shown_takes_the_place_of_what_was_planned_nearest() -> None:
     ]
     assert plan.as_shown([]) == plan
     assert "told" not in events_text(plan)
+
+
+@pytest.mark.parametrize("name", ["rest", "Rest", "n/a"])
+def test_rest_is_no_condition(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"design.conditions has {name}"):
+        DesignSettings(conditions=("regulate", name)).require()
+
+
+def test_a_run_that_was_recorded_with_rest_as_a_condition_still_replays() -> None:
+    assert DesignSettings(conditions=("regulate", "rest")).design().conditions == ("regulate", "rest")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from building import build
 
-from rtflow.errors import UsageError
+from rtflow.errors import SettingsError, UsageError
 from rtflow.stream import inspect
 from rtflow.testing import prefix_test
 
@@ -102,6 +102,11 @@ def test_every_setting_reaches_its_node() -> None:
         node for node in inspect(build("connectivity", "motion=false")).nodes if node.name == "connectivity"
     )
     assert {binding.field for binding in without.bindings} == {"incremental", "first", "second"}
+
+
+def test_a_range_from_training_needs_training_blocks(play, tmp_path) -> None:
+    with pytest.raises(SettingsError, match="train_blocks is 0"):
+        play("connectivity", tmp_path, *RUN, "feedback.scaling=training")
 
 
 def test_without_regions_it_does_not_begin(play, tmp_path) -> None:

@@ -12,6 +12,7 @@ from building import build
 from rtflow.design import Design, Trial, block_design, write_events
 from rtflow.documents import Event, Part, VolumeReceived
 from rtflow.engine import load_workflow
+from rtflow.errors import SettingsError
 from rtflow.nodes.labels import label_volume
 from rtflow.nodes.signals.baseline import RestBaseline, percent_change
 from rtflow.settings import load_settings
@@ -218,9 +219,31 @@ def test_the_default_lag_is_that_of_the_response_that_is_simulated(name, block) 
     assert lags == {max((2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), key=effect)}
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["feedback.mode=intermittent"], r"no design says when blocks are; set \[design\]"),
+        (["feedback.scaling=opening"], r"there is none; set \[design\]"),
+        (["feedback.scaling=training", "train_blocks=2"], r"there is none; set \[design\]"),
+        ([*BLOCKS, "feedback.scaling=training"], "train_blocks is 0; set it to 1 or more"),
+    ],
+)
+def test_feedback_that_could_show_nothing_is_refused_before_the_scan(given, says) -> None:
+    workflow = load_workflow(WORKFLOW)
+    settings = load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given)
+    with pytest.raises(SettingsError, match=says):
+        settings.require()
+
+
+def test_a_range_of_an_earlier_run_needs_no_training() -> None:
+    workflow = load_workflow(WORKFLOW)
+    given = ["feedback.scaling=training", "feedback.load=range"]
+    load_settings(workflow.settings_type, WORKFLOW.with_suffix(".toml"), given).require()
+
+
 def test_every_setting_of_feedback_reaches_its_node() -> None:
     given = ["feedback.scaling=training", "feedback.levels=7", "feedback.seconds=9", "localizer=found"]
-    flow = build("roi_feedback", *given)
+    flow = build("roi_feedback", *given, *BLOCKS, "train_blocks=1")
     feedback = flow.get_node("feedback").inputs
     assert (feedback.scaling, feedback.levels, feedback.seconds) == ("training", 7, 9.0)
     assert (flow.get_node("mask").inputs.load, flow.get_node("realign").inputs.reference) == (
