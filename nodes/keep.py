@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 
-from rtflow.errors import SessionError
+from rtflow.errors import OutputError, SessionError
 from rtflow.items import bundle
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
@@ -55,6 +55,7 @@ class KeepItems(StreamInterface):
         """Remember which run it is."""
         self._session = Session(context)
         self._replaying = context.replaying
+        self._run_dir = context.run_dir
 
     def _run_interface(self, runtime: Any) -> Any:
         items, file = self.inputs.names, self.inputs.file
@@ -66,6 +67,12 @@ class KeepItems(StreamInterface):
                 "without; check the events and the training trials, and do the run again"
             )
         if file and not self._replaying:
-            bundle([saved[name] for name in items], Path(file))
+            try:
+                bundle([saved[name] for name in items], Path(file))
+            except (OutputError, OSError) as error:
+                raise OutputError(
+                    f"{error}; what the run has saved is in {self._run_dir / 'saved'}, which stands for that "
+                    f"file wherever one is loaded; or run again with --source journal:{self._run_dir}"
+                ) from None
         self._results = {"kept": len(items)}
         return runtime

@@ -61,3 +61,16 @@ def require_writable(folder: Path) -> None:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise OutputError(f"{folder}: {there} cannot be written; choose a folder that can be written")
+
+
+def require_writable_file(file: Path) -> None:
+    """Refuse a file that cannot be written when a run has ended.
+
+    Raises
+    ------
+    OutputError
+        If it is a folder, or its folder cannot be written.
+    """
+    if file.is_dir():
+        raise OutputError(f"{file} is a folder, expected the name of a file; give one in it")
+    require_writable(file.absolute().parent)

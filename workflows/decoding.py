@@ -4,6 +4,8 @@ Training: ``rtflow run decoding --source folder:DIR --set decode.events=FILE --s
 Later: the same with ``--set decode.load=DECODER`` in place of ``decode.save``, in any session.
 """
 
+from pathlib import Path
+
 import msgspec
 from nipype import JoinNode, Node, Workflow
 
@@ -12,6 +14,7 @@ from rtflow.design import DesignSettings
 from rtflow.nodes.decoding.settings import DecodingSettings
 from rtflow.settings import RunSettings
 from rtflow.source_settings import SimulateSource
+from rtflow.whole_file import require_writable_file
 
 
 class Settings(RunSettings):
@@ -30,6 +33,12 @@ class Settings(RunSettings):
     decode: DecodingSettings = msgspec.field(default_factory=DecodingSettings)
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     fwhm: float = 4.0
+
+    def require(self) -> None:
+        """Refuse a file that the decoder could not be left in."""
+        super().require()
+        if self.decode.save:
+            require_writable_file(Path(self.decode.save))
 
 
 def build(settings: Settings) -> Workflow:

@@ -16,6 +16,11 @@ from rtflow.errors import UsageError, VolumeError
 #: The least fraction of the brain, or of a mask, that a volume beyond doubt shows.
 COVERAGE = 0.95
 
+#: The least fraction of a region that lies in the brain, or near it.
+LEAST_IN_BRAIN = 0.5
+# Signal drops out at the edge, mm.
+_NEAR = 6.0
+
 
 def otsu_threshold(values: NDArray[Any], bins: int = 256) -> float:
     """The threshold that parts values into two classes with the least variance within (Otsu 1979).
@@ -88,6 +93,26 @@ def brain_mask(data: NDArray[Any], *, threshold: float | None = None, erode: int
             "give the mask as a file, or another threshold"
         )
     return np.ascontiguousarray(mask, dtype=bool)
+
+
+def share_in_brain(region: NDArray[np.bool_], data: NDArray[Any], onto: Grid) -> float:
+    """Fraction of a region in the brain of a volume, or up to 6 mm beside it, where signal drops out.
+
+    Parameters
+    ----------
+    region
+        Booleans, shape (i, j, k).
+    data, onto
+        The volume, shape (i, j, k), and its grid.
+
+    Raises
+    ------
+    VolumeError
+        If no brain is found.
+    """
+    voxel = np.sqrt((onto.matrix()[:3, :3] ** 2).sum(axis=0))
+    near = ndimage.distance_transform_edt(~brain_mask(data), sampling=voxel) <= _NEAR
+    return float(near[region].mean())
 
 
 def read_mask(path: str | Path) -> Mask:

@@ -22,7 +22,7 @@ from scipy import ndimage
 from rtflow.bids.entities import parse_name
 from rtflow.bids.grid import Grid
 from rtflow.errors import GridError, UsageError
-from rtflow.nodes.images.brain import brain_mask, read_volume
+from rtflow.nodes.images.brain import LEAST_IN_BRAIN, read_volume, share_in_brain
 from rtflow.nodes.masks.fmriprep import Step
 
 #: A voxel of the reference is sampled at points that lie no farther apart than this, mm.
@@ -36,8 +36,6 @@ _BLOCK = 6.0
 
 # Points that are sampled at once.
 _AT_ONCE = 6_000_000
-
-_LEAST_IN_BRAIN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,11 +302,9 @@ def require_in_brain(brought: Brought, data: NDArray[Any], onto: Grid, name: str
     GridError
         If less than half of it lies in the brain, or up to 6 mm beside it, where signal drops out.
     """
-    voxel = np.sqrt((onto.matrix()[:3, :3] ** 2).sum(axis=0))
-    near = ndimage.distance_transform_edt(~brain_mask(data), sampling=voxel) <= 6.0
-    share = float(near[brought.data].mean())
-    if share < _LEAST_IN_BRAIN:
+    share = share_in_brain(brought.data, data, onto)
+    if share < LEAST_IN_BRAIN:
         raise GridError(
             f"mask {name} lies to {share:.0%} in the brain of the reference, expected at "
-            f"least {_LEAST_IN_BRAIN:.0%}; is it in another space than is said, or does a transform lack?"
+            f"least {LEAST_IN_BRAIN:.0%}; is it in another space than is said, or does a transform lack?"
         )

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from rtflow.bids import masked
 from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
+from rtflow.documents import Event
 from rtflow.errors import UsageError, VolumeError
 from rtflow.items import Item
-from rtflow.nodes.images.brain import COVERAGE, brain_mask, read_mask
+from rtflow.nodes.images.brain import COVERAGE, LEAST_IN_BRAIN, brain_mask, read_mask, share_in_brain
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -57,7 +58,9 @@ class Mask(StreamInterface):
     It is the brain in the reference (`rtflow.nodes.images.brain.brain_mask`), the image in ``file``, or a
     mask that an earlier run left in the session. It carries the identity of the reference: what uses
     it refuses volumes that are aligned with another. A mask on another grid, or of another day, is brought
-    to the reference by `rtflow.nodes.masks.bring_mask.BringMask`.
+    to the reference by `rtflow.nodes.masks.bring_mask.BringMask`. How large a mask in ``file`` is, and
+    how much of it lies in the brain, is told once; volumes are doubted if that is less than half, or if it is
+    one voxel.
 
     Raises
     ------
@@ -82,6 +85,8 @@ class Mask(StreamInterface):
     def start_run(self, context: RunContext) -> None:
         """Read the mask, if it is in a file or in the session."""
         self._session = Session(context)
+        self._emit = context.emit
+        self._doubtful = ""
         self._mask: masked.Mask | None = None
         self._file: masked.Mask | None = None
         self._loaded: Item | None = None
@@ -94,24 +99,43 @@ class Mask(StreamInterface):
         if self.inputs.load:
             self._loaded = self._session.load(self.inputs.load)
 
-    def snapshot(self) -> masked.Mask | None:
-        """The mask, if there is one already."""
-        return self._mask
+    def snapshot(self) -> tuple[masked.Mask | None, str]:
+        """The mask, if there is one already, and why to doubt it."""
+        return self._mask, self._doubtful
 
-    def restore(self, state: masked.Mask | None) -> None:
+    def restore(self, state: tuple[masked.Mask | None, str]) -> None:
         """Go on with that mask."""
-        self._mask = state
+        self._mask, self._doubtful = state
 
     def _make(self, reference: BidsIncremental) -> masked.Mask:
         grid = reference.grid
         if self._file is not None:
             grid.require(self._file.grid, f"mask {self.inputs.file}")
+            self._place(self._file.data, reference)
             return replace(self._file, grid=grid)
         if self._loaded is not None:
             self._loaded.require(grid, self.inputs.load)
             return masked.Mask(self._loaded.arrays["data"], grid)
         brain = brain_mask(reference.data, threshold=self.inputs.threshold or None, erode=self.inputs.erode)
         return masked.Mask(brain, grid)
+
+    def _place(self, region: NDArray[np.bool_], reference: BidsIncremental) -> None:
+        """Tell how large the region in the file is and where it lies; doubt one that can hardly be meant."""
+        grid = reference.grid
+        count = int(np.count_nonzero(region))
+        size = count * abs(float(np.linalg.det(grid.matrix()[:3, :3]))) / 1000.0
+        says = f"mask {Path(self.inputs.file).name} has {count} voxel{'s' * (count > 1)} ({size:.3g} ml)"
+        try:
+            share = share_in_brain(region, reference.data, grid)
+        except VolumeError:
+            says += ", and no brain is found in the reference"
+        else:
+            says += f", {share:.0%} of it in the brain of the reference"
+            if share < LEAST_IN_BRAIN:
+                self._doubtful = f"{says}; is it in another space?"
+        if count == 1:
+            self._doubtful = f"{says}; is it the region that is meant?"
+        self._emit(Event(name="mask", volume=self.volume, data={"says": self._doubtful or says}))
 
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
@@ -122,6 +146,8 @@ class Mask(StreamInterface):
             self._mask = mask
         if self._mask is None and self._file is not None and isdefined(inputs.incremental):
             inputs.incremental.grid.require(self._file.grid, f"mask {inputs.file}")
+        if self._doubtful:
+            self.doubt(self._doubtful)
         self._results = {} if self._mask is None else {"mask": self._mask}
         return runtime
 

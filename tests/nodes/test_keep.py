@@ -100,3 +100,11 @@ def test_a_damaged_file_is_named(make_context, tmp_path, content: bytes) -> None
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(SessionError, match=r"item 'mask' of .*bad"):
         Session(make_context()).load(f"{tmp_path}/bad/mask")
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_of_what_was_trained(
+    session, call, make_context, tmp_path
+) -> None:
+    with pytest.raises(OutputError, match=r"run-a/saved, .* --source journal:.*run-a"):
+        keep(call, make_context(), tmp_path)
+    assert Session(make_context("b")).load(f"{make_context().run_dir / 'saved'}/mask").run_uid == "run-a"

@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Event
-from rtflow.errors import SessionError, SettingsError, UsageError
+from rtflow.errors import OutputError, SessionError, SettingsError, UsageError
 from rtflow.rerun import replay
 from rtflow.stream import stream
 from rtflow.testing import prefix_test, run_frames, source_frames
@@ -289,3 +289,12 @@ def test_motion_alone_decodes_at_chance(play, tmp_path) -> None:
         ran = play("decoding", place, *still, *LATER, f"source.seed={100 + seed}", f"decode.load={file}")
         found.append(ran.stop.values["score.accuracy"])
     assert abs(np.mean(found) - 0.5) < 3 * max(np.std(found, ddof=1), 0.05) / np.sqrt(len(found))
+
+
+def test_a_place_that_the_decoder_cannot_be_left_in_is_refused_before_the_scan(play, tmp_path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        play("decoding", tmp_path, f"decode.save={tmp_path}")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        play("decoding", tmp_path, f"decode.save={tmp_path / 'file' / 'decoder'}")
+    assert not (tmp_path / "runs").exists()

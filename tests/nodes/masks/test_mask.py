@@ -1,5 +1,7 @@
 """Mask and ApplyMask: which voxels, on which grid, and what is refused."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -225,3 +227,30 @@ def test_a_mask_without_any_signal_fails_the_volume(small, call):
     volume, mask = small
     with pytest.raises(VolumeError, match="0 everywhere within the mask"):
         call(ApplyMask(), 4, incremental=volume.with_data(np.zeros((5, 6, 7), np.int16)), mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("corner", "size", "told", "doubted"),
+    [
+        ((22, 22, 11), 3, r"27 voxels \(1.94 ml\), 100% of it in the brain of the reference$", False),
+        ((0, 0, 0), 3, r"27 voxels \(1.94 ml\), 0% of it in the brain .* another space", True),
+        ((22, 22, 11), 1, r"1 voxel \(0.072 ml\), 100% of it .* the region that is meant", True),
+    ],
+)
+def test_it_is_told_where_a_region_lies_and_one_in_air_is_doubted(
+    reference, make_context, tmp_path, corner, size, told, doubted
+):
+    data = np.zeros(SHAPE, bool)
+    data[tuple(slice(start, start + size) for start in corner)] = True
+    events = []
+    context = make_context(emit=events.append)
+    node = started(context, file=mask_file(tmp_path / "roi.nii", data), reference=reference)
+    for _ in range(2):
+        node._run_interface(None)
+        assert bool(node.take_doubts()) == doubted
+    (event,) = events
+    assert re.search(told, event.data["says"])
+    other = started(make_context("run-b"), file=str(tmp_path / "roi.nii"), reference=reference)
+    other.restore(node.snapshot())
+    other._run_interface(None)
+    assert bool(other.take_doubts()) == doubted
