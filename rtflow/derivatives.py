@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.bids.dataset import RUN_STATUS, run_indices, run_uid_in, taken, write_json
+from rtflow.bids.dataset import BELOW, RUN_STATUS, derived, run_indices, run_uid_in, taken, write_json
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.entities import parse_name, relative_path
 from rtflow.bids.fields import OF_ONE_IMAGE
@@ -30,8 +30,6 @@ from rtflow.items import Item, read_item
 from rtflow.journal import Recording
 from rtflow.model_maps import read_models
 from rtflow.whole_file import write_whole
-
-BELOW = Path("derivatives/rtflow")
 
 
 @dataclass(frozen=True)
@@ -168,16 +166,9 @@ def _unrecorded(raw: Path, settings: Mapping[str, Any], run_uid: str) -> Recorde
     entities = {name: value for name, value in entities.items() if value}
     for run in run_indices(entities.get("run", "")):
         named = {**entities, "run": run} if run else entities
-        ours = _written(raw / BELOW, named)
-        if not taken(raw / relative_path(named)) and all(run_uid_in(path) == run_uid for path in ours):
+        if not taken(raw / relative_path(named)) and not derived(raw, named, run_uid):
             return Recorded(named)
     raise AssertionError("there is always another run")
-
-
-def _written(root: Path, entities: Mapping[str, str]) -> list[Path]:
-    """What stands of a run among the derivatives."""
-    pattern = relative_path(entities, extension=".json")
-    return sorted((root / pattern.parent).glob(pattern.name.replace("_bold.json", "_desc-*.json")))
 
 
 def _masks(run_dir: Path) -> Iterator[tuple[str, NDArray[Any], Item]]:

@@ -18,6 +18,9 @@ from rtflow.whole_file import write_whole
 
 BIDS_VERSION = "1.10.0"
 
+#: Where derivatives stand in a raw data set.
+BELOW = Path("derivatives/rtflow")
+
 README = """# A data set recorded in real time
 
 rtflow recorded these runs while they were scanned: each volume was appended to its run as it came, with
@@ -205,9 +208,19 @@ def claim_run(root: Path, entities: Mapping[str, str], run_uid: str, *, resuming
         entry = RunEntry(bold, (requested or "none") if number else None)
         if resuming and run_uid_in(entry.sidecar) == run_uid:
             return entry
-        if not taken(bold) and claim(root, bold, json.dumps({"RunUID": run_uid}) + "\n"):
+        named = {**entities, "run": run} if run else entities
+        if taken(bold) or derived(root, named, run_uid):
+            continue
+        if claim(root, bold, json.dumps({"RunUID": run_uid}) + "\n"):
             return entry
     raise AssertionError("there is always another run")
+
+
+def derived(root: Path, entities: Mapping[str, str], run_uid: str) -> bool:
+    """Whether another run has left derivatives under these names: it was one that recorded nothing itself."""
+    pattern = relative_path(entities, extension=".json")
+    ours = (root / BELOW / pattern.parent).glob(pattern.name.replace("_bold.json", "_desc-*.json"))
+    return any(run_uid_in(path) != run_uid for path in ours)
 
 
 def taken(bold: Path) -> list[Path]:

@@ -38,6 +38,10 @@ def command(
     source: options.Source = None,
     set_: options.Set = None,
     speed: options.Speed = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="BIDS label of the participant: bids.subject of the settings."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path(
         "rtflow-out"
     ),
@@ -71,7 +75,7 @@ def command(
         with stdout_to_stderr(json):
             watched = Watched(json=json, quiet=quiet)
             if resume is not None:
-                if workflow or config or source or set_ or speed or session:
+                if workflow or config or source or set_ or speed or subject or session:
                     raise UsageError(
                         "--resume takes all else from the run's folder; leave out the other options"
                     )
@@ -86,7 +90,8 @@ def command(
                 from rtflow.whole_file import require_writable
 
                 loaded = load_workflow(workflow_path(workflow))
-                settings = options.settings_for(loaded, config, source, set_, speed)
+                named = [] if subject is None else [f"bids.subject={subject}"]
+                settings = options.settings_for(loaded, config, source, [*(set_ or []), *named], speed)
                 require_writable(out.absolute())
                 if not quiet:
                     _tell_runs(out.absolute(), session or out / "session", settings)
@@ -112,7 +117,8 @@ def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
     """Which series became which run lately, and which run this one will be; nothing for a session's first."""
     from rtflow.derivatives import planned_run
     from rtflow.run_table import listed_runs
-    from rtflow.settings import settings_to_builtins
+    from rtflow.settings import BidsSettings, settings_to_builtins
+    from rtflow.source_settings import ScannerTable
 
     rows = [row for row in listed_runs(session) if row.get("recorded_run", "n/a") != "n/a"]
     planned = planned_run(out / "bids", settings_to_builtins(settings))
@@ -123,6 +129,9 @@ def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
         what = f"series {series}" if series != "n/a" else f"run {row.get('run', '')} as asked for"
         task, status = row.get("task", "n/a"), row.get("status", "n/a")
         typer.echo(f"{what} is recorded as run {row['recorded_run']} of task {task}, {status}", err=True)
+    default = BidsSettings().subject
+    if isinstance(settings.source, ScannerTable) and settings.bids.subject == default:
+        typer.echo(f"the participant is subject {default}; for another one, --subject LABEL", err=True)
     asked = str(settings.bids.run)
     if rows or planned != asked:
         there = f": run {asked} is there already" if planned != asked else ""

@@ -58,7 +58,7 @@ def require_participant(folder: Path, subject: str, patient_id: str) -> None:
         if not hmac.compare_digest(known, digest):
             raise SessionError(
                 f"the scanner names another participant (PatientID) than in earlier runs of subject "
-                f"{subject} in session {folder}: for another participant, set bids.subject and take another "
+                f"{subject} in session {folder}: for another participant, set --subject and take another "
                 f"--session DIR; if it is the same one under another PatientID, remove {path} and begin again"
             )
         write_private(path, msgspec.json.encode(kept))

@@ -91,7 +91,7 @@ def test_a_participant_whom_the_scanner_calls_otherwise_is_not_taken_for_the_ear
     assert scan(one, make_context("run-a", subject="01")) == 1
     assert scan(one, make_context("run-b", subject="01")) == 1
     assert scan(unnamed, make_context("run-c", subject="01")) == 1
-    with pytest.raises(SessionError, match=r"earlier runs of subject 01 .* set bids.subject .* --session"):
+    with pytest.raises(SessionError, match=r"earlier runs of subject 01 .* set --subject .* --session"):
         scan(other, make_context("run-d", subject="01"))
     assert scan(other, make_context("run-e", subject="02")) == 1
     assert scan(other, make_context("run-d", subject="01", replaying=True)) == 1

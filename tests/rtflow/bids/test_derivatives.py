@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from validator import bids_errors
 
+from rtflow.bids.dataset import claim_run
 from rtflow.bids.derivatives import write_derivatives
 from rtflow.bids.grid import Grid
 from rtflow.bids.tables import tables
@@ -192,6 +193,15 @@ def test_a_run_of_another_s_image_alone_is_taken_too(tmp_path):
     (folder / "sub-01_task-faces_run-01_bold.nii.gz").write_bytes(b"")
     settings = {"bids": {"subject": "01", "task": "faces", "run": "1"}}
     assert planned_run(tmp_path, settings) == "2"
+
+
+def test_a_run_that_recorded_nothing_keeps_its_number_from_the_next_one_that_does(tmp_path):
+    settings = {"bids": {"subject": "01", "task": "faces", "run": "1"}}
+    write_derivatives(tmp_path / "derivatives/rtflow", ENTITIES, "unrecorded", documents())
+    planned = planned_run(tmp_path, settings)
+    claimed = claim_run(tmp_path, ENTITIES, "recorded")
+    assert planned == "2"
+    assert claimed.bold.name == "sub-01_task-faces_run-2_bold.nii"
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,16 @@ def test_a_run_is_told_as_a_table(rtflow: Rtflow, tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_the_participant_is_named_and_that_of_a_scanner_is_told(rtflow: Rtflow, tmp_path: Path) -> None:
+    done = rtflow("run", "roi_feedback", "--speed", "max", "--subject", "05", *TINY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "rtflow-out" / "bids").glob("sub-*")) == [tmp_path / "rtflow-out/bids/sub-05"]
+    (tmp_path / "empty").mkdir()
+    scan = ("run", "roi_feedback", "--source", "folder:empty?wait=0.1", "--out", "other")
+    assert "the participant is subject 01; for another one, --subject LABEL" in rtflow(*scan).stderr
+    assert "the participant is" not in rtflow(*scan, "--subject", "05").stderr
+
+
 def test_quiet_is_quiet(rtflow: Rtflow) -> None:
     done = rtflow("run", "roi_feedback", "--speed", "max", "--quiet", *TINY)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
