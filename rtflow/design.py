@@ -316,7 +316,8 @@ def read_events(path: Path) -> Design:
                 raise ValueError
         except KeyError as error:
             raise UsageError(
-                f"events file {path} has no column {error}; BIDS wants onset, duration and trial_type"
+                f"events file {path} has no column {error} but {', '.join(map(repr, row))}; BIDS wants "
+                "onset, duration and trial_type, with tabs between them"
             ) from None
         except (TypeError, ValueError, AttributeError):
             raise UsageError(

@@ -217,3 +217,9 @@ def test_rest_is_no_condition(name: str) -> None:
 
 def test_a_run_that_was_recorded_with_rest_as_a_condition_still_replays() -> None:
     assert DesignSettings(conditions=("regulate", "rest")).design().conditions == ("regulate", "rest")
+
+
+def test_columns_that_are_parted_by_commas_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "events.tsv").write_text("onset,duration,trial_type\n0,10,scene\n")
+    with pytest.raises(UsageError, match=r"but 'onset,duration,trial_type'; .* with tabs"):
+        read_events(tmp_path / "events.tsv")
