@@ -93,7 +93,7 @@ def command(
             if host is not None:
                 lines = Lines(*host, agent.say, lambda: agent.run_uid)
                 await lines.open()
-                outlets.append(lines)
+                outlets.insert(0, lines)  # nobody waits for the file who need not
                 terminal.tell(f"lines of JSON at {lines.host}:{lines.port}")
             terminal.show(lambda: agent.standing)
             if keyboard:
