@@ -282,11 +282,12 @@ def kind_of(trait: Any) -> str:
             return "any"
         case "List":
             return "list"
+        case "Range":
+            return "whole number" if kind._type_desc == "an integer" else "number"
         case name:
             words = {
                 "Str": "text",
                 "Float": "number",
-                "Range": "number",
                 "Int": "whole number",
                 "Bool": "true or false",
                 "Dict": "table",

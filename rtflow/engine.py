@@ -332,6 +332,8 @@ def _told_to_agents(workflow: WorkflowFile, settings: RunSettings, context: RunC
 def _row(workflow: WorkflowFile, settings: RunSettings, stop: RunStop, raw: Path) -> dict[str, object]:
     bids = settings.bids
     recorded = find_recorded(raw, stop.run_uid)
+    if recorded is not None and not recorded.bold:  # it failed before there was an image
+        recorded = None
     return {
         "run_uid": stop.run_uid,
         "workflow": workflow.name,

@@ -60,7 +60,9 @@ def require_writable(folder: Path) -> None:
     while not there.exists():
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OutputError(f"{folder}: {there} cannot be written; choose a folder that can be written")
+        what = "it" if there == folder else str(there)
+        why = "may not be written to" if there.is_dir() else "is a file"
+        raise OutputError(f"{folder} cannot be written: {what} {why}; choose a folder that can be written")
 
 
 def require_writable_file(file: Path) -> None:

@@ -20,16 +20,22 @@ class Settings(RunSettings):
 
     Parameters
     ----------
-    first, second
-        Images of the two regions on the grid of the series.
-    window, fisher
-        Seconds that the correlation is taken over, and whether the value is Fisher's z of it.
+    first
+        Image of the one region on the grid of the series.
+    second
+        Image of the other region.
+    window
+        Seconds that the correlation is taken over.
+    fisher
+        Whether the value is Fisher's z of the correlation.
     motion
         Whether motion is taken out.
     lag
         Seconds by which the haemodynamic response trails the trials.
-    design, train_blocks
-        What the participant is asked to do, and when; how many of the first blocks are without feedback.
+    design
+        What the participant is asked to do, and when.
+    train_blocks
+        How many of the first blocks are without feedback.
     feedback
         What is shown of the value.
     """

@@ -20,16 +20,22 @@ class Settings(RunSettings):
 
     Parameters
     ----------
-    mask, localizer
-        An image of the region, or the item of the session that a localizer run left; or else the brain.
+    mask
+        An image of the region; without one, and without ``localizer``, it is the whole brain.
+    localizer
+        The item of the session that a localizer run left: its map is the region.
     opening
         Seconds at the start that the signal is compared with, where there is no design.
-    lag, settle
-        Seconds by which the response trails the trials, and that it takes to die away after each.
+    lag
+        Seconds by which the response trails the trials.
+    settle
+        Seconds that the response takes to die away after each trial.
     design
         What the participant is asked to do, and when; none if that is not known.
-    feedback, train_blocks
-        What is shown of the value (none: itself); how many blocks are without at first, for its range.
+    feedback
+        What is shown of the value; none: the value itself.
+    train_blocks
+        How many blocks are without feedback at first, for its range.
     """
 
     dummy_volumes: Whole = 3

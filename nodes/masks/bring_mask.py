@@ -305,6 +305,8 @@ def job_of(inputs: Any) -> Job:
 def _job_of(inputs: Any) -> Job:
     labels = tuple(inputs.labels) if isdefined(inputs.labels) else ()
     transforms = tuple(inputs.transforms) if isdefined(inputs.transforms) else ()
+    if not inputs.file:
+        raise UsageError("BringMask was given no mask; give the path of an image as file=PATH")
     if bool(inputs.image) == bool(inputs.fmriprep):
         raise UsageError(
             "BringMask takes the image that the mask lies in from image=PATH or from fmriprep=FOLDER: give "

@@ -19,7 +19,8 @@ Config = Annotated[
         "-c",
         "--config",
         metavar="FILE.toml",
-        help="Settings; default the TOML of the same name beside WORKFLOW.",
+        help="Settings, in place of the TOML of the same name beside WORKFLOW: what FILE leaves out "
+        "has the default of the code, not the value of that TOML.",
     ),
 ]
 Source = Annotated[

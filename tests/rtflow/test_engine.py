@@ -12,6 +12,7 @@ from rtflow.documents import RunStop
 from rtflow.engine import build_workflow, exit_status, load_workflow, plan, run
 from rtflow.errors import CompileError, OutputError, UsageError, WorkflowError
 from rtflow.journal import Recording
+from rtflow.run_table import listed_runs
 from rtflow.settings import Limits, RunSettings, load_settings, settings_from_builtins
 
 WORKFLOW = Path(counting_workflow.__file__)
@@ -119,6 +120,30 @@ def test_a_session_lists_its_runs(tmp_path):
     assert [row[1:8] for row in rows[1:]] == [
         ["counting_workflow", "01", "n/a", "feedback", "2", "completed", str(count)] for count in (2, 3)
     ]
+
+
+def test_a_run_without_an_image_is_not_told_as_recorded(tmp_path):
+    text = """
+import counting_workflow
+from counting_workflow import Settings
+from nipype import Node
+from rtflow.bids.dataset import claim_run, prepare_dataset
+from streamtools import Number
+
+class Claiming(Number):  # as RecordRun does, before a disk is full
+    def start_run(self, context):
+        prepare_dataset(context.bids_dir)
+        claim_run(context.bids_dir, {"subject": "01", "task": "feedback", "run": "1"}, context.run_uid)
+
+def build(settings):
+    flow = counting_workflow.build(settings)
+    flow.connect(flow.get_node("scanner"), "frame", Node(Claiming(), name="claiming"), "frame")
+    return flow
+"""
+    workflow = load_workflow(workflow_file(tmp_path, text))
+    run(workflow, load_settings(workflow.settings_type, None, ["count=2"]), tmp_path / "out")
+    (row,) = listed_runs(tmp_path / "out" / "session")
+    assert (row["run"], row["recorded_run"]) == ("1", "n/a")
 
 
 def leaving(folder: Path) -> Path:

@@ -255,6 +255,7 @@ def test_the_repetition_time_must_be_known(reference, earlier, make, call) -> No
     [
         ({"image": ""}, "from image=PATH or from fmriprep=FOLDER"),
         ({"fmriprep": "FMRIPREP"}, "from image=PATH or from fmriprep=FOLDER"),
+        ({"file": "", "image": ""}, "was given no mask; give the path of an image as file=PATH"),
         ({"file": "absent.nii.gz"}, "absent.nii.gz does not exist"),
         ({"image": "absent.nii.gz"}, "image absent.nii.gz does not exist"),
         ({"brain": "absent.nii.gz"}, "mask absent.nii.gz does not exist"),
