@@ -87,10 +87,10 @@ class Hosts:
         self.until(lambda: _answers(self.port), process, "does not listen")
         return process
 
-    def enrol(self, host: str) -> None:
-        """Enrol the machine of an agent; the analysis host must listen."""
+    def enrol(self, host: str, url: str) -> None:
+        """Enrol an agent's machine at the address that it will connect to; the analysis host must listen."""
         code = self.do("analysis", "token", "enrol", host, "--role", host).split()[0]
-        self.do(host, "enrol", self.url, "--code", code)
+        self.do(host, "enrol", url, "--code", code)
 
     def folder(self, host: str) -> Path:
         """What belongs to a host."""
@@ -113,8 +113,13 @@ class Hosts:
         until = time.monotonic() + _PATIENCE
         while not there():
             if process.poll() is not None or time.monotonic() > until:
-                raise RunError(f"a host {otherwise}; what the hosts wrote is in {self._folder}")
+                raise RunError(f"a host {otherwise}; they said: {self._said()}")
             time.sleep(0.02)
+
+    def _said(self) -> str:
+        """The last that each command wrote."""
+        logs = {path.stem: path.read_text(errors="replace")[-500:] for path in self._folder.rglob("*.log")}
+        return "; ".join(f"{name}: {' '.join(text.split())}" for name, text in sorted(logs.items()))
 
     def _environment(self, host: str) -> dict[str, str]:
         own = self.folder(host) / "settings"

@@ -141,8 +141,8 @@ def measure(hosts: Hosts, files: Sequence[Written], *, realign: bool, pace: floa
         "--source", f"agent:scanner?volumes={len(files)}", "--set", f"mask={mask}",
         "--set", f"realign={str(realign).lower()}",
     )  # fmt: skip
-    hosts.enrol("scanner")
-    hosts.enrol("subject")
+    hosts.enrol("scanner", hosts.through)
+    hosts.enrol("subject", hosts.url)
     subject = hosts.start(
         "subject", "subject", "--server", hosts.url, "--tcp", str(port),
         "--out", str(hosts.folder("subject") / "out"), "--state", str(hosts.folder("subject") / "state"),
@@ -153,7 +153,7 @@ def measure(hosts: Hosts, files: Sequence[Written], *, realign: bool, pace: floa
         "scanner", "scanner", "--server", hosts.through, "--watch", str(incoming),
         "--state", str(hosts.folder("scanner") / "state"),
     )  # fmt: skip
-    hosts.until(lambda: "sending" in hosts.said("scanner", "scanner"), scanner, "is not told of the run")
+    hosts.until(lambda: "begins" in hosts.said("scanner", "scanner"), scanner, "is not told of the run")
     shown = []
     begin = time.monotonic()
     for volume, file in enumerate(files, start=1):
