@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.design import REST, Design, Trial, require_design
+from rtflow.design import REST, Design, Trial, require_design, require_trials_within
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -212,6 +212,8 @@ class Labels(StreamInterface):
         """Begin with no trial seen."""
         if isdefined(self.inputs.design):
             require_design(self.inputs.design, "Labels")
+            if not context.replaying:
+                require_trials_within(self.inputs.design, context.volumes, context.tr)
         self._emit = context.emit
         self._seen: set[int] = set()
 

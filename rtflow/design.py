@@ -206,6 +206,31 @@ def require_design(given: object, node: str) -> None:
         )
 
 
+def require_trials_within(design: Design, volumes: int | None, tr: float | None) -> None:
+    """Refuse a design of which nothing lies in the run, as far as its length is known before it begins.
+
+    Parameters
+    ----------
+    design
+        Of the run.
+    volumes, tr
+        Their planned number, and the repetition time in seconds; None where it is not known.
+
+    Raises
+    ------
+    UsageError
+        If every trial begins after the end of the run.
+    """
+    if not (volumes and tr and design.trials):
+        return
+    first = min(trial.onset for trial in design.trials)
+    if first >= volumes * tr:
+        raise UsageError(
+            f"no trial of the design lies in the run: the first begins at {first:g} s, and the run of "
+            f"{volumes} volumes ends at {volumes * tr:g} s; are its onsets in seconds, as BIDS wants them?"
+        )
+
+
 def block_design(
     conditions: Iterable[str], *, blocks: int, block: float, rest: float, opening: float = 0.0
 ) -> Design:

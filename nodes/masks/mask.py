@@ -14,7 +14,7 @@ from rtflow.bids import masked
 from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.documents import Event
-from rtflow.errors import UsageError, VolumeError
+from rtflow.errors import GridError, UsageError, VolumeError
 from rtflow.items import Item
 from rtflow.nodes.images.brain import COVERAGE, LEAST_IN_BRAIN, brain_mask, read_mask, share_in_brain
 from rtflow.session import Session
@@ -110,7 +110,7 @@ class Mask(StreamInterface):
     def _make(self, reference: BidsIncremental) -> masked.Mask:
         grid = reference.grid
         if self._file is not None:
-            grid.require(self._file.grid, f"mask {self.inputs.file}")
+            self._require_file_on(grid)
             self._place(self._file.data, reference)
             return replace(self._file, grid=grid)
         if self._loaded is not None:
@@ -118,6 +118,14 @@ class Mask(StreamInterface):
             return masked.Mask(self._loaded.arrays["data"], grid)
         brain = brain_mask(reference.data, threshold=self.inputs.threshold or None, erode=self.inputs.erode)
         return masked.Mask(brain, grid)
+
+    def _require_file_on(self, grid: Grid) -> None:
+        assert self._file is not None
+        try:
+            grid.require(self._file.grid, f"mask {self.inputs.file}")
+        except GridError as error:
+            advice = "give a mask on the grid of the series, or let BringMask bring this one there"
+            raise GridError(f"{error}: {advice}") from None
 
     def _place(self, region: NDArray[np.bool_], reference: BidsIncremental) -> None:
         """Tell how large the region in the file is and where it lies; doubt one that can hardly be meant."""
@@ -145,7 +153,7 @@ class Mask(StreamInterface):
                 self._session.save(inputs.save, {"data": mask.data}, mask.grid)
             self._mask = mask
         if self._mask is None and self._file is not None and isdefined(inputs.incremental):
-            inputs.incremental.grid.require(self._file.grid, f"mask {inputs.file}")
+            self._require_file_on(inputs.incremental.grid)
         if self._doubtful:
             self.doubt(self._doubtful)
         self._results = {} if self._mask is None else {"mask": self._mask}

@@ -174,6 +174,16 @@ def test_labels_are_those_of_what_was_really_shown() -> None:
 
 
 @pytest.mark.parametrize("node", [Labels, RecordRun])
+def test_a_design_of_which_nothing_lies_in_the_run_is_refused(make_context, node) -> None:
+    late = node(design=Design((Trial(20000.0, 2000.0, "scene"), Trial(8000.0, 2000.0, "face"))))
+    with pytest.raises(UsageError, match=r"first begins at 8000 s, .* ends at 310 s; are its onsets in sec"):
+        late.start_run(make_context(volumes=155, tr=2.0))
+    late.start_run(make_context(volumes=155, tr=2.0, replaying=True))
+    late.start_run(make_context(tr=2.0))  # how long the scan will be is not known
+    node(design=Design((Trial(308.0, 2.0, "scene"),))).start_run(make_context(volumes=155, tr=2.0))
+
+
+@pytest.mark.parametrize("node", [Labels, RecordRun])
 def test_the_path_of_events_is_refused_before_the_first_volume(make_context, node) -> None:
     with pytest.raises(UsageError, match=r"Design, got 'events.tsv'; make one by rtflow.design.read_events"):
         node(design="events.tsv").start_run(make_context())

@@ -100,7 +100,7 @@ def test_a_workflow_file_that_is_not_there(call, tmp_path: Path, command: str) -
             ["--source", "fodler:in"],
             "--source fodler:in: source 'fodler:in' is of no known kind; did you mean",
         ),
-        (["--source", "folder:in"], "in does not exist"),
+        (["--source", "folder:in", "--subject", "02"], "in does not exist"),
         (["--set", "gian=2"], "--set gian=2: unknown setting 'gian'; did you mean 'gain'?"),
         (["--set", "gain=high"], '--set gain=high: gain: expected a number, got "high"'),
         (["--speed", "fast"], "--speed fast: source.speed: expected a number above 0 or 'max'"),
@@ -125,7 +125,7 @@ def test_a_source_folder_without_dicom(call, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(GOOD)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").write_text("no DICOM here")
-    message = refused(call("run", "mine.py", "--source", "folder:notes?wait=0"))
+    message = refused(call("run", "mine.py", "--source", "folder:notes?wait=0", "--subject", "02"))
     assert str(tmp_path / "notes") in message
 
 
