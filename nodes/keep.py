@@ -50,6 +50,11 @@ class KeepItems(StreamInterface):
 
     input_spec = KeepItemsInput
     output_spec = KeepItemsOutput
+    at_end = True
+
+    def needed_items(self) -> list[str]:
+        """What is to be kept."""
+        return list(self.inputs.names)
 
     def start_run(self, context: RunContext) -> None:
         """Remember which run it is."""

@@ -29,6 +29,7 @@ class Accuracy(SimpleInterface):  # type: ignore[misc]
 
     input_spec = AccuracyInput
     output_spec = AccuracyOutput
+    at_end = True
 
     def _run_interface(self, runtime: Any) -> Any:
         correct = [float(value) for value in self.inputs.correct]

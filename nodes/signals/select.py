@@ -69,6 +69,11 @@ class SelectVoxels(StreamInterface):
 
     input_spec = SelectVoxelsInput
     output_spec = SelectVoxelsOutput
+    at_end = True
+
+    def needed_items(self) -> list[str]:
+        """The map, and the mask to look in."""
+        return [name for name in (self.inputs.maps, self.inputs.within) if name]
 
     def start_run(self, context: RunContext) -> None:
         """Remember which run it is."""

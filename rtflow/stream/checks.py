@@ -53,6 +53,36 @@ def check_once(interface: Any, entry: PlannedNode) -> None:
         )
 
 
+def check_each(interface: Any, entry: PlannedNode) -> None:
+    """What runs with every volume is not made for the end of the run."""
+    if getattr(interface, "at_end", False):
+        fields = [binding.field for binding in entry.bindings]
+        raise CompileError(
+            entry.name,
+            "is for the end of the run, and would run with every volume",
+            f"make it a JoinNode(..., joinsource=<source>, joinfield={fields}) in place of a Node",
+        )
+
+
+def check_items(planned: list[PlannedNode]) -> None:
+    """What a node takes of this run is saved in it, as far as that is known: see `Session`."""
+    interfaces = [entry.node.interface for entry in planned]
+    streaming = [one for one in interfaces if isinstance(one, StreamInterface)]
+    if not all(type(one).__module__.startswith("rtflow.nodes.") for one in streaming):
+        return  # a node of one's own may save under any name
+    names = [getattr(one.inputs, "save", "") for one in streaming]
+    saved = sorted({name for name in names if isdefined(name) and name})
+    for entry in planned:
+        needed = entry.node.interface.needed_items() if entry.node.interface in streaming else ()
+        for name in needed:
+            if name not in saved:
+                raise CompileError(
+                    entry.name,
+                    f"takes '{name}' of this run, and the run saves {', '.join(saved) or 'nothing'}",
+                    "name an item that it saves, or set save on the node that makes it",
+                )
+
+
 def check_apart(planned: list[PlannedNode]) -> None:
     """No two nodes may have the same interface (its inputs and state are one), or the same channel."""
     interfaces: dict[int, str] = {}

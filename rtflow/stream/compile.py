@@ -12,7 +12,15 @@ from nipype.pipeline.engine import JoinNode, MapNode, Workflow
 
 from rtflow.errors import CompileError
 from rtflow.stream.calls import threads_own_directories, touches_files
-from rtflow.stream.checks import check_apart, check_cached, check_inputs, check_needed, check_once
+from rtflow.stream.checks import (
+    check_apart,
+    check_cached,
+    check_each,
+    check_inputs,
+    check_items,
+    check_needed,
+    check_once,
+)
 from rtflow.stream.interface import StreamInterface, StreamSink, StreamSource
 from rtflow.stream.options import COMMAND_LIMIT, Mode, options_of
 from rtflow.stream.plan import Binding, Plan, PlannedNode, When
@@ -94,6 +102,7 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
         if when[node] != "volume":
             check_once(interface, entry)
         else:
+            check_each(interface, entry)
             entry.mode = _mode(interface, options.mode, own_directories, entry.name)
             if entry.mode == "process":
                 entry.limit = options.deadline or COMMAND_LIMIT
@@ -102,6 +111,7 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
                 options.stage, [other for other in earlier if other.node is not source], entry
             )
     check_apart(planned)
+    check_items(planned)
     return Plan(name, tuple(planned), planned[index[source]])
 
 

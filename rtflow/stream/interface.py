@@ -95,11 +95,14 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
     stateful
         Whether the outputs depend on earlier volumes. Such a node is told of every volume that it does
         not see (`gap`), and is refused by stock Nipype.
+    at_end
+        Whether it is for the end of the run; with every volume it is refused then.
     volume
         Number of the volume at hand; set before each call.
     """
 
     stateful = False
+    at_end = False
     volume = 0
 
     def start_run(self, context: RunContext) -> None:
@@ -127,6 +130,10 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
         """Whether there is a state that goes from one process to the next: `snapshot` and `restore` are."""
         ours = StreamInterface
         return cls.snapshot is not ours.snapshot and cls.restore is not ours.restore
+
+    def needed_items(self) -> Collection[str]:
+        """Session items that nodes of this run must save for it; a graph in which none does is refused."""
+        return ()
 
     def needed_inputs(self) -> Mapping[str, str]:
         """Inputs that the options make mandatory, each with the reason; a graph without them is refused."""

@@ -9,6 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 from streamtools import Counter, Number, Sum, counting, double, doubling, refused
 
 from rtflow.errors import CompileError
+from rtflow.nodes import Accuracy, DicomToBids, KeepItems, Realign, ScannerInput, SelectVoxels
 from rtflow.stream import StreamInterface, StreamPlugin, StreamSink, inspect
 
 
@@ -290,3 +291,35 @@ def test_identity_nodes_vanish(tmp_path):
     plan = inspect(flow)
     assert "fields" not in {node.name for node in plan.nodes}
     assert next(node for node in plan.nodes if node.name == "again").after == ("sum",)
+
+
+@pytest.mark.parametrize(
+    ("node", "field"),
+    [
+        (SelectVoxels(maps="glm", save="best"), "volumes"),
+        (KeepItems(names=["glm"]), "volumes"),
+        (Accuracy(), "correct"),
+    ],
+)
+def test_what_is_for_the_end_of_the_run_is_refused_with_every_volume(tmp_path, node, field):
+    flow = counting(tmp_path)
+    flow.connect(flow.get_node("sum"), "total", Node(node, name="last"), field)
+    error = refused(flow)
+    assert (error.node, "end of the run" in error.cause) == ("last", True)
+    assert f"JoinNode(..., joinsource=<source>, joinfield=['{field}'])" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "node", [SelectVoxels(maps="gml", save="best"), KeepItems(names=["reference", "gml"])]
+)
+def test_an_item_that_the_run_does_not_save_is_refused(node):
+    flow = Workflow(name="saving")
+    scanner = Node(ScannerInput(uri="simulate:"), name="scanner")
+    convert, realign = Node(DicomToBids(), name="convert"), Node(Realign(save="reference"), name="realign")
+    last = JoinNode(node, joinsource="scanner", joinfield=["volumes"], name="last")
+    flow.connect([(scanner, convert, [("frame",) * 2]), (convert, realign, [("incremental",) * 2])])
+    flow.connect(realign, "framewise_displacement", last, "volumes")
+    error = refused(flow)
+    assert error.node == "last"
+    assert "takes 'gml' of this run, and the run saves " in error.cause
+    assert "reference" in error.cause
