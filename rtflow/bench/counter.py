@@ -43,9 +43,13 @@ class Counter:
         while True:
             try:
                 near, _ = self._listening.accept()
-                far = socket.create_connection(("127.0.0.1", self._leads_to))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._leads_to))
+            except OSError:  # the agent tries again for as long as nobody answers
+                near.close()
+                continue
             for source, sink in ((near, far), (far, near)):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
@@ -56,6 +60,7 @@ class Counter:
                 with self._lock:
                     self.bytes += len(data)
                 sink.sendall(data)
-        for end in (source, sink):
+        for end in (source, sink):  # the other direction ends with this one
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        source.close()

@@ -7,6 +7,7 @@ TCP port, where a display would read it. After that a short run goes through a c
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import socket
@@ -75,7 +76,8 @@ class Display:
         self.came: dict[int, tuple[float, dict[str, object]]] = {}
         self._socket = socket.create_connection(("127.0.0.1", port), _PATIENCE)
         self._news = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
 
     def wait_for(self, volume: int) -> tuple[float, dict[str, object]]:
         """When the value of a volume came, and what it was.
@@ -92,6 +94,9 @@ class Display:
 
     def close(self) -> None:
         """Read no more."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
 
     def _read(self) -> None:
