@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.design import REST, Design, Trial, require_design, require_trials_within
+from rtflow.design import REST, Design, Trial, require_design, require_seconds
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 
@@ -213,7 +213,7 @@ class Labels(StreamInterface):
         if isdefined(self.inputs.design):
             require_design(self.inputs.design, "Labels")
             if not context.replaying:
-                require_trials_within(self.inputs.design, context.volumes, context.tr)
+                require_seconds(self.inputs.design, context.volumes, context.tr)
         self._emit = context.emit
         self._seen: set[int] = set()
 

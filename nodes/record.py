@@ -20,7 +20,7 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
 from rtflow.bids.series import SERIES_HASH, recorded_series, series_hash
 from rtflow.bids.unfinished import ignore
-from rtflow.design import TOLD, Design, events_text, require_design, require_trials_within, write_events
+from rtflow.design import TOLD, Design, events_text, require_design, require_seconds, write_events
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
 from rtflow.whole_file import partial_name
@@ -81,7 +81,7 @@ class RecordRun(StreamInterface):
         if isdefined(self.inputs.design):
             require_design(self.inputs.design, "RecordRun")
             if not context.replaying:
-                require_trials_within(self.inputs.design, context.volumes, context.tr)
+                require_seconds(self.inputs.design, context.volumes, context.tr)
         self._context = context
         self._root = context.bids_dir.absolute()
         self._run_uid = context.run_uid

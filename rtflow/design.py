@@ -20,6 +20,9 @@ from rtflow.setting_types import Count, LocalPath, NotNegative, Positive
 REST = "rest"
 NO_TRIAL = (REST, "n/a")
 
+# So many times the length of the run lies its last onset at least, if it is in milliseconds.
+_LENGTHS = 300
+
 # Seconds. Onsets are multiples of TR in most designs, and n * TR is not exact; those of a log lie a frame or
 # two of the display behind the trigger that they belong to.
 _GRACE = 0.05
@@ -206,8 +209,8 @@ def require_design(given: object, node: str) -> None:
         )
 
 
-def require_trials_within(design: Design, volumes: int | None, tr: float | None) -> None:
-    """Refuse a design of which nothing lies in the run, as far as its length is known before it begins.
+def require_seconds(design: Design, volumes: int | None, tr: float | None) -> None:
+    """Refuse a design that must be in milliseconds, as far as the run's length is known before it begins.
 
     Parameters
     ----------
@@ -219,12 +222,14 @@ def require_trials_within(design: Design, volumes: int | None, tr: float | None)
     Raises
     ------
     UsageError
-        If every trial begins after the end of the run.
+        If every trial begins after the end of the run, and the last one hundreds of runs later; a run that is
+        only tried out may well be too short for its design.
     """
     if not (volumes and tr and design.trials):
         return
-    first = min(trial.onset for trial in design.trials)
-    if first >= volumes * tr:
+    onsets = [trial.onset for trial in design.trials]
+    first = min(onsets)
+    if first >= volumes * tr and max(onsets) >= _LENGTHS * volumes * tr:
         raise UsageError(
             f"no trial of the design lies in the run: the first begins at {first:g} s, and the run of "
             f"{volumes} volumes ends at {volumes * tr:g} s; are its onsets in seconds, as BIDS wants them?"

@@ -79,6 +79,8 @@ class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         What the run may lose and still end well.
     seed
         What all chance in the nodes comes from.
+    show
+        Values of the results, ``NODE.FIELD``, that the operator sees while the run goes on and at its end.
     work_dir
         Where nodes at set-up keep their results; set by the command line.
     """
@@ -89,6 +91,7 @@ class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     deadline: Positive | None = None
     limits: Limits = msgspec.field(default_factory=Limits)
     seed: int = 0
+    show: tuple[str, ...] = ()
     work_dir: LocalPath = ""
 
     def require(self) -> None:

@@ -98,6 +98,8 @@ class Seen:
         Milliseconds from last byte to Result, of each volume that has been through the graph.
     feedback
         Latest feedback values, and the kind of the last one.
+    shown
+        The latest of each value that the settings want shown.
     errors, doubts
         How many volumes each message stands in.
     notes
@@ -115,6 +117,7 @@ class Seen:
     latencies: Sequence[float] = field(default_factory=lambda: array("d"))
     feedback: Sequence[float] = ()
     kind: str = ""
+    shown: dict[str, Scalar] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     doubts: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
@@ -178,6 +181,9 @@ class Summary:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._feedback.append(float(value))
                 seen.kind = str(result.values.get(f"{node}.kind") or node)
+        wanted = seen.start.settings.get("show", ()) if seen.start else ()
+        latest = seen.shown | result.values if wanted else {}
+        seen.shown = {name: latest[name] for name in wanted if name in latest}
         for node, message in result.errors.items():
             _count(self._errors, f"{node}: {_of_any(message, result.volume)}")
         for reason in result.reasons:
@@ -192,6 +198,7 @@ class Summary:
                     "counts": dict(self._seen.counts),
                     "latencies": self._latencies[:],
                     "feedback": tuple(self._feedback),
+                    "shown": dict(self._seen.shown),
                     "errors": dict(self._errors),
                     "doubts": dict(self._doubts),
                     "notes": dict(self._notes),
@@ -219,7 +226,7 @@ class Summary:
             "workflow": start.workflow,
             "source": start.source,
             "volumes": {"planned": start.volumes, **seen.counts, **stop.counts, "suspect": seen.suspect},
-            "values": dict(stop.values),
+            "values": {**seen.shown, **stop.values},
             "latency_ms": spread(seen.latencies),
             "nodes": {node: spread(times) for node, times in self.timings().items()},
             "errors": seen.errors,

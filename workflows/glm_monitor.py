@@ -37,6 +37,8 @@ class Settings(RunSettings):
         Smoothing before it, mm; 0 for none.
     """
 
+    show: tuple[str, ...] = ("glm.region_t", "glm.region_percent", "glm.region_mean")
+
     dummy_volumes: int = 5
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     glm: GLMSettings = msgspec.field(default_factory=GLMSettings)

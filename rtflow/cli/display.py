@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rtflow.documents import Scalar
 from rtflow.summary import STATUSES, Seen, percentile, published
 
 LOOKS_PER_SECOND = 4
@@ -105,7 +106,17 @@ def line(seen: Seen) -> str:
         said.append(f"latency {seen.latencies[-1]:.1f} ms (median {_median(seen):.1f})")
     if seen.feedback:
         said.append(f"{seen.kind} {seen.feedback[-1]:+.3f}")
+    said += [f"{name} {in_words(value)}" for name, value in seen.shown.items()]
     return ", ".join(said)
+
+
+def in_words(value: Scalar) -> str:
+    """A value in few digits.
+
+    >>> in_words(3.14159265), in_words("scene")
+    ('3.142', 'scene')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def picture(seen: Seen, *, ending: bool = False) -> RenderableType:
@@ -119,6 +130,8 @@ def picture(seen: Seen, *, ending: bool = False) -> RenderableType:
         rows.add_row("NO FEEDBACK", Text(f"the last {seen.failing} volumes failed", "bold white on red"))
     elif seen.feedback:
         rows.add_row("feedback", _feedback(seen))
+    for name, value in seen.shown.items():
+        rows.add_row(name, Text(in_words(value), "bold cyan"))
     if seen.latencies:
         longest = max(seen.latencies)
         rows.add_row(

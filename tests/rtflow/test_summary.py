@@ -139,6 +139,16 @@ def test_feedback_is_the_latest_values_and_their_kind() -> None:
     assert summary.seen().feedback == seen.feedback
 
 
+def test_values_that_the_settings_want_shown_are_the_latest_there_were() -> None:
+    results = [
+        Result(volume=1, status="ok", values={"glm.region_t": 1.5, "glm.dof": 3}),
+        Result(volume=2, status="ok", values={"glm.region_t": 2.5, "glm.dof": 4}),
+        Result(volume=3, status="failed"),
+    ]
+    assert told(*run_of(*results, show=["glm.region_t", "glm.absent"]))["values"] == {"glm.region_t": 2.5}
+    assert told(*run_of(*results))["values"] == {}
+
+
 def test_what_is_seen_does_not_change_afterwards() -> None:
     summary = Summary()
     summary.add(VolumeReceived(volume=1, received=0.0))

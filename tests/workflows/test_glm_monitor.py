@@ -10,9 +10,11 @@ from building import build
 
 from rtflow.design import Design, Trial, write_events
 from rtflow.documents import Delivered
+from rtflow.journal import Recording
 from rtflow.rerun import replay
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext
+from rtflow.summary import Summary
 from rtflow.testing import prefix_test
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "glm_monitor.py"
@@ -29,6 +31,13 @@ REGIONS = {"scene": "parahippocampal", "face": "fusiform"}
 @pytest.fixture(scope="module")
 def ran(play, tmp_path_factory):
     return play("glm_monitor", tmp_path_factory.mktemp("glm"), *SHORT)
+
+
+def test_the_operator_sees_the_region(ran) -> None:
+    summary = Summary()
+    for document in Recording(ran.out / "runs" / ran.stop.run_uid).documents:
+        summary.add(document)
+    assert list(summary.seen().shown) == ["glm.region_t", "glm.region_percent", "glm.region_mean"]
 
 
 def statmap(run, name: str) -> np.ndarray:

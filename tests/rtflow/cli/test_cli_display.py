@@ -108,6 +108,17 @@ def test_all_that_a_volume_says() -> None:
     )
 
 
+def test_values_that_the_settings_want_shown_are() -> None:
+    start = RunStart(workflow="mine", settings={"show": ["glm.region_t"]}, volumes=10)
+    documents = [start, *volume(1, values={"glm.region_t": 2.34567, "glm.dof": 7})]
+    seen = summary(*documents).seen()
+    assert "glm.region_t 2.346" in line(seen)
+    assert "dof" not in line(seen)
+    assert "glm.region_t" in (drawn := shown(picture(seen)))
+    assert "2.346" in drawn
+    assert "2.34567" in ended(*documents, RunStop(status="completed"))
+
+
 def test_a_run_of_unknown_length() -> None:
     start = RunStart(workflow="mine", source="folder:in")
     assert "waiting for the first volume" in shown(picture(summary(start).seen()))
