@@ -50,6 +50,30 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and what --json asks for).")
 ]
 
+# Of the agents' commands.
+Server = Annotated[str, typer.Option(metavar="wss://HOST:PORT", help="The analysis host's rtflow.")]
+Service = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:CLASS",
+        help="Nodes may call the public, typed methods of this class; may be repeated.",
+    ),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="What is kept from start to start; default ~/.rtflow/scanner-NAME or subject-NAME.",
+    ),
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Holds the token that the server knows this agent by.")
+]
+Credentials = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="What enrolling left. Default: in the folder of the settings."),
+]
+
 
 def settings_for(
     workflow: WorkflowFile,

@@ -23,7 +23,7 @@ EXAMPLES = (
 
 
 def command(
-    server: Annotated[str, typer.Option(metavar="wss://HOST:PORT", help="The analysis host's rtflow.")],
+    server: options.Server,
     watch: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Send DICOM files that are written here, or below, during a run."),
@@ -53,27 +53,13 @@ def command(
     write: Annotated[
         bool, typer.Option("--write", help="The server may write files of these types there, too.")
     ] = False,
-    service: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE:CLASS",
-            help="Nodes may call the public, typed methods of this class; may be repeated.",
-        ),
-    ] = None,
+    service: options.Service = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What the run calls this agent: agent:NAME.")
     ] = "scanner",
-    state: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="What is kept from start to start; default ~/.rtflow/scanner-NAME."),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds the token that the server knows this agent by.")
-    ] = None,
-    credentials: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="What enrolling left. Default: in the folder of the settings."),
-    ] = None,
+    state: options.State = None,
+    token_file: options.TokenFile = None,
+    credentials: options.Credentials = None,
     key: Annotated[
         Path | None,
         typer.Option(

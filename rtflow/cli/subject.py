@@ -19,7 +19,7 @@ EXAMPLES = (
 
 
 def command(
-    server: Annotated[str, typer.Option(metavar="wss://HOST:PORT", help="The analysis host's rtflow.")],
+    server: options.Server,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where values are written: DIR/RUN_UID/volume-0001.json.")
     ],
@@ -40,27 +40,13 @@ def command(
             help="Lines typed here: an empty one, or 5, is a trigger of the scanner; any other a response.",
         ),
     ] = False,
-    service: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE:CLASS",
-            help="Nodes may call the public, typed methods of this class; may be repeated.",
-        ),
-    ] = None,
+    service: options.Service = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What the workflow calls this display.")
     ] = "subject",
-    state: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="What is kept from start to start; default ~/.rtflow/subject-NAME."),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds the token that the server knows this agent by.")
-    ] = None,
-    credentials: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="What enrolling left. Default: in the folder of the settings."),
-    ] = None,
+    state: options.State = None,
+    token_file: options.TokenFile = None,
+    credentials: options.Credentials = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Give the values of a run on to the participant's display, and tell what comes of them.
