@@ -102,6 +102,7 @@ setup(
             "import-linter>=2.1",
             "moto[server]>=5",
             "mypy>=1.13",
+            "pylsl>=1.16",
             "playwright>=1.50",  # with the system's Chromium
             "pytest>=8.3",
             "pytest-timeout>=2.3",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from rtflow.agents.kept_values import Arrival, KeptValues
 from rtflow.agents.lines import address, said
-from rtflow.agents.outlets import Files, run_folder
+from rtflow.agents.outlets import Files, LabStream, run_folder
 from rtflow.errors import ProtocolError, UsageError
 from rtflow.server.messages import BeginRun, StimulusEvent, Trigger
 
@@ -146,3 +149,46 @@ def test_what_a_client_says() -> None:
 def test_addresses_that_are_refused(text) -> None:
     with pytest.raises(UsageError, match="expected PORT"):
         address(text)
+
+
+# The lab streaming layer looks for streams on all networks; here on none but this machine's own.
+LSL_SETTINGS = (
+    "[multicast]\nResolveScope = machine\nAddressesOverride = {127.0.0.1}\n[lab]\nKnownPeers = {127.0.0.1}\n"
+    "[ports]\nIPv6 = disable\n"
+)
+LISTENER = """
+import asyncio, pylsl
+from rtflow.agents.outlets import LabStream
+from rtflow.agents.kept_values import Arrival
+
+stream = LabStream("left")
+(found,) = pylsl.resolve_byprop("name", "rtflow-left", timeout=30)
+inlet = pylsl.StreamInlet(found)
+inlet.open_stream(30)
+
+async def give():
+    for volume, value in ((3, 0.25), (4, None)):
+        await stream.give(Arrival(run_uid="r", volume=volume, value=value))
+
+asyncio.run(give())
+print(found.type(), [inlet.pull_sample(30)[0] for _ in range(2)], flush=True)
+"""
+
+
+def test_the_lab_streaming_layer_has_each_value_as_a_sample(tmp_path: Path) -> None:
+    (tmp_path / "lsl.cfg").write_text(LSL_SETTINGS)
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENER],
+        env=os.environ | {"LSLAPICFG": str(tmp_path / "lsl.cfg")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "Feedback [[3.0, 0.25], [4.0, nan]]", done.stderr
+
+
+def test_what_lsl_needs_is_said(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pylsl", None)
+    with pytest.raises(UsageError, match=r"pip install 'rtflow\[lsl\]'"):
+        LabStream("left")

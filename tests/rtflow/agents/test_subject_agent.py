@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import socket
 import threading
@@ -190,14 +189,6 @@ def test_two_agents_cannot_share_a_folder(tmp_path) -> None:
         with SubjectAgent(port, tmp_path) as second:
             assert second.wait() == 2
             assert second.said("in use by another agent")
-
-
-def test_what_lsl_needs_is_said(tmp_path) -> None:
-    if importlib.util.find_spec("pylsl") is not None:
-        return
-    with SubjectAgent(1, tmp_path, "--lsl") as agent:
-        assert agent.wait() == 2
-        assert agent.said("pip install 'rtflow[lsl]'")
 
 
 @pytest.mark.parametrize("arguments", [["--tcp", "nowhere:x"], ["--tcp", "70000"]])
