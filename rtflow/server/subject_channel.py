@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any, Literal
 
+import msgspec
+
 from rtflow.documents import Delivered, Event, now
 from rtflow.errors import ProtocolError, UsageError
 from rtflow.server.asking import Asking
-from rtflow.server.channel import Channel
+from rtflow.server.channel import Channel, Emit
 from rtflow.server.messages import (
     BeginRun,
     Body,
@@ -36,6 +38,11 @@ _BACK = 6.0
 _UNREAD = 10_000
 """What was said and no node has taken; all of it stands in the journal."""
 
+_EARLY = 2_000
+"""What was said of a run that is still to go on, at most: the display came back before it did."""
+
+_Told = Received | Shown | Response | Trigger | StimulusEvent
+
 
 class SubjectChannel(Channel):
     """Values for the participant's display, and what comes back.
@@ -43,7 +50,7 @@ class SubjectChannel(Channel):
     What is offered stays until the display's host has worked on it; one that connects in the middle of a run,
     or comes back, also as another process, gets what has not been received of this run, in order. What it
     says becomes documents at once, with times on the server's clock: `Delivered`, and Events ``response``,
-    ``trigger`` and ``stimulus``.
+    ``trigger`` and ``stimulus``. What it says of a run that is not yet there, or goes on later, waits for it.
     """
 
     kind = "subject"
@@ -54,7 +61,9 @@ class SubjectChannel(Channel):
         self._said = threading.Condition()
         self._offered: set[int] = set()
         self._reached: dict[str, set[int]] = {"received": set(), "shown": set()}
-        self._unread: deque[Event] | None = None
+        self._early: deque[_Told] = deque(maxlen=_EARLY)
+        self._unread: deque[Event] = deque(maxlen=_UNREAD)
+        self._listening = False
 
     # In the loop's thread
 
@@ -66,44 +75,71 @@ class SubjectChannel(Channel):
         ProtocolError
             If a subject may not say it, or its time is no number.
         """
-        if isinstance(body, Received | Shown):
-            stage: Literal["received", "shown"] = "shown" if isinstance(body, Shown) else "received"
-            self._deliver(body.run_uid, body.volume, stage, self._ours(body.at))
-        elif isinstance(body, Response):
-            self._tell(body.run_uid, "response", button=body.button, at=self._ours(body.at))
-        elif isinstance(body, Trigger):
-            self._tell(body.run_uid, "trigger", n=body.n, at=self._ours(body.at))
-        elif isinstance(body, StimulusEvent):
-            onset, duration = self._ours(body.onset), body.duration
-            late = now() - (onset + duration) > LATE
-            self._tell(body.run_uid, "stimulus", name=body.name, onset=onset, duration=duration, late=late)
+        if isinstance(body, _Told):
+            self._hear(self._by_our_clock(body))
         elif isinstance(body, Reply | Piece):
             await self.asking.hear(body, parts)
         else:
             await super().work(body, parts)
+
+    def _by_our_clock(self, body: _Told) -> _Told:
+        if isinstance(body, StimulusEvent):
+            return msgspec.structs.replace(body, onset=self._ours(body.onset))
+        return msgspec.structs.replace(body, at=self._ours(body.at))
 
     def _ours(self, at: float) -> float:
         if not math.isfinite(at):
             raise ProtocolError(f"expected a time in seconds, got {at}")
         return self.link.clock.to_ours(at)
 
-    def _deliver(self, run_uid: str, volume: int, stage: Literal["received", "shown"], at: float) -> None:
-        reached = self._reached[stage]
-        if self._run is None or run_uid != self._run.run_uid or volume not in self._offered - reached:
+    def _hear(self, body: _Told) -> None:
+        """Make a document of it, or keep it for the run that it is of."""
+        run = self._run
+        if run is not None and not body.run_uid:
+            body = msgspec.structs.replace(body, run_uid=run.run_uid)
+        if not body.run_uid:
+            return  # of no run
+        if run is None or self.emit is None:
+            self._early.append(body)
+        elif body.run_uid != run.run_uid:
             return
-        if self.emit is not None:
-            self.emit(Delivered(volume=volume, channel=self.name, stage=stage, at=at))
+        elif isinstance(body, Received | Shown):
+            self._deliver(body, self.emit)
+        else:
+            self._tell(body, self.emit)
+
+    def _deliver(self, body: Received | Shown, emit: Emit) -> None:
+        stage: Literal["received", "shown"] = "shown" if isinstance(body, Shown) else "received"
+        if body.volume in self._reached[stage]:
+            return
+        if body.volume not in self._offered:
+            self._early.append(body)  # a run that goes on is still to say what it had offered
+            return
+        emit(Delivered(volume=body.volume, channel=self.name, stage=stage, at=body.at))
         with self._said:
-            reached.add(volume)
+            self._reached[stage].add(body.volume)
             self._said.notify_all()
 
-    def _tell(self, run_uid: str, what: str, **data: str | float | bool) -> None:
-        if self._run is None or run_uid not in ("", self._run.run_uid) or self.emit is None:
-            return
+    def _tell(self, body: Response | Trigger | StimulusEvent, emit: Emit) -> None:
+        data: dict[str, str | float | bool]
+        if isinstance(body, Response):
+            what, data = "response", {"button": body.button, "at": body.at}
+        elif isinstance(body, Trigger):
+            what, data = "trigger", {"n": body.n, "at": body.at}
+        else:
+            what, data = "stimulus", {"name": body.name, "onset": body.onset, "duration": body.duration}
+            data["late"] = now() - (body.onset + body.duration) > LATE
         event = Event(name=what, data={"display": self.name, **data})
-        self.emit(event)
-        if self._unread is not None and what != "trigger":
+        emit(event)
+        if what != "trigger":
             self._unread.append(event)
+
+    def catch_up(self) -> None:
+        """Hear what was said before the run did."""
+        early = list(self._early)
+        self._early.clear()
+        for body in early:
+            self._hear(body)
 
     def _begin(self, run: BeginRun) -> None:
         if self._connection is None or self._connection.done():
@@ -134,12 +170,18 @@ class SubjectChannel(Channel):
         with self._said:
             self._offered.add(value.volume)
         self.post(value)
+        self._look_back()
 
     def was_received(self, volumes: Collection[int]) -> None:
         """These were received before the run was cut off; that they are shown may still be told."""
         with self._said:
             self._offered.update(volumes)
             self._reached["received"].update(volumes)
+        self._look_back()
+
+    def _look_back(self) -> None:
+        if self._early:
+            self._loop.call_soon_threadsafe(self.catch_up)
 
     def settle(self, limit: float) -> bool:
         """Wait until the display has received all that was offered, and shown it if it says so.
@@ -174,29 +216,30 @@ class SubjectChannel(Channel):
         return self._offered <= there and (not shown or self._offered <= shown)
 
     def listen(self) -> None:
-        """Keep responses and events for `take` from now on.
+        """Give the responses and events of this run to whoever calls `take`.
 
         Raises
         ------
         UsageError
             If another node does so: each would lack what the other takes.
         """
-        if self._unread is not None:
+        if self._listening:
             raise UsageError(
                 f"two nodes SubjectInput listen to the display '{self.name}'; connect one to both places"
             )
-        self._unread = deque(maxlen=_UNREAD)
+        self._listening = True
 
     def take(self) -> list[Event]:
         """What the participant did, and the display showed, since the last call: Events, in order."""
-        unread, taken = self._unread, []
-        while unread:
-            taken.append(unread.popleft())
+        taken = []
+        while self._unread:
+            taken.append(self._unread.popleft())
         return taken
 
     def stop_listening(self) -> None:
         """Keep nothing any more."""
-        self._unread = None
+        self._listening = False
+        self._unread.clear()
 
     def end_run(self, end: EndRun) -> None:
         """The run is over."""

@@ -142,6 +142,9 @@ class Server:
 
         async def begin() -> None:
             self._notes.begin(emit, self.channels)
+            for channel in self.channels:
+                if isinstance(channel, SubjectChannel):
+                    channel.catch_up()
 
         self._in_loop(begin())
 

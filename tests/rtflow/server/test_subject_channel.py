@@ -165,6 +165,39 @@ def test_what_the_participant_does_is_told_and_what_is_of_no_run_is_not(tmp_path
     assert delivered(documents) == delivered(documents, stage="shown") == [1, 2]
 
 
+def test_what_was_said_before_the_run_goes_on_is_told_when_it_does() -> None:
+    """The server was away; the display comes back to the new one before the run does."""
+    documents: list = []
+    run_a = BeginRun(run_uid="run-a")
+    with serving() as server, Display(server.url) as display:
+        for body in (
+            Response(button="left", at=now(), run_uid="run-a"),
+            Response(button="another run's", at=now(), run_uid="run-b"),
+            Response(button="of no run", at=now()),
+            Trigger(n=1, at=now(), run_uid="run-a"),
+            StimulusEvent(name="face", onset=now(), duration=1.0, run_uid="run-a"),
+            Shown(run_uid="run-a", volume=1, at=now()),
+        ):
+            display.say(body)
+        display.until(lambda: display.link.connected and not display.link.waiting())
+        server.begin_run(run_a)
+        display.until(lambda: run_a in display.heard)
+        display.say(Response(button="right", at=now()))
+        display.until(lambda: not display.link.waiting())
+        assert not documents
+        server.attend(documents.append)
+        channel = server.subject()
+        channel.listen()
+        channel.was_received([1])
+        display.say(Trigger(n=2, at=now(), run_uid="run-a"))
+        display.until(lambda: len(named(documents, "trigger")) == 2)
+        assert [event.data["button"] for event in named(documents, "response")] == ["left", "right"]
+        assert len(named(documents, "stimulus")) == 1
+        assert delivered(documents, stage="shown") == [1]
+        assert [event.name for event in channel.take()] == ["response", "stimulus", "response"]
+        server.attend(None)
+
+
 @pytest.mark.parametrize("body", [BeginRun(run_uid="x"), Response(button="x", at=float("nan"))])
 def test_what_a_display_may_not_say_ends_its_connection(body) -> None:
     with serving() as server, Display(server.url) as display:
