@@ -47,6 +47,8 @@ SCHEMA = 1
 _FIRST, _LONGEST = 0.1, 2.0  # seconds from one attempt to connect to the next: doubled up to the second
 _HEARTBEAT, _SILENCE = 1.0, 5.0
 _FIRST_QUESTIONS, _FIRST_EVERY = 8, 0.05  # the clocks are to agree by the first volume
+_DRIFT = 0.001  # seconds by which clocks may part while exchanges are compared
+_UNTAKEN = 100
 _FRAME_LIMIT = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _EPOCH = time.time() - time.perf_counter()
@@ -140,8 +142,12 @@ class Feedback:
         File of the certificate of the authority that the server's is from, or an `ssl.SSLContext`; without
         it, the authorities that this computer trusts.
     state
-        File to keep where it stands in. With it, a program that was killed and started again shows no value
-        twice, and is taken for the same one by the server.
+        File to keep where it stands in. With it, a program that was killed and started again is taken for
+        the same one by the server, and as long as the run is on it gets what `next`, `wait` or `latest` had
+        not given out: the last 100 values are in the file before the server is told that they came. A value
+        counts as given, in the file, just before it is; so none is given to two programs, and one at most,
+        which was given a moment before the end, may never have been drawn. The file is not forced to the
+        disk, for no frame may wait for that: after a power cut the program may begin anew.
 
     Attributes
     ----------
@@ -149,8 +155,6 @@ class Feedback:
         How the connection is, in words: ``connected``, ``not connected: ...``, ``ended: ...``.
     run : Run or None
         The run that is on, or was last; None before the first.
-    latest : Value or None
-        The newest value of that run.
     note : str
         The last message to the participant, in words.
 
@@ -190,11 +194,12 @@ class Feedback:
             raise ValueError(f"a name is up to 64 letters, digits, dots and hyphens, and not {name!r}")
         self.status = "not connected yet"
         self.run: Run | None = None
-        self.latest: Value | None = None
         self.note = ""
         self._changed = threading.Condition()  # guards what is above, and these
         self._untaken: deque[Value] = deque()
         self._values: dict[int, Value] = {}
+        self._latest: Value | None = None
+        self._waited = 0
         self._over = True
 
         self._closing = self._final = False
@@ -231,6 +236,8 @@ class Feedback:
     def wait(self, tr: int, timeout: float | None = None) -> Value | None:
         """Value of the volume ``tr`` of the run that is on, or that begins.
 
+        Once the run is over, one that it has given before, or an earlier one, is that of the next run.
+
         Returns
         -------
         Value or None
@@ -242,13 +249,17 @@ class Feedback:
             If the connection has ended for good; the message is `status`.
         """
 
-        def over() -> bool:
-            later = self.latest is not None and self.latest.volume > tr
-            return later or (self._over and self.run is not None)
+        def there() -> bool:
+            if self._over and tr <= self._waited:
+                return False
+            later = self._latest is not None and self._latest.volume > tr
+            return tr in self._values or later or (self._over and self.run is not None)
 
         with self._changed:
-            self._wait(lambda: tr in self._values or over(), timeout)
-            return self._values.get(tr)
+            value = self._values.get(tr) if self._wait(there, timeout) else None
+            if value is not None:
+                self._waited = max(self._waited, tr)
+            return self._give(value)
 
     def next(self, timeout: float | None = 0.0) -> Value | None:
         """The next value that was not given yet, in order; None if there is none.
@@ -265,7 +276,18 @@ class Feedback:
         """
         with self._changed:
             self._wait(lambda: bool(self._untaken) or self._over, timeout)
-            return self._untaken.popleft() if self._untaken else None
+            return self._give(self._untaken.popleft() if self._untaken else None)
+
+    @property
+    def latest(self) -> Value | None:
+        """The newest value of the run that is on, or was last."""
+        with self._changed:
+            return self._give(self._latest)
+
+    def _give(self, value: Value | None) -> Value | None:
+        if value is not None:
+            self._keeps.give(value.run_uid, value.volume)
+        return value
 
     def wait_for_run(self, timeout: float | None = None) -> Run | None:
         """Wait until a run is on; None if none is after ``timeout`` seconds.
@@ -297,33 +319,38 @@ class Feedback:
 
     def shown(self, volume: int, at: float | None = None) -> None:
         """The value of a volume is on the display, since ``at`` (now, unless it is given)."""
-        self._tell("Shown", at, volume=_counted(volume))
+        self._tell("Shown", at, self._run_uid, volume=_counted(volume))
 
     def respond(self, button: str, at: float | None = None) -> None:
         """The participant pressed a button."""
-        self._tell("Response", at, button=_short(button))
+        self._tell("Response", at, self._run_on, button=_short(button))
 
     def trigger(self, n: int, t: float | None = None) -> None:
         """The scanner's n-th trigger of this run (from 1) came."""
-        self._tell("Trigger", t, n=_counted(n))
+        self._tell("Trigger", t, self._run_on, n=_counted(n))
 
     def event(self, name: str, onset: float, duration: float) -> None:
         """Something was shown or played: from ``onset``, for ``duration`` seconds."""
         if not (math.isfinite(onset) and math.isfinite(duration) and duration >= 0):
             raise ValueError(f"onset and duration are seconds, and not {onset} and {duration}")
         body = {"name": _short(name), "onset": float(onset), "duration": float(duration)}
-        self._post({"type": "StimulusEvent", "run_uid": self._run_uid, **body})
+        self._post({"type": "StimulusEvent", "run_uid": self._run_on, **body})
 
-    def _tell(self, kind: str, at: float | None, **body: Any) -> None:
+    def _tell(self, kind: str, at: float | None, run_uid: str, **body: Any) -> None:
         at = now() if at is None else float(at)
         if not math.isfinite(at):
             raise ValueError(f"a time is in seconds since 1970, and not {at}")
-        self._post({"type": kind, "run_uid": self._run_uid, "at": at, **body})
+        self._post({"type": kind, "run_uid": run_uid, "at": at, **body})
 
     @property
     def _run_uid(self) -> str:
         run = self.run
         return run.run_uid if run is not None else ""
+
+    @property
+    def _run_on(self) -> str:
+        """Empty once the run is over: the next one may be on, and not be known here yet."""
+        return "" if self._over else self._run_uid
 
     def _post(self, body: dict[str, Any]) -> None:
         self._soon(self._talk.post, body)
@@ -400,10 +427,15 @@ class Feedback:
             self._talk.post({"type": "Reply", "id": body["id"], "error": "rtflow.client has no services"})
         elif kind in ("BeginRun", "EndRun"):
             self._coming.put_nowait(body)
-        elif kind == "Value" and self._keeps.is_new(body["run_uid"], body["volume"]):
-            received = {"run_uid": body["run_uid"], "volume": body["volume"], "at": now()}
-            self._coming.put_nowait(body)
-            self._talk.post({"type": "Received", **received})
+            for value in self._keeps.left(body["run_uid"]) if kind == "BeginRun" else ():
+                self._coming.put_nowait(value)
+        elif kind == "Value":
+            for value in self._keeps.left(body["run_uid"]):
+                self._coming.put_nowait(value)
+            if self._keeps.is_new(body):
+                received = {"run_uid": body["run_uid"], "volume": body["volume"], "at": now()}
+                self._coming.put_nowait(body)
+                self._talk.post({"type": "Received", **received})
 
     async def _present(self) -> None:
         """Give what came, in its order and when it is due."""
@@ -414,11 +446,11 @@ class Feedback:
                 run_uid = body["run_uid"]
                 if self.run is None or self.run.run_uid != run_uid:
                     # A value of it may come first: one that waited for this program to come back.
-                    self.run, self.latest = Run(run_uid, "", None, None), None
+                    self.run, self._latest, self._waited = Run(run_uid, "", None, None), None, 0
                     self._untaken.clear()
                     self._values.clear()
                 if value is not None:
-                    self.latest = value
+                    self._latest = value
                     self._untaken.append(value)
                     self._values[value.volume] = value
                 elif body["type"] == "BeginRun":
@@ -497,6 +529,7 @@ class _Talk:
             self._their_epoch, self._heard = theirs["epoch"], [first - 1 for first in theirs["first"]]
         self._sent = (self.posts[0][0] if self.posts else self._next) - 1
         self._control.clear()
+        self._exchanges.clear()  # it may be another server, or another way to it
         self._something = asyncio.Event()
         self._heard_at = time.monotonic()
         tell("connected")
@@ -538,9 +571,17 @@ class _Talk:
                 round_trip = now() - frame["sent"] - there
                 if round_trip >= 0 and there >= 0:
                     middle = (frame["received"] + frame["answered"]) / 2
-                    self._exchanges.append((round_trip, middle - frame["sent"] - (round_trip + there) / 2))
+                    self._compare(round_trip, middle - frame["sent"] - (round_trip + there) / 2)
             elif kind == "Bye":
                 return _farewell(frame)
+
+    def _compare(self, round_trip: float, offset: float) -> None:
+        """Take an exchange; earlier ones that contradict it are of before one of the clocks was set."""
+        agree = [one for one in self._exchanges if abs(one[1] - offset) <= (one[0] + round_trip) / 2 + _DRIFT]
+        if len(agree) < len(self._exchanges):
+            self._exchanges.clear()
+            self._exchanges.extend(agree)
+        self._exchanges.append((round_trip, offset))
 
     def _acknowledge(self, seq: int) -> None:
         while self.posts and self.posts[0][0] <= seq:
@@ -573,31 +614,62 @@ class _Talk:
 
 
 class _Kept:
-    """Who this is, and the last value that came: in memory, and in a file, if there is one."""
+    """Who this is, the last value that was given, and those that wait: in memory, and in a file, if any."""
 
     def __init__(self, state: str | Path | None) -> None:
         self.instance, self.trouble = secrets.token_hex(8), ""
         self._path = None if state is None else Path(state)
-        self._run_uid, self._volume = "", 0
+        self._lock = threading.Lock()
+        self._run_uid, self._volume = "", 0  # that came last
+        self._given = 0
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=_UNTAKEN)
         if self._path is not None and self._path.exists():
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            self.instance, self._run_uid, self._volume = kept["instance"], kept["run_uid"], kept["volume"]
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # after a power cut it may be empty
+                kept = json.loads(self._path.read_text(encoding="utf-8"))
+                volume = max([kept["volume"], *(body["volume"] for body in kept["waiting"])])
+                self._waiting.extend(kept["waiting"])
+                self.instance, self._run_uid, self._given = kept["instance"], kept["run_uid"], kept["volume"]
+                self._volume = volume
+        self._left = list(self._waiting)
 
-    def is_new(self, run_uid: str, volume: int) -> bool:
+    def left(self, run_uid: str) -> list[dict[str, Any]]:
+        """What the program before had not given, once, if that run is still on."""
+        left, self._left = self._left, []
+        return left if run_uid == self._run_uid else []
+
+    def is_new(self, body: dict[str, Any]) -> bool:
         """Whether a value did not come before; it has come then."""
-        if run_uid == self._run_uid and volume <= self._volume:
-            return False
-        self._run_uid, self._volume = run_uid, volume
-        if self._path is not None:
-            kept = {"instance": self.instance, "run_uid": run_uid, "volume": volume}
-            partial = self._path.with_name(f".{self._path.name}.partial")
-            try:
-                partial.write_text(json.dumps(kept), encoding="utf-8")
-                partial.replace(self._path)
-                self.trouble = ""
-            except OSError as error:
-                self.trouble = f"; {self._path} cannot be written: {error}"
+        with self._lock:
+            if body["run_uid"] != self._run_uid:
+                self._run_uid, self._given = body["run_uid"], 0
+                self._waiting.clear()
+            elif body["volume"] <= self._volume:
+                return False
+            self._volume = body["volume"]
+            if self._path is not None:
+                self._waiting.append(body)
+                self._write(self._path)
         return True
+
+    def give(self, run_uid: str, volume: int) -> None:
+        """A value is given now, and none before it will be given to another program."""
+        if self._path is None or run_uid != self._run_uid or volume <= self._given:
+            return
+        with self._lock:
+            self._given = volume
+            while self._waiting and self._waiting[0]["volume"] <= volume:
+                self._waiting.popleft()
+            self._write(self._path)
+
+    def _write(self, path: Path) -> None:
+        kept = {"instance": self.instance, "run_uid": self._run_uid, "volume": self._given}
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            partial.write_text(json.dumps({**kept, "waiting": list(self._waiting)}), encoding="utf-8")
+            partial.replace(path)
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"; {path} cannot be written: {error}"
 
 
 _TIMES = ("time", "received", "acquired", "next_volume")

@@ -170,12 +170,103 @@ def test_a_value_that_was_had_is_not_given_again_by_a_program_that_comes_back(
         assert feedback.wait(3, timeout=30)
         assert [value.volume for value in [feedback.next(), feedback.next()] if value] == [3]
         assert subject.channel.instance == instance
-        assert json.loads(state.read_text()) == {"instance": instance, "run_uid": RUN.run_uid, "volume": 3}
+        kept = {"instance": instance, "run_uid": RUN.run_uid, "volume": 3, "waiting": []}
+        assert json.loads(state.read_text()) == kept
         # Of another run, the same volume is another one.
         subject.offer(1, run_uid="run-2")
         value = feedback.next(timeout=30)
         assert value is not None
         assert value.run_uid == "run-2"
+
+
+def test_a_value_that_was_not_given_is_given_to_the_program_that_comes_back(
+    subject: Subject, tmp_path: Path
+) -> None:
+    """The first program ends while volume 2 is not yet due, and nothing of volume 3 was asked for."""
+    state = tmp_path / "feedback.json"
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        subject.offer(1)
+        assert feedback.wait(1, timeout=30)
+        assert feedback.next()
+        subject.offer(2, delay=30.0)
+        subject.offer(3)
+        subject.wait_for(lambda body: isinstance(body, Received) and body.volume == 3)
+        assert feedback.next() is None
+    kept = json.loads(state.read_text())
+    assert (kept["volume"], [body["volume"] for body in kept["waiting"]]) == (1, [2, 3])
+    for body in kept["waiting"]:
+        body["delay"] = 0.0  # the time has gone by
+    state.write_text(json.dumps(kept))
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        assert feedback.wait_for_run(timeout=30)
+        assert [value.volume for value in (feedback.next(30), feedback.next(30)) if value] == [2, 3]
+    kept = json.loads(state.read_text())
+    assert (kept["volume"], kept["waiting"]) == (3, [])
+    # What is left of a run that is over is of no use to the next one.
+    state.write_text(json.dumps({**kept, "run_uid": "run-0", "waiting": [{"run_uid": "run-0", "volume": 7}]}))
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        subject.offer(4)
+        assert feedback.wait_for_run(timeout=30)
+        value = feedback.next(timeout=30)
+        assert value is not None
+        assert value.volume == 4
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"instance": "a"}'])
+def test_a_state_that_cannot_be_read_is_begun_anew(tmp_path: Path, content: str) -> None:
+    state = tmp_path / "feedback.json"
+    state.write_text(content)
+    with Feedback("ws://127.0.0.1:9", "token", state=state) as feedback:
+        assert feedback.latest is None
+
+
+def test_volume_1_is_that_of_the_next_run_once_it_was_given(subject: Subject) -> None:
+    with Feedback(subject.server.url, "token") as feedback:
+        subject.offer(1)
+        assert feedback.wait(1, timeout=30)
+        assert feedback.wait(1) == feedback.latest
+        end(subject)
+        assert list(feedback)
+        assert not feedback.running
+        assert feedback.wait(1, timeout=0.01) is None
+        feedback.trigger(1)  # the next run may be on already
+        subject.channel.begin_run(type(RUN)(run_uid="run-2"))
+        subject.offer(1, run_uid="run-2")
+        value = feedback.wait(1, timeout=30)
+        assert value is not None
+        assert value.run_uid == "run-2"
+        feedback.trigger(2)
+        said = subject.wait_for(lambda body: isinstance(body, Trigger) and body.n == 2)
+    told = [(body.n, body.run_uid) for body in said if isinstance(body, Trigger)]
+    assert told == [(1, ""), (2, "run-2")]
+
+
+def test_clocks_are_compared_anew_when_one_was_set(subject: Subject) -> None:
+    with Scripted() as server, Feedback(server.url, "token") as feedback:
+
+        def answer(ahead: float, took: float = 0.0) -> None:
+            sent = client.now() - took
+            server.say("Pong", sent=sent, received=client.now() + ahead, answered=client.now() + ahead)
+
+        def at_server(seq: int, ahead: float) -> float:
+            """How much later than now a value seems to have been handed over."""
+            body = {"type": "Value", "run_uid": "run-1", "volume": seq, "time": client.now() + ahead}
+            server.say("Post", seq=seq, lane=0, body=body)
+            value = feedback.wait(seq, timeout=30)
+            assert value is not None
+            return value.time - client.now()
+
+        server.meet()
+        answer(100.0)
+        assert at_server(1, 100.0) == pytest.approx(0.0, abs=20.0)
+        answer(500.0, took=0.5)  # on the same connection; the faster one is of no use any more
+        assert at_server(2, 500.0) == pytest.approx(0.0, abs=20.0)
+        server.hang_up()
+        server.meet(epoch="another")
+        server.say("Post", seq=1, lane=0, body={"type": "Note", "text": "before any answer"})
+        while feedback.note == "":
+            assert feedback.next(timeout=0.01) is not None or feedback.running
+        assert not feedback._talk._exchanges
 
 
 def test_another_server_at_the_same_place_is_taken_up() -> None:
