@@ -25,8 +25,8 @@ from wire_frames import damaged
 from rtflow.engine import load_workflow, run
 from rtflow.journal import Recording
 from rtflow.server.listening import Limits
-from rtflow.server.messages import Note, Piece, Response, Value
-from rtflow.server.wire import Ack, Bye, Hello, Post, chunk, decode, encode
+from rtflow.server.messages import Listening, Note, Response, Value
+from rtflow.server.wire import Ack, Bye, Hello, Post, decode, encode
 from rtflow.settings import RunSettings
 
 _ADDRESSES = itertools.count(2)
@@ -571,12 +571,11 @@ def test_an_agent_that_says_what_is_not_for_it_to_say(served: Served, address: s
         path = f"/ws/subject?name=liar&instance={address}"
         async with opened(served, path, address, role="subject") as websocket:
             await websocket.send_bytes(encode(Hello(epoch="x")))
-            await websocket.send_bytes(encode(Post(seq=1, body=Piece(id=1, offset=0), sizes=(1,))))
-            await websocket.send_bytes(chunk(0, memoryview(b"x")))
+            await websocket.send_bytes(encode(Post(seq=1, body=Listening(run_uid="r", until=0.0))))
             while (message := await websocket.receive()).type is aiohttp.WSMsgType.BINARY:
                 last = decode(message.data)
             assert isinstance(last, Bye)
-            assert "may not say Piece" in last.reason
+            assert "may not say Listening" in last.reason
 
     play(story())
     assert served.wait_for_line("protocol error", address=address)
