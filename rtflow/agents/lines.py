@@ -1,8 +1,10 @@
 """Values as lines of JSON on a TCP port, and what comes back on it.
 
-A value waits until a client is there to take it; each client that is there gets each line. A client may send
-lines of its own: ``{"type": "Shown", "volume": 13}``, ``{"type": "Response", "button": "left"}``, ``Trigger``
-(``n``) and ``StimulusEvent`` (``name``, ``onset``, ``duration``). Where ``at`` is left out, it is now.
+A client begins with a line that is a JSON object, ``{}`` say; a web page that is open on this machine cannot
+do that, and is given nothing. A value waits until such a client is there to take it; each one that is there
+gets each line. A client may send lines of its own: ``{"type": "Shown", "volume": 13}``,
+``{"type": "Response", "button": "left"}``, ``Trigger`` (``n``) and ``StimulusEvent`` (``name``, ``onset``,
+``duration``). Where ``at`` is left out, it is now.
 """
 
 from __future__ import annotations
@@ -37,17 +39,26 @@ class Lines:
     hear
         Called with what a client says.
     current
-        Gives the run that is under way; empty without one.
+        Gives the run that came last, which `Shown` belongs to; empty before the first.
+    run_on
+        Gives the run that what else is said belongs to: empty once it is over.
     """
 
     name = "tcp"
 
     def __init__(
-        self, host: str, port: int, hear: Callable[[Said], None], current: Callable[[], str]
+        self,
+        host: str,
+        port: int,
+        hear: Callable[[Said], None],
+        current: Callable[[], str],
+        run_on: Callable[[], str],
     ) -> None:
         self.host, self.port = host, port
-        self._hear, self._current = hear, current
+        self._hear, self._current, self._run_on = hear, current, run_on
         self._clients: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
+        self._open = 0
         self._there = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -85,7 +96,7 @@ class Lines:
         """Listen no more, and let clients go when they have got all that was sent."""
         if self._server is not None:
             self._server.close()
-        for client in list(self._clients):
+        for client in [*self._clients, *self._silent]:
             self._drop(client)
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
@@ -113,25 +124,46 @@ class Lines:
         client.close()
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        if len(self._clients) >= _CLIENTS:
+        if self._open >= _CLIENTS:
             client.close()
             return
-        self._clients.add(client)
-        self._there.set()
+        self._open += 1
+        self._silent.add(client)
         try:
             while line := await reader.readline():
-                if line.strip():
-                    self._take(line, client)
+                if not self._take(line, client):
+                    return
         except (OSError, ValueError):  # gone, or a line that has no end
             pass
         finally:
+            self._open -= 1
+            self._silent.discard(client)
             self._drop(client)
 
-    def _take(self, line: bytes, client: asyncio.StreamWriter) -> None:
+    def _take(self, line: bytes, client: asyncio.StreamWriter) -> bool:
+        """Whether the client may go on: what is no JSON object is of another protocol, a browser's say."""
+        if not line.strip():
+            return True
         try:
-            self._hear(said(line, self._current()))
-        except (msgspec.DecodeError, UnicodeError) as error:
-            client.write(msgspec.json.encode({"type": "Error", "says": f"not understood: {error}"}) + b"\n")
+            fields = _object(line)
+        except (msgspec.DecodeError, UnicodeError):
+            return False
+        self._silent.discard(client)
+        self._clients.add(client)
+        self._there.set()
+        if fields:
+            try:
+                shown = fields.get("type") == "Shown"
+                self._hear(said(line, self._current() if shown else self._run_on()))
+            except (msgspec.DecodeError, UnicodeError) as error:
+                client.write(
+                    msgspec.json.encode({"type": "Error", "says": f"not understood: {error}"}) + b"\n"
+                )
+        return True
+
+
+def _object(line: bytes) -> dict[str, object]:
+    return msgspec.json.decode(line, type=dict[str, object])
 
 
 def said(line: bytes, run_uid: str) -> Said:
@@ -154,7 +186,7 @@ def said(line: bytes, run_uid: str) -> Said:
     >>> said(b'{"type": "Response", "button": "left", "at": 5}', "run-1")
     Response(button='left', at=5.0, run_uid='run-1')
     """
-    fields = msgspec.json.decode(line, type=dict[str, object])
+    fields = _object(line)
     if fields.get("type") != "StimulusEvent":
         fields.setdefault("at", now())
     fields.setdefault("run_uid", run_uid)
@@ -163,23 +195,24 @@ def said(line: bytes, run_uid: str) -> Said:
 
 
 def address(text: str) -> tuple[str, int]:
-    """Host and port of ``PORT`` or ``HOST:PORT``; this machine only, unless it is told otherwise.
+    """Host and port of ``PORT`` or ``HOST:PORT``, on this machine: nothing is encrypted.
 
     Raises
     ------
     UsageError
-        If it is neither.
+        If it is neither, or of another machine.
 
     Examples
     --------
-    >>> address("5555"), address("0.0.0.0:5555"), address("[::1]:5555")
-    (('127.0.0.1', 5555), ('0.0.0.0', 5555), ('::1', 5555))
+    >>> address("5555"), address("[::1]:5555")
+    (('127.0.0.1', 5555), ('::1', 5555))
     """
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     with contextlib.suppress(ValueError):
-        if host != "localhost":
-            ipaddress.ip_address(host)
-        if port.isascii() and 0 <= int(port) <= 65535:
+        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        if here and port.isascii() and 0 <= int(port) <= 65535:
             return host, int(port)
-    raise UsageError(f"expected PORT, or an address and a port such as 127.0.0.1:5555; got '{text[:100]}'")
+    raise UsageError(
+        f"expected PORT, or an address of this machine and a port, 127.0.0.1:5555 say; got '{text[:100]}'"
+    )

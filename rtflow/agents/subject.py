@@ -63,6 +63,11 @@ class SubjectAgent:
         return self._kept.run.run_uid if self._kept is not None and self._kept.run is not None else ""
 
     @property
+    def run_on(self) -> str:
+        """The same, and empty once it is over: the next one may be on, and not be known here yet."""
+        return "" if self._ended else self.run_uid
+
+    @property
     def standing(self) -> str:
         """How it stands, in a line."""
         there = "connected" if self.link.connected else "not connected"

@@ -75,6 +75,7 @@ class Display:
     def __init__(self, port: int) -> None:
         self.came: dict[int, tuple[float, dict[str, object]]] = {}
         self._socket = socket.create_connection(("127.0.0.1", port), _PATIENCE)
+        self._socket.sendall(b"{}\n")
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

@@ -27,7 +27,7 @@ def command(
         str | None,
         typer.Option(
             metavar="[HOST:]PORT",
-            help="Values as lines of JSON, to whoever connects here; on this machine unless HOST is given.",
+            help="Values as lines of JSON, to programs on this machine that connect here.",
         ),
     ] = None,
     lsl: Annotated[
@@ -77,7 +77,7 @@ def command(
         with Terminal(quiet=quiet) as terminal:
             agent = SubjectAgent(kept.folder, terminal.tell, services=services)
             if host is not None:
-                lines = Lines(*host, agent.say, lambda: agent.run_uid)
+                lines = Lines(*host, agent.say, lambda: agent.run_uid, lambda: agent.run_on)
                 await lines.open()
                 outlets.insert(0, lines)  # nobody waits for the file who need not
                 terminal.tell(f"lines of JSON at {lines.host}:{lines.port}")
@@ -97,5 +97,5 @@ def _listen_to_keyboard(agent: SubjectAgent) -> None:
 
     from rtflow.agents.keyboard import Typed
 
-    typed = Typed(agent.say_from_anywhere, lambda: agent.run_uid)
+    typed = Typed(agent.say_from_anywhere, lambda: agent.run_on)
     threading.Thread(target=typed.read, args=(sys.stdin,), name="keyboard", daemon=True).start()

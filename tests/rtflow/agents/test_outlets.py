@@ -145,7 +145,9 @@ def test_what_a_client_says() -> None:
     assert said(event, "run-a") == StimulusEvent(name="face", onset=1.0, duration=2.0, run_uid="run-b")
 
 
-@pytest.mark.parametrize("text", ["", "5:", ":70000", "host:5", "1.2.3:4", "a", "-1"])
+@pytest.mark.parametrize(
+    "text", ["", "5:", ":70000", "host:5", "1.2.3:4", "a", "-1", "0.0.0.0:5555", "[::]:1"]
+)
 def test_addresses_that_are_refused(text) -> None:
     with pytest.raises(UsageError, match="expected PORT"):
         address(text)

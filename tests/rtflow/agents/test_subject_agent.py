@@ -58,6 +58,7 @@ class Client:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as here:
                 here.settimeout(None)
                 self._socket = here
+                here.sendall(b"{}\n")
                 for line in here.makefile("rb"):
                     self._take(json.loads(line))
 
