@@ -14,6 +14,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefine
 from rtflow.documents import Result, now
 from rtflow.errors import UsageError, VolumeError
 from rtflow.server.messages import Name, Note, Plain, Value
+from rtflow.server.wire import FRAME_LIMIT
 from rtflow.stream.interface import RunContext, StreamSink
 from rtflow.whole_file import put_whole
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _DISPLAY = "subject"
 _LAST_WORD = 1.0
+_NAME_LENGTH = 100
+_SIZE_LIMIT = FRAME_LIMIT // 2
+"""Bytes of all values of a volume: the message has them, and little else."""
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Plain | list[Plain]]:
@@ -30,7 +34,7 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Plain | list[Plain]]:
     Raises
     ------
     VolumeError
-        If there is something else among them.
+        If there is something else among them, a name is too long, or all is too much for one message.
 
     Examples
     --------
@@ -43,6 +47,19 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Plain | list[Plain]]:
         found[name] = (
             [_plain(name, one) for one in given] if isinstance(given, list | tuple) else _plain(name, given)
         )
+        if not isinstance(name, str) or len(name) > _NAME_LENGTH:
+            raise VolumeError(
+                f"{str(name)[:20]!r}... is no name of a value for the display; "
+                f"give a word of {_NAME_LENGTH} characters at most"
+            )
+    try:
+        size = len(msgspec.json.encode(found))
+    except UnicodeError as error:
+        raise VolumeError(f"the values for the display are no text: {error}") from None
+    if size > _SIZE_LIMIT:
+        raise VolumeError(
+            f"the values for the display have {size} bytes as text, {_SIZE_LIMIT} at most; give fewer"
+        )
     return found
 
 
@@ -50,6 +67,8 @@ def _plain(name: str, value: Any) -> Plain:
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise VolumeError(f"'{name}' for the display is {value:.3g}, expected a whole number of 64 bits")
     if value is None or isinstance(value, bool | int | str):
         plain: Plain = value
         return plain

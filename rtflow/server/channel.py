@@ -17,7 +17,7 @@ from rtflow.server.clock import Offset
 from rtflow.server.link import Link, Socket
 from rtflow.server.messages import BeginRun, Body, EndRun
 from rtflow.server.outbox import Part
-from rtflow.server.wire import URGENT, Bye, Hello, Post
+from rtflow.server.wire import URGENT, Bye, Hello, Post, require_sendable
 
 _FAREWELL = 0.5
 """Seconds in which an agent is told that it must leave."""
@@ -167,7 +167,14 @@ class Channel:
     # From any thread
 
     def post(self, body: Body, parts: Sequence[Part] = (), lane: int = URGENT) -> None:
-        """Send a message as soon as there is a connection."""
+        """Send a message as soon as there is a connection.
+
+        Raises
+        ------
+        ProtocolError
+            If the agent could not take it: its connection would end, again and again.
+        """
+        require_sendable(body)
         self._loop.call_soon_threadsafe(self.link.post, body, tuple(parts), lane)
 
     def begin_run(self, run: BeginRun) -> None:

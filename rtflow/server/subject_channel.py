@@ -166,10 +166,16 @@ class SubjectChannel(Channel):
         super().begin_run(run)
 
     def offer(self, value: Value) -> None:
-        """Let the display have a value as soon as it is there; returns at once."""
+        """Let the display have a value as soon as it is there; returns at once.
+
+        Raises
+        ------
+        ProtocolError
+            If it cannot be sent; nobody waits for it then.
+        """
         with self._said:
+            self.post(value)
             self._offered.add(value.volume)
-        self.post(value)
         self._look_back()
 
     def was_received(self, volumes: Collection[int]) -> None:

@@ -133,6 +133,26 @@ def decode(data: bytes | str) -> Frame:
     return frame
 
 
+def require_sendable(body: Body) -> None:
+    """Refuse a message that the other side would refuse, whichever form of it that one speaks.
+
+    Raises
+    ------
+    ProtocolError
+        If it is too large, or does not keep to the rules of its fields.
+    """
+    try:
+        frame = encode(Post(seq=1 << 53, body=body), text=True)
+        encode(Post(seq=1, body=body))
+    except (OverflowError, UnicodeError) as error:
+        raise ProtocolError(f"{type(body).__name__} cannot be sent: {error}") from None
+    if len(frame) > FRAME_LIMIT:
+        raise ProtocolError(
+            f"{type(body).__name__} cannot be sent: {len(frame)} bytes, {FRAME_LIMIT} at most; send less"
+        )
+    decode(frame.decode())
+
+
 def is_chunk(data: bytes) -> bool:
     """Whether a binary frame is a chunk of a part."""
     return data[:1] == b"\x01"

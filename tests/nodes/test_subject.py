@@ -94,6 +94,20 @@ def test_several_values_by_name(make_context, call) -> None:
         call(node, 5, values={"deep": {"a": 1}})
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"n" * 101: 1.0}, "is no name of a value"),
+        ({"map": np.linspace(0, 1, 40_000)}, "bytes as text, 131072 at most"),
+        ({"n": 10**30}, "a whole number of 64 bits"),
+        ({"word": "\ud800"}, "are no text"),
+    ],
+)
+def test_what_no_display_could_take_is_refused(call, subject, values, says) -> None:
+    with pytest.raises(VolumeError, match=says):
+        call(subject, 5, values=values)
+
+
 @pytest.mark.parametrize("name", ["file", "file.x", "../x", "", "x" * 65, "x\n"])
 def test_a_display_has_a_name(make_context, name) -> None:
     with pytest.raises(UsageError, match="a display cannot be called"):

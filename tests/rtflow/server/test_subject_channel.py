@@ -10,7 +10,7 @@ import pytest
 from displays import Display, Running, serving
 
 from rtflow.documents import Delivered, Event, RunStop, now
-from rtflow.errors import RtflowError
+from rtflow.errors import ProtocolError, RtflowError
 from rtflow.rerun import replay
 from rtflow.server.messages import (
     BeginRun,
@@ -107,6 +107,27 @@ def test_a_display_that_never_says_anything_holds_up_nothing(tmp_path) -> None:
         with Running(tmp_path, server, "count=200") as running:
             assert running.wait().counts["ok"] == 200
         assert delivered(running.recording.documents) == []
+
+
+def test_a_value_that_no_display_could_take_does_not_end_the_connection() -> None:
+    with serving() as server, Display(server.url) as display:
+        display.until(lambda: display.link.connected)
+        server.begin_run(BeginRun(run_uid="run-a"))
+        server.attend(lambda document: None)
+        channel = server.subject()
+        for values, says in (
+            ({"map": [0.123456789] * 40_000}, r"bytes, 262144 at most"),
+            ({"n" * 101: 1.0}, "length <= 100"),
+            ({"n": 10**30}, "cannot be sent"),
+        ):
+            with pytest.raises(ProtocolError, match=says):
+                channel.offer(Value(run_uid="run-a", volume=1, values=values))  # type: ignore[arg-type]
+        channel.offer(Value(run_uid="run-a", volume=2, value=0.5))
+        display.until(lambda: display.volumes)
+        assert channel.settle(30)
+        assert display.volumes == [2]
+        assert display.told == ["connected"]
+        server.attend(None)
 
 
 def test_displays_by_name(tmp_path) -> None:
