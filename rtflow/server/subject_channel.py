@@ -13,6 +13,7 @@ import msgspec
 
 from rtflow.documents import Delivered, Event, now
 from rtflow.errors import ProtocolError, UsageError
+from rtflow.server.allowance import Allowance
 from rtflow.server.asking import Asking
 from rtflow.server.channel import Channel, Emit
 from rtflow.server.messages import (
@@ -41,6 +42,9 @@ _UNREAD = 10_000
 _EARLY = 2_000
 """What was said of a run that is still to go on, at most: the display came back before it did."""
 
+_DOCUMENTS, _EACH_SECOND = 3_000, 50.0
+"""Responses, triggers and events that one display may tell at once, and in the long run."""
+
 _Told = Received | Shown | Response | Trigger | StimulusEvent
 
 
@@ -64,6 +68,7 @@ class SubjectChannel(Channel):
         self._early: deque[_Told] = deque(maxlen=_EARLY)
         self._unread: deque[Event] = deque(maxlen=_UNREAD)
         self._listening = False
+        self._allowance = Allowance(_DOCUMENTS, _EACH_SECOND)
 
     # In the loop's thread
 
@@ -121,6 +126,11 @@ class SubjectChannel(Channel):
             self._said.notify_all()
 
     def _tell(self, body: Response | Trigger | StimulusEvent, emit: Emit) -> None:
+        if not self._allowance.take():
+            if self._allowance.refused == 1:
+                says = f"display '{self.name}' tells more than can be; what is beyond is dropped"
+                emit(Event(name="display_floods", data={"display": self.name, "says": says}))
+            return
         data: dict[str, str | float | bool]
         if isinstance(body, Response):
             what, data = "response", {"button": body.button, "at": body.at}
@@ -144,6 +154,7 @@ class SubjectChannel(Channel):
     def _begin(self, run: BeginRun) -> None:
         if self._connection is None or self._connection.done():
             self.link.forget()  # of earlier runs: nobody is to be shown it any more
+        self._allowance = Allowance(_DOCUMENTS, _EACH_SECOND)
         super()._begin(run)
 
     def began_anew(self) -> None:
@@ -205,6 +216,9 @@ class SubjectChannel(Channel):
             Whether it has.
         """
         began = time.monotonic()
+        if self._allowance.refused and self.emit is not None:
+            data = {"display": self.name, "says": f"dropped in all: {self._allowance.refused}"}
+            self.emit(Event(name="display_floods", data=data))
         with self._said:
             # One that was there, and comes back, finds the run still there.
             away = _BACK if self.since or self._reached["received"] else 0.0

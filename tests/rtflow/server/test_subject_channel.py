@@ -12,6 +12,7 @@ from displays import Display, Running, serving
 from rtflow.documents import Delivered, Event, RunStop, now
 from rtflow.errors import ProtocolError, RtflowError
 from rtflow.rerun import replay
+from rtflow.server import subject_channel
 from rtflow.server.messages import (
     BeginRun,
     EndRun,
@@ -127,6 +128,29 @@ def test_a_value_that_no_display_could_take_does_not_end_the_connection() -> Non
         assert channel.settle(30)
         assert display.volumes == [2]
         assert display.told == ["connected"]
+        server.attend(None)
+
+
+def test_a_display_that_floods_the_journal_is_stopped_and_that_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(subject_channel, "_DOCUMENTS", 20)
+    monkeypatch.setattr(subject_channel, "_EACH_SECOND", 0.0)
+    documents: list = []
+    with serving() as server, Display(server.url) as display:
+        server.begin_run(BeginRun(run_uid="run-a"))
+        server.attend(documents.append)
+        display.until(lambda: display.heard)
+        for number in range(50):
+            display.say(Response(button=str(number), at=now()))
+        server.subject().offer(Value(run_uid="run-a", volume=1))
+        display.until(lambda: delivered(documents) == [1])  # which is said after all of them
+        assert [event.data["button"] for event in named(documents, "response")] == list(map(str, range(20)))
+        assert len(named(documents, "display_floods")) == 1
+        assert server.subject().settle(30)
+        assert named(documents, "display_floods")[-1].data["says"] == "dropped in all: 30"
+        server.begin_run(BeginRun(run_uid="run-b"))  # begins with a full allowance
+        display.until(lambda: BeginRun(run_uid="run-b") in display.heard)
+        display.say(Response(button="left", at=now()))
+        display.until(lambda: named(documents, "response")[-1].data["button"] == "left")
         server.attend(None)
 
 
