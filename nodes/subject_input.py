@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 TAKEN = "subject_said"
 """Event: which responses and stimulus events a volume took; a replay gives it the same."""
+
+
+def _when_and_what(said: Event) -> tuple[float, str]:
+    if said.name == "response":
+        return said.data["at"], said.data["button"]
+    return said.data["onset"], said.data["name"]
 
 
 def one_line(name: str) -> str:
@@ -158,12 +165,16 @@ class SubjectInput(StreamInterface):
             for event in ours
             if event.name == TAKEN and event.volume is not None
         }
-        taken = [
-            one["at"]
+        taken = Counter(
+            (what, one["at"], one[named])
             for event in self._recorded.values()
-            for kind in event.data.values()
-            if isinstance(kind, list)
-            for one in kind
-        ]
-        said = [event for event in ours if event.name in ("response", "stimulus")]
-        self._left = [event for event in said if event.data.get("at", event.data.get("onset")) not in taken]
+            for what, kind, named in (("response", "responses", "button"), ("stimulus", "shown", "name"))
+            for one in event.data.get(kind, ())
+        )
+        for event in ours:
+            if event.name in ("response", "stimulus"):
+                which = event.name, *_when_and_what(event)
+                if taken[which]:
+                    taken[which] -= 1
+                else:
+                    self._left.append(event)

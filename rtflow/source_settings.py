@@ -9,18 +9,18 @@ import msgspec
 from rtflow.setting_types import Count, LocalPath, NotNegative, Positive, Whole
 
 Speed = Positive | Literal["max"]
-ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$"
+ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$(?!\n)"
 Address = Annotated[str, msgspec.Meta(pattern=ADDRESS)]
 """``HOST:PORT``, with a version 6 address in brackets."""
-AeTitle = Annotated[str, msgspec.Meta(pattern=r"^[!-+\--\[\]-~]{1,16}$")]
+AeTitle = Annotated[str, msgspec.Meta(pattern=r"^[!-+\--\[\]-~]{1,16}$(?!\n)")]
 """Application entity title: up to 16 characters without spaces, commas and backslashes."""
-Network = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$")]
+Network = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$(?!\n)")]
 """An address, or a network with the length of its prefix."""
 
-AgentName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+AgentName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 """Name of an agent: up to 64 letters, digits, dots, hyphens and underscores."""
 
-Accession = Annotated[str, msgspec.Meta(pattern=r"^ds[0-9]{6}$")]
+Accession = Annotated[str, msgspec.Meta(pattern=r"^ds[0-9]{6}$(?!\n)")]
 """Accession number of a data set of OpenNeuro."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from pathlib import Path
@@ -29,8 +30,13 @@ def put_whole(path: Path, data: bytes) -> None:
         If it cannot be written.
     """
     partial = partial_name(path)
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def write_whole(path: Path, data: bytes) -> None:

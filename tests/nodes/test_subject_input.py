@@ -16,6 +16,7 @@ from rtflow.journal import Recording
 from rtflow.nodes import SubjectInput
 from rtflow.rerun import replay, resume
 from rtflow.server.messages import Response, StimulusEvent, Trigger
+from rtflow.server.run_clock import RunClock
 from rtflow.stream.executor import Decisions
 
 LISTENS = ("listens=true", "count=8", "interval=0.05")
@@ -148,6 +149,37 @@ def test_what_was_shown_comes_out_as_trials(make_context, call) -> None:
     assert (fourth["responses"], fourth["all_responses"]) == ([], [("left", 0.5)])
     assert fourth["shown"] == [ShownTrial(2.0, 1.5, "face", late=False)]
     assert "button" not in fourth
+
+
+def test_of_two_that_were_told_for_one_time_the_one_that_no_volume_took_is_left(make_context, call) -> None:
+    """The run was cut off when volume 1 had taken the first of each."""
+
+    def told(what: str, /, **data: object) -> Event:
+        return Event(name=what, data={"display": "subject", **data})
+
+    face = {"onset": 9.0, "duration": 1.0, "late": False}
+    took = {
+        "responses": [{"button": "left", "at": 9.0, "time": 1.0}],
+        "shown": [{"name": "face", **face, "onset": 1.0, "at": 9.0}],
+    }
+    events = [
+        told("response", button="left", at=9.0),
+        told("stimulus", name="face", **face),
+        Event(name="subject_said", volume=1, data={"display": "subject", "by": "trigger", **took}),
+        told("response", button="right", at=9.0),
+        told("stimulus", name="house", **face),
+        told("stimulus", name="face", **face),
+    ]
+    clock = RunClock(tr=2.0)
+    clock.trigger(1, 8.0)
+    node = SubjectInput()
+    node.start_run(
+        make_context(decisions=Decisions(events, complete=[1]), clock=clock, emit=lambda document: None)
+    )
+    assert call(node, 1, incremental=Volume())["responses"] == [("left", 1.0)]
+    second = call(node, 2, incremental=Volume())
+    assert second["responses"] == [("right", 1.0)]
+    assert [trial.trial_type for trial in second["shown"]] == ["face", "house", "face"]
 
 
 def test_two_nodes_cannot_share_what_one_display_says(make_context) -> None:
