@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections.abc import Callable
@@ -75,22 +76,23 @@ async def stay_connected(link: Link, place: Place, tell: Callable[[str], None]) 
     """
     address = f"{place.url.rstrip('/')}/ws/{place.kind}"
     wait, said = _FIRST, ""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, connect=_LIMIT)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
         while True:
             try:
-                async with session.ws_connect(
-                    address,
-                    params={"name": place.name, "instance": place.instance},
-                    headers={"Authorization": f"Bearer {place.token}"},
-                    protocols=(MSGPACK,),
-                    ssl=place.tls if place.tls is not None else True,
-                    max_msg_size=FRAME_LIMIT,
-                    autoclose=True,
-                ) as socket:
+                async with asyncio.timeout(_LIMIT):  # a cable may be pulled before the answer, too
+                    socket = await session.ws_connect(
+                        address,
+                        params={"name": place.name, "instance": place.instance},
+                        headers={"Authorization": f"Bearer {place.token}"},
+                        protocols=(MSGPACK,),
+                        ssl=place.tls if place.tls is not None else True,
+                        max_msg_size=FRAME_LIMIT,
+                    )
+                async with contextlib.aclosing(AiohttpSocket(socket)) as connection:
                     tune(socket._response.connection.transport if socket._response.connection else None)
                     tell("connected")
                     wait, said = _FIRST, ""
-                    bye = await link.run(AiohttpSocket(socket))
+                    bye = await link.run(connection)
                     if bye.final:
                         raise UsageError(f"the server has ended the connection: {bye.reason}")
                     why = bye.reason

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Collection, Iterator
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from rtflow.access.store import Action
 from rtflow.access.throttle import Throttle
 from rtflow.documents import AnyDocument, decode
-from rtflow.errors import ProtocolError
+from rtflow.errors import ProtocolError, RtflowError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
 from rtflow.server.api import Api
 from rtflow.server.channel import Channel
@@ -38,6 +38,7 @@ from rtflow.server.wire import FRAME_LIMIT, Bye
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MOST_ONLOOKERS = 100
+_ONLOOKER_FRAMES = 20.0
 _BODY_LIMIT = 256 * 1024
 _TOO_SLOW = 1013  # of RFC 6455's registry: try again later
 
@@ -126,7 +127,7 @@ class Port:
     async def turn_out(self) -> None:
         """Let go whoever may not be here any more."""
         here = list(self._here.items())
-        valid = await asyncio.to_thread(lambda: [visitor.still_valid() for _, visitor in here])
+        valid = await asyncio.to_thread(lambda: [_is_valid(visitor) for _, visitor in here])
         for (leave, visitor), may_stay in zip(here, valid, strict=True):
             if not may_stay and self._here.pop(leave, None) is not None:
                 self.log.note(visitor.name, "turned out", role=visitor.role, reason="revoked")
@@ -169,7 +170,7 @@ class _Sockets:
         port, who = self._port, visitor.name if visitor else "?"
         channel, instance = self._channel(request, kind, who)
         socket = web.WebSocketResponse(
-            protocols=(MSGPACK, JSON), max_msg_size=FRAME_LIMIT, compress=False, timeout=1.0
+            protocols=(MSGPACK, JSON), max_msg_size=FRAME_LIMIT, compress=False, timeout=1.0, autoping=False
         )
         await socket.prepare(request)
         tune(request.transport)
@@ -216,7 +217,12 @@ class _Sockets:
         if len(port.monitor) >= _MOST_ONLOOKERS:
             raise Refusal(503, "too many look on already", "onlookers", who=who)
         socket = web.WebSocketResponse(
-            protocols=(MSGPACK, JSON), max_msg_size=4096, compress=False, timeout=1.0, heartbeat=10.0
+            protocols=(MSGPACK, JSON),
+            max_msg_size=4096,
+            compress=False,
+            timeout=1.0,
+            heartbeat=10.0,
+            autoping=False,
         )
         await socket.prepare(request)
         tune(request.transport)
@@ -230,7 +236,7 @@ class _Sockets:
                 await socket.send_str(line.decode())
 
         following = asyncio.ensure_future(port.monitor.follow(send, run_uid=run_uid, since=int(since)))
-        listening = asyncio.ensure_future(socket.receive())
+        listening = asyncio.ensure_future(GuardedSocket(socket, _ONLOOKER_FRAMES).receive())
         try:
             with port.staying(visitor, following.cancel):
                 await asyncio.wait({following, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -246,13 +252,21 @@ class _Sockets:
         return socket
 
 
-def _why(following: asyncio.Task[None], listening: asyncio.Task[object]) -> str:
+def _is_valid(visitor: Visitor) -> bool:
+    """Whether somebody may still be here; who cannot be looked up may not."""
+    try:
+        return visitor.still_valid()
+    except RtflowError:
+        return False
+
+
+def _why(following: asyncio.Task[None], listening: asyncio.Task[bytes | str | None]) -> str:
     """Why an onlooker's connection ends."""
     if following.done():
         gone = not following.cancelled() and isinstance(following.exception(), ConnectionError)
         return "left" if gone else "too slow, or not allowed any more"
-    kind = getattr(listening.result(), "type", None) if not listening.cancelled() else None
-    return "said something" if kind in (WSMsgType.TEXT, WSMsgType.BINARY) else "left"
+    ended = listening.cancelled() or listening.exception() is not None
+    return "left" if ended or listening.result() is None else "said something"
 
 
 async def _let_go(request: web.Request, socket: web.WebSocketResponse, reason: str) -> None:

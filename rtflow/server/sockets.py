@@ -60,6 +60,10 @@ class AiohttpSocket:
         """The next frame; None when the connection has ended."""
         return _content(await self._socket.receive())
 
+    async def aclose(self) -> None:
+        """End it, whatever became of it."""
+        await self.close("")
+
     async def close(self, reason: str) -> None:
         """End it; the other side is told why, if it listens."""
         with contextlib.suppress(Exception):
@@ -69,11 +73,20 @@ class AiohttpSocket:
 class GuardedSocket(AiohttpSocket):
     """The server's end, to which anything may come.
 
-    It is not listened to faster than an honest agent speaks: the rest waits where it came from.
+    It is not listened to faster than an honest agent speaks: the rest waits where it came from. That holds
+    for pings, too, so these are answered here (``autoping=False``).
+
+    Parameters
+    ----------
+    socket
+        A WebSocket that is open.
+    per_second
+        Frames that are taken.
     """
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, per_second: float = _FRAMES_PER_SECOND) -> None:
         super().__init__(socket)
+        self._every = 1 / per_second
         self._due = 0.0
         self._ended = asyncio.Event()
 
@@ -95,17 +108,22 @@ class GuardedSocket(AiohttpSocket):
         ProtocolError
             If what came is no frame of a WebSocket, or a larger one than is taken.
         """
-        message = await self._socket.receive()
+        while True:
+            message = await self._socket.receive()
+            at = time.monotonic()
+            self._due = max(self._due, at - _BURST) + self._every
+            if self._due > at:
+                await asyncio.sleep(self._due - at)
+            if message.type.name == "PING":
+                await self._socket.pong(message.data)
+            elif message.type.name != "PONG":
+                break
         if isinstance(message.data, WebSocketError):
             self._ended.set()
             raise ProtocolError(f"what came cannot be taken: {message.data}")
         data = _content(message)
         if data is None:
             self._ended.set()
-        at = time.monotonic()
-        self._due = max(self._due, at - _BURST) + 1 / _FRAMES_PER_SECOND
-        if self._due > at:
-            await asyncio.sleep(self._due - at)
         return data
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from rtflow.documents import AnyDocument, encode
-from rtflow.errors import UsageError
+from rtflow.errors import UsageError, in_words
 from rtflow.server.app import Port, make_app
 from rtflow.server.channel import Channel, Emit
 from rtflow.server.channels import Channels
@@ -176,7 +176,10 @@ class Server:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(_TENDING)
-            await self._port.turn_out()
+            try:
+                await self._port.turn_out()
+            except Exception as error:  # what goes wrong once must not end it for good
+                self._port.log.refused("", "turn out", "", reason=in_words(error))
             self._notes.look_at_clocks(self.channels)
 
     async def _start(self) -> None:

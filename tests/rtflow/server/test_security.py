@@ -9,6 +9,7 @@ import itertools
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -608,3 +609,30 @@ def answer_of(connection: socket.socket) -> bytes:
         while data := connection.recv(1 << 16):
             got += data
     return got
+
+
+@pytest.mark.parametrize("channel", ["subject", "monitor"])
+def test_pings_wait_as_everything_else_does(served: Served, address: str, channel: str):
+    """A flood of them, which aiohttp alone would answer as fast as it comes, leaves the others their time."""
+    role = "subject" if channel == "subject" else "viewer"
+
+    async def story() -> None:
+        path = f"/ws/{channel}?name=mad{address.replace('.', '')}&instance={address}&since=0"
+        async with opened(served, path, address, role=role) as websocket:
+            if channel == "subject":
+                await websocket.send_bytes(encode(Hello(epoch="x")))
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(3.0):
+                    while True:
+                        await websocket.ping(b"x" * 100)
+
+    sent = threading.Thread(target=play, args=(story(),))
+    sent.start()
+    took = []
+    while sent.is_alive():
+        began = time.monotonic()
+        assert ask(served, "GET", "/api/health")[0] == 200
+        took.append(time.monotonic() - began)
+        time.sleep(0.05)
+    sent.join()
+    assert len(took) > 10  # answered all the while, and not once or twice
