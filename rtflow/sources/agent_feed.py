@@ -12,6 +12,7 @@ from types import TracebackType
 
 from rtflow.documents import Frame, Part, now
 from rtflow.errors import ProtocolError, SourceError
+from rtflow.server.allowance import Allowance
 from rtflow.server.messages import (
     Again,
     Arrived,
@@ -30,6 +31,9 @@ from rtflow.sources.spool import Spool
 LOST_LIMIT = 60.0
 """Seconds for which time stands still, at most, while nothing is heard of the agent: volumes are not given up
 for a cable that was pulled, and a run whose agent is gone for good ends all the same."""
+
+_TROUBLES, _EACH_SECOND = 100, 1.0
+"""Troubles that an agent may tell at once, and in the long run."""
 
 _IN_MEMORY = 64 << 20
 _AT_ONCE = 4 << 20
@@ -77,7 +81,8 @@ class AgentFeed:
         self._last_volume = self.volumes_done = 0
         self._until = 0.0
         self._hint = ""
-        self._troubles: list[str] = []
+        self._troubles: dict[str, None] = {}  # in their order, each once
+        self._allowance = Allowance(_TROUBLES, _EACH_SECOND)
         self._was_connected: bool | None = None
         self._ended: SourceEnded | None = None
         self._begun = False
@@ -157,11 +162,11 @@ class AgentFeed:
                 if not connected:
                     never = self._was_connected is None and self.opened is None
                     says = "is not connected" if never else "is lost: what it has is waited for"
-                    self._troubles.append(f"the agent {name!r} {says}")
+                    self._troubles[f"the agent {name!r} {says}"] = None
                 elif self._was_connected is not None:
-                    self._troubles.append(f"the agent {name!r} is connected")
+                    self._troubles[f"the agent {name!r} is connected"] = None
                 self._was_connected = connected
-            said, self._troubles = self._troubles, []
+            said, self._troubles = list(self._troubles), {}
         return said
 
     @property
@@ -259,7 +264,7 @@ class AgentFeed:
                     self._until = max(self._until, self._by_our_clock(body.until))
                     self._hint = body.hint
             case Trouble():
-                self._say(f"agent {self._channel.name!r}: {body.says}")
+                self._hear_trouble(body.says)
             case SourceOpened():
                 with self._came:
                     if self.opened is not None and self.opened.brings != body.brings:
@@ -335,10 +340,16 @@ class AgentFeed:
         clock = self._channel.link.clock
         return now() if clock.offset is None else min(now(), clock.to_ours(theirs))
 
+    def _hear_trouble(self, says: str) -> None:
+        name = self._channel.name
+        if self._allowance.take():
+            self._say(f"agent {name!r}: {says}")
+        elif self._allowance.refused == 1:
+            self._say(f"agent {name!r} tells more troubles than can be; what is beyond is dropped")
+
     def _say(self, trouble: str) -> None:
         with self._came:
-            if trouble not in self._troubles:
-                self._troubles.append(trouble)
+            self._troubles[trouble] = None
 
     def _drop(self, path: Path) -> None:
         try:

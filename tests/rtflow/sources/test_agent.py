@@ -20,11 +20,13 @@ from rtflow.server.messages import (
     PartName,
     SourceEnded,
     SourceOpened,
+    Trouble,
     VolumeSent,
 )
 from rtflow.server.thread import Server
 from rtflow.settings import RunSettings
 from rtflow.source_settings import AgentSource
+from rtflow.sources import agent_feed
 from rtflow.sources.agent import AgentStream
 from rtflow.sources.agent_feed import LOST_LIMIT, AgentFeed
 from rtflow.sources.spool import Spool
@@ -72,6 +74,21 @@ class Sent:
 
         found = asyncio.run_coroutine_threadsafe(look(), self.channel._loop).result(30.0)
         return [one for one in found if one[0] != "BeginRun"]
+
+
+def test_an_agent_that_floods_the_run_with_troubles_is_stopped_and_that_is_told(
+    server, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(agent_feed, "_TROUBLES", 3)
+    monkeypatch.setattr(agent_feed, "_EACH_SECOND", 0.0)
+    sent = Sent(server, tmp_path)
+    sent.feed.troubles()
+    sent.say(*(Trouble(run_uid="run", says=str(number // 2)) for number in range(20)))
+    assert sent.feed.troubles() == [
+        "agent 'scanner': 0",
+        "agent 'scanner': 1",
+        "agent 'scanner' tells more troubles than can be; what is beyond is dropped",
+    ]
 
 
 def names(feed: AgentFeed) -> list[str]:
