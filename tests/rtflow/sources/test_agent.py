@@ -226,8 +226,8 @@ def test_volumes_come_once_and_in_order(server: Server, tmp_path: Path) -> None:
     assert frame is not None
     assert frame.volume == 3
     assert sent.feed.next_volume(0.0) is None
-    with pytest.raises(ProtocolError, match="volume 5 came after volume 3"):
-        sent.say(volume(5))
+    sent.say(volume(5))  # too early: it comes again, behind the one that is lacking
+    assert sent.feed.next_volume(0.0) is None
     assert len(sent.told()) == 2
     sent.feed.volume_done(3)
     assert sent.told()[-1] == ("Done", "3")
