@@ -13,6 +13,7 @@ from rtflow.agents.sending import POLL, Outlet, Sender
 from rtflow.documents import Event, Frame
 from rtflow.errors import UsageError
 from rtflow.server.messages import BeginRun, Done, PartName, SourceEnded, SourceOpened, VolumeSent
+from rtflow.server.scanner_channel import ScannerChannel
 from rtflow.source_settings import AnySource
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ class VolumeSender(Sender):
             self.post(self._opened)
             self.tell_begun()
             for frame in source.frames(self.ending):
+                self._answer(0.0)  # first what an earlier server still lacks, then this one
                 if not self.kept.is_done(str(frame.volume)):
                     self._send(frame)
                 while len(self._away) >= _AWAY and not self.ending.is_set():
                     self._answer(POLL)
-                self._answer(0.0)
         finally:
             source.end()
         if not self.ending.is_set():
@@ -90,15 +91,20 @@ class VolumeSender(Sender):
 
     def _send(self, frame: Frame) -> None:
         safe = [self.protection.of_part(part.name, part.media_type, part.data) for part in frame.parts]
+        missing = frame.missing
+        if sum(len(data) for _, data in safe) > ScannerChannel.size_limit:
+            missing = f"volume {frame.volume} is larger than {ScannerChannel.size_limit >> 20} MB"
+            safe = []
+            self.trouble(missing)
         body = VolumeSent(
             run_uid=self.run_uid,
             volume=frame.volume,
             received=frame.received,
             acquired=frame.acquired,
-            missing=frame.missing[:2000],
+            missing=missing[:2000],
             parts=tuple(
                 PartName(name=name[:255], media_type=part.media_type)
-                for (name, _), part in zip(safe, frame.parts, strict=True)
+                for (name, _), part in zip(safe, frame.parts, strict=bool(safe))
             ),
         )
         data = tuple(data for _, data in safe)
