@@ -15,7 +15,7 @@ from rtflow.errors import ProtocolError, RtflowError, in_words
 from rtflow.server.asking import STOP, send_pieces
 from rtflow.server.link import Link
 from rtflow.server.messages import Piece, Reply, Request
-from rtflow.server.wire import BULK, URGENT
+from rtflow.server.wire import BULK, URGENT, Hello
 
 _MOST = 64
 _LARGEST = 128 * 1024
@@ -76,6 +76,12 @@ class Answering:
         self._link, self._methods, self._handlers = link, methods, handlers
         self._tasks: dict[int, tuple[asyncio.Task[None], Exchange]] = {}
         self._thread = ThreadPoolExecutor(1, "service")
+
+    def met(self, hello: Hello, anew: bool) -> None:
+        """Drop what an earlier server asked for, if this is another one: nobody waits for it."""
+        if anew:
+            for task, _ in self._tasks.values():
+                task.cancel()
 
     async def hear(self, body: Request | Piece, parts: list[bytes]) -> None:
         """A request, or a piece of what comes along with one.

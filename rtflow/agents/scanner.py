@@ -23,6 +23,7 @@ from rtflow.errors import OutputError, ProtocolError, RtflowError, SourceError, 
 from rtflow.server.link import Link
 from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, Piece, Request, SourceEnded
 from rtflow.server.outbox import Part
+from rtflow.server.wire import Hello
 from rtflow.source_settings import AgentSource, AnySource, DicomSource, FolderSource
 from rtflow.sources.feed import Feed
 from rtflow.sources.left_alone import keep_left_alone
@@ -76,7 +77,7 @@ class ScannerAgent:
         self._ending = asyncio.Event()
         methods = services or {}
         about = {"rtflow": rtflow.__version__, "methods": declaration(methods)}
-        self.link = Link(self._work, about=about, failed=self._failed, size_limit=_LARGEST)
+        self.link = Link(self._work, about=about, met=self._met, failed=self._failed, size_limit=_LARGEST)
         handlers = FileService(files or Allowed([], []), protection).handlers
         self._answering = Answering(self.link, methods, handlers)
         _check(source)
@@ -141,6 +142,9 @@ class ScannerAgent:
             await self._answering.hear(body, parts)
         else:
             raise ProtocolError(f"a scanner's host is not told {type(body).__name__}")
+
+    def _met(self, hello: Hello, anew: bool) -> None:
+        self._answering.met(hello, anew)
 
     def _failed(self, error: Exception) -> None:
         self._tell(str(error) if isinstance(error, RtflowError) else f"{type(error).__name__}: {error}")

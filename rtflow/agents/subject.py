@@ -19,6 +19,7 @@ from rtflow.documents import now
 from rtflow.errors import ProtocolError, RtflowError, in_words
 from rtflow.server.link import Link
 from rtflow.server.messages import BeginRun, Body, EndRun, Note, Piece, Received, Request, Said, Value
+from rtflow.server.wire import Hello
 
 _FAREWELL = 1.0
 _CLOCKS = 0.25
@@ -54,7 +55,7 @@ class SubjectAgent:
         self._ended = True
         methods = services or {}
         about = {"rtflow": rtflow.__version__, "methods": declaration(methods)}
-        self.link = Link(self._work, about=about, failed=self._failed)
+        self.link = Link(self._work, about=about, met=self._met, failed=self._failed)
         self._answering = Answering(self.link, methods, {})
 
     @property
@@ -205,6 +206,9 @@ class SubjectAgent:
                 outlet.tell(body)
             except (OSError, RtflowError) as error:
                 self._tell(f"{type(body).__name__} could not be given on ({outlet.name}): {in_words(error)}")
+
+    def _met(self, hello: Hello, anew: bool) -> None:
+        self._answering.met(hello, anew)
 
     def _failed(self, error: Exception) -> None:
         self._tell(f"a message could not be used: {in_words(error)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -52,7 +52,6 @@ class Asking:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, name: str) -> None:
         self._loop, self._link, self._name = loop, link, name
-        self._ids = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
         self._declared: dict[str, Signature] = {}
         self._met = False
@@ -174,7 +173,7 @@ class Asking:
         lane: int,
         progress: Callable[[int], None],
     ) -> Any:
-        number = next(self._ids)
+        number = secrets.randbits(48)  # never that of a question which an earlier server asked
         asked = self._asked[number] = _Asked(self._loop.create_future(), take)
         try:
             self._link.post(Request(id=number, method=method, arguments=arguments), (), lane)
