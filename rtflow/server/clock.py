@@ -12,6 +12,9 @@ from dataclasses import dataclass
 _WINDOW = 64
 """So many exchanges count, the last minute or so: clocks drift by some parts in a million."""
 
+_DRIFT = 0.005
+"""Seconds that two clocks may come apart while the exchanges count: 70 parts in a million for a minute."""
+
 
 @dataclass(frozen=True)
 class Offset:
@@ -27,6 +30,10 @@ class Offset:
 
     seconds: float
     round_trip: float
+
+    def agrees_with(self, other: Offset) -> bool:
+        """Whether both may be right: each is so within half of its round trip, and clocks drift a little."""
+        return abs(self.seconds - other.seconds) <= (self.round_trip + other.round_trip) / 2 + _DRIFT
 
     def to_ours(self, theirs: float) -> float:
         """A time on its clock, on ours.
@@ -50,11 +57,15 @@ class Clock:
     def add(self, sent: float, received: float, answered: float, returned: float) -> None:
         """An exchange: asked and returned on our clock, received and answered on the other.
 
-        What is impossible (an answer before its question) is passed over: a clock was set meanwhile.
+        What is impossible (an answer before its question) is passed over: a clock was set meanwhile. Where an
+        earlier exchange and this one cannot both be right, a clock was set between them, or it is another
+        host's by now: the earlier one counts no more.
         """
         round_trip = (returned - sent) - (answered - received)
         if round_trip >= 0 and answered >= received:
-            self._exchanges.append(Offset((received - sent + answered - returned) / 2, round_trip))
+            new = Offset((received - sent + answered - returned) / 2, round_trip)
+            agreeing = [old for old in self._exchanges if old.agrees_with(new)]
+            self._exchanges = deque([*agreeing, new], maxlen=_WINDOW)
 
     @property
     def offset(self) -> Offset | None:

@@ -60,3 +60,20 @@ def test_the_next_acquisition_is_less_than_a_tr_away(acquired, tr, later):
 
 def test_the_next_acquisition_is_one_tr_after_one_that_is_yet_to_come():
     assert next_acquisition(acquired=10.0, tr=2.0, at=9.0) == 12.0
+
+
+def test_a_clock_that_was_set_is_known_by_the_next_exchange_however_slow():
+    clock = Clock()
+    for second in range(10):
+        clock.add(second, second + 0.0001, second + 0.0001, second + 0.0002)
+    assert clock.to_ours(10.0) == pytest.approx(10.0, abs=1e-6)
+    clock.add(20.0, 50.010, 50.010, 20.020)  # 30 s ahead by now, and 20 ms away
+    assert clock.to_ours(50.0) == pytest.approx(20.0, abs=1e-6)
+
+
+def test_a_slow_exchange_does_not_take_the_place_of_fast_ones_that_it_agrees_with():
+    clock = Clock()
+    clock.add(0.0, 7.0001, 7.0001, 0.0002)
+    clock.add(1.0, 8.015, 8.015, 1.020)
+    assert clock.offset is not None
+    assert clock.offset.round_trip == pytest.approx(0.0002)
