@@ -201,6 +201,7 @@ class AgentFeed:
                     data = arrival.path.read_bytes()
                 except OSError as error:
                     self._say(f"{arrival.name} was received and can no longer be read ({error.strerror})")
+                    self.refuse(arrival)
                     continue
                 arrival = Arrival(arrival.name, arrival.path, data, arrival.received)
             yield arrival
@@ -219,8 +220,8 @@ class AgentFeed:
         key = self._keys.pop(arrival.path, None)
         if key is None:
             return
+        self._drop(arrival.path)  # before it may come again, or what came again would be removed
         self._known.discard(key)
-        self._drop(arrival.path)
         self._channel.post(Again(run_uid=self._run.run_uid, key=key))
 
     # A source that knows its volumes

@@ -132,6 +132,20 @@ def test_what_was_refused_may_come_again(server: Server, tmp_path: Path) -> None
     assert arrival.data == b"whole"
 
 
+def test_what_can_no_longer_be_read_in_the_spool_is_asked_for_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_feed, "_IN_MEMORY", 0)
+    sent = Sent(server, tmp_path)
+    sent.arrived("aa")
+    for path in tmp_path.rglob("*aa.dcm"):
+        path.unlink()
+    assert list(sent.feed.arrivals(30.0)) == []
+    assert sent.told()[-1] == ("Again", "aa")
+    sent.arrived("aa")
+    assert [arrival.data for arrival in sent.feed.arrivals(30.0)] == [b"data"]
+
+
 def test_what_is_of_another_run_is_passed_over(server: Server, tmp_path: Path) -> None:
     sent = Sent(server, tmp_path)
     sent.arrived("aa", run_uid="former")
