@@ -78,7 +78,8 @@ def command(
         typer.Option(
             "--identified",
             help="Send everything as it is: names, birth dates and numbers of patients then stand on the "
-            "analysis host, in its journal and in its logs. Without it they never leave this one.",
+            "analysis host, in its journal and in its logs. Without it no DICOM object leaves "
+            "with them; names of files and folders, and files that are not DICOM, are sent as they are.",
         ),
     ] = False,
     quiet: options.Quiet = False,
