@@ -74,6 +74,8 @@ class Channel:
     """
 
     kind = ""
+    kept = 0.0
+    """Seconds for which its name is kept in a run when its connection was lost."""
     size_limit = 1 << 20
 
     def __init__(
@@ -115,9 +117,15 @@ class Channel:
             self.link.post(self._run)
 
     def may_connect(self, instance: str) -> bool:
-        """Whether this is the agent of the connection there is, coming back, or there is none."""
+        """Whether this is the agent of the connection there is, coming back, or there is none.
+
+        Nor may another one take the place of an agent that a run has lost lately: it may come back.
+        """
         connection = self._connection
-        return connection is None or connection.done() or instance == self.instance
+        if instance == self.instance or connection is None:
+            return True
+        kept = self._run is not None and now() - self.since < self.kept
+        return connection.done() and not kept
 
     async def connect(self, socket: Socket, instance: str, *, text: bool = False) -> Bye:
         """Use a connection until it ends; one of the same agent that is still there ends before.

@@ -24,6 +24,14 @@ Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Key = Annotated[str, msgspec.Meta(max_length=4096)]
 """What an agent calls an object by; only it knows what the text means."""
 VolumeNumber = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+Volumes = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+"""A number of volumes."""
+Time = Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
+"""Seconds since 1970, and finite: what is no number is refused, too."""
+Repetition = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+"""Repetition time in seconds."""
+Duration = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+"""Seconds, of a day at most."""
 Plain = bool | int | float | str | None
 """What may stand under a name of one's own."""
 
@@ -54,8 +62,8 @@ class BeginRun(Message, frozen=True, kw_only=True, tag=True):
 
     run_uid: Name
     workflow: str = ""
-    volumes: int | None = None
-    tr: float | None = None
+    volumes: Volumes | None = None
+    tr: Repetition | None = None
     existing: bool = False
     pattern: str = "*"
 
@@ -118,11 +126,11 @@ class Value(Message, frozen=True, kw_only=True, tag=True):
     stale: bool = False
     status: str = "ok"
     quality: str = "good"
-    time: float = 0.0
-    delay: float = 0.0
-    received: float | None = None
-    acquired: float | None = None
-    next_volume: float | None = None
+    time: Time = 0.0
+    delay: Duration = 0.0
+    received: Time | None = None
+    acquired: Time | None = None
+    next_volume: Time | None = None
 
 
 class Note(Message, frozen=True, kw_only=True, tag=True):
@@ -160,7 +168,7 @@ class Arrived(Message, frozen=True, kw_only=True, tag=True):
     run_uid: Name
     key: Key
     name: Annotated[str, msgspec.Meta(max_length=255)]
-    received: float
+    received: Time
     before: bool = False
 
 
@@ -168,7 +176,7 @@ class Listening(Message, frozen=True, kw_only=True, tag=True):
     """All that came up to ``until`` was sent; ``hint`` says what else to check if nothing comes."""
 
     run_uid: Name
-    until: float
+    until: Time
     hint: Text = ""
 
 
@@ -191,8 +199,8 @@ class VolumeSent(Message, frozen=True, kw_only=True, tag=True):
 
     run_uid: Name
     volume: VolumeNumber
-    received: float
-    acquired: float | None = None
+    received: Time
+    acquired: Time | None = None
     missing: Text = ""
     parts: tuple[PartName, ...] = ()
 
@@ -203,8 +211,8 @@ class SourceOpened(Message, frozen=True, kw_only=True, tag=True):
     run_uid: Name
     brings: Literal["objects", "volumes"]
     uri: Text = ""
-    volumes: int | None = None
-    tr: float | None = None
+    volumes: Volumes | None = None
+    tr: Repetition | None = None
 
 
 class SourceEnded(Message, frozen=True, kw_only=True, tag=True):
@@ -222,7 +230,7 @@ class Received(Message, frozen=True, kw_only=True, tag=True):
 
     run_uid: Name
     volume: VolumeNumber
-    at: float
+    at: Time
 
 
 class Shown(Message, frozen=True, kw_only=True, tag=True):
@@ -230,14 +238,14 @@ class Shown(Message, frozen=True, kw_only=True, tag=True):
 
     run_uid: Name
     volume: VolumeNumber
-    at: float
+    at: Time
 
 
 class Response(Message, frozen=True, kw_only=True, tag=True):
     """What the participant pressed, and when."""
 
     button: Annotated[str, msgspec.Meta(max_length=100)]
-    at: float
+    at: Time
     run_uid: str = ""
 
 
@@ -245,7 +253,7 @@ class Trigger(Message, frozen=True, kw_only=True, tag=True):
     """The scanner's n-th trigger (from 1), and when it came."""
 
     n: VolumeNumber
-    at: float
+    at: Time
     run_uid: str = ""
 
 
@@ -253,8 +261,8 @@ class StimulusEvent(Message, frozen=True, kw_only=True, tag=True):
     """What was really shown or played: ``onset`` on the subject's clock, ``duration`` in seconds."""
 
     name: Annotated[str, msgspec.Meta(max_length=100)]
-    onset: float
-    duration: Annotated[float, msgspec.Meta(ge=0)]
+    onset: Time
+    duration: Duration
     run_uid: str = ""
 
 

@@ -28,6 +28,7 @@ class ScannerChannel(Channel):
     """Objects, or volumes, of a scanner; and its host's files."""
 
     kind = "scanner"
+    kept = 60.0  # volumes wait for it as long
     size_limit = 1 << 28  # a whole run may be one object
     _hear: tuple[str, Hear] | None = None
 

@@ -288,8 +288,8 @@ class AgentFeed:
             if body.key in self._done:  # the agent has begun anew, and had not heard of it
                 self._channel.link.post(Done(run_uid=self._run.run_uid, key=body.key))
             return
-        if not parts:  # its file was gone when its turn came
-            self._channel.link.post(Done(run_uid=self._run.run_uid, key=body.key))
+        if not parts:  # its file was gone when its turn came, or could not be read at that moment
+            self._channel.link.post(Again(run_uid=self._run.run_uid, key=body.key))
             return
         (data,) = parts
         received = self._by_our_clock(body.received)

@@ -10,6 +10,7 @@ from rtflow.agents.connecting import stay_connected
 from rtflow.server.channel import Channel
 from rtflow.server.link import Link
 from rtflow.server.messages import BeginRun, Body, EndRun, Note
+from rtflow.server.scanner_channel import ScannerChannel
 
 
 class Listener:
@@ -99,6 +100,28 @@ def test_another_agent_of_the_name_is_refused_from_the_first_moment_on():
         ours.cut()
         await run
         assert channel.may_connect("another")
+
+    play(story())
+
+
+def test_in_a_run_a_scanner_that_was_lost_keeps_its_name_for_a_while(monkeypatch):
+    async def story() -> None:
+        channel = ScannerChannel("one", asyncio.get_running_loop(), lambda channel, what: None)
+        agent = Listener()
+        ours, theirs = pipe()
+        run = asyncio.ensure_future(channel.connect(ours, "me"))
+        other = asyncio.ensure_future(agent.link.run(theirs))
+        await until(lambda: channel.link.connected)
+        channel.begin_run(BeginRun(run_uid="r"))
+        ours.cut()
+        await asyncio.gather(run, other)
+        await until(lambda: not channel.may_connect("another"))
+        assert channel.may_connect("me")
+        monkeypatch.setattr(ScannerChannel, "kept", 0.0)  # as if that time had passed
+        assert channel.may_connect("another")
+        monkeypatch.undo()
+        channel.end_run(EndRun(run_uid="r", status="completed"))
+        await until(lambda: channel.may_connect("another"))
 
     play(story())
 

@@ -247,7 +247,7 @@ def test_what_was_said_before_the_run_goes_on_is_told_when_it_does() -> None:
 def test_what_a_display_may_not_say_ends_its_connection(body) -> None:
     with serving() as server, Display(server.url) as display:
         display.say(body)
-        with pytest.raises(RtflowError, match=r"may not say BeginRun|a time in seconds"):
+        with pytest.raises(RtflowError, match=r"may not say BeginRun|no message of this protocol"):
             display._task.result(30)
 
 

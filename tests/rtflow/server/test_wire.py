@@ -1,4 +1,5 @@
 import contextlib
+import math
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ from wire_frames import FRAMES, damaged
 
 from rtflow.errors import ProtocolError
 from rtflow.server import messages
-from rtflow.server.messages import Note
+from rtflow.server.messages import Note, SourceOpened, Trigger
 from rtflow.server.wire import (
     CHUNK,
     FRAME_LIMIT,
@@ -109,3 +110,15 @@ def test_a_text_is_short():
 def test_parts_are_few():
     with pytest.raises(ProtocolError):
         decode(encode(Post(seq=1, body=Note(text=""), sizes=(0,) * 1001)))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e12])
+def test_a_time_that_cannot_be_is_refused(number):
+    with pytest.raises(ProtocolError):
+        decode(encode(Post(seq=1, body=Trigger(n=1, at=number))))
+
+
+@pytest.mark.parametrize("number", [0.0, -2.0, math.nan, math.inf])
+def test_a_repetition_time_that_cannot_be_is_refused(number):
+    with pytest.raises(ProtocolError):
+        decode(encode(Post(seq=1, body=SourceOpened(run_uid="r", brings="volumes", tr=number))))

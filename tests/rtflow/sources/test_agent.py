@@ -153,11 +153,13 @@ def test_what_is_of_another_run_is_passed_over(server: Server, tmp_path: Path) -
     assert not list(tmp_path.glob("*.dcm"))
 
 
-def test_a_file_that_was_gone_when_its_turn_came_is_forgotten(server: Server, tmp_path: Path) -> None:
+def test_a_file_that_was_gone_or_could_not_be_read_is_asked_for_again(server: Server, tmp_path: Path) -> None:
     sent = Sent(server, tmp_path)
     sent.say(Arrived(run_uid="run", key="aa", name="a.dcm", received=1.0))
     assert names(sent.feed) == []
-    assert sent.told() == [("Done", "aa")]
+    assert sent.told() == [("Again", "aa")]
+    sent.arrived("aa")  # it could be read when it was tried again
+    assert names(sent.feed) == ["aa.dcm"]
 
 
 def test_what_an_earlier_process_had_received_comes_first_and_not_twice(
