@@ -109,13 +109,13 @@ def in_one_form(log: Log) -> Any:
             return await handler(request)
         except Refusal as refusal:
             _tell(log, request, refusal)
-            return answer({"error": str(refusal)}, refusal.status, refusal.headers)
+            return _last(answer({"error": str(refusal)}, refusal.status, refusal.headers))
         except web.HTTPException as error:
             if error.status < 400:
                 raise
             _tell(log, request, Refusal(error.status, "", error.reason.lower()))
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-            return answer({"error": error.reason.lower()}, error.status, allow)
+            return _last(answer({"error": error.reason.lower()}, error.status, allow))
         except RtflowError as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
             return answer({"error": str(error)}, status)
@@ -126,6 +126,12 @@ def in_one_form(log: Log) -> Any:
             return answer({"error": "unexpected; the server's log says more"}, 500)
 
     return answered
+
+
+def _last(refusal: web.Response) -> web.Response:
+    """Whoever was refused keeps no connection open: they are counted, and others need them."""
+    refusal.force_close()
+    return refusal
 
 
 def _tell(log: Log, request: web.Request, refusal: Refusal) -> None:

@@ -168,6 +168,8 @@ class _Sockets:
     async def connect(self, request: web.Request, kind: str, visitor: Visitor | None) -> web.StreamResponse:
         """The connection of an agent that was let in."""
         port, who = self._port, visitor.name if visitor else "?"
+        if not web.WebSocketResponse().can_prepare(request):
+            raise Refusal(400, "this is the address of a WebSocket", "no WebSocket", who=who)
         channel, instance = self._channel(request, kind, who)
         socket = web.WebSocketResponse(
             protocols=(MSGPACK, JSON), max_msg_size=FRAME_LIMIT, compress=False, timeout=1.0, autoping=False

@@ -636,3 +636,13 @@ def test_pings_wait_as_everything_else_does(served: Served, address: str, channe
         time.sleep(0.05)
     sent.join()
     assert len(took) > 10  # answered all the while, and not once or twice
+
+
+def test_who_is_refused_keeps_neither_a_connection_nor_a_name(served: Served, address: str):
+    known = len(list(served.server.channels))
+    token = served.tokens["subject"]
+    for path in (f"/ws/subject?name=plain&instance={address}", "/ws/subject?name=not a name", "/api/status"):
+        status, _, headers = ask(served, "GET", path.replace(" ", "%20"), token=token)
+        assert status in (400, 403)
+        assert headers["Connection"].lower() == "close"
+    assert len(list(served.server.channels)) == known
