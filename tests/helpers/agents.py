@@ -12,10 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import served_run
-from processes import LIMIT, environment
-
-from rtflow.documents import Result
-from rtflow.journal import Recording
+from processes import LIMIT, Recorded, environment
 
 
 class Process:
@@ -96,28 +93,13 @@ class SubjectAgent(Process):
         super().__init__("-m", "rtflow", "subject", *where, *arguments)
 
 
-class ServedRun(Process):
+class ServedRun(Process, Recorded):
     """A run of `arrivals_workflow` that listens at a port; given settings, or ``--resume RUN_DIR``."""
 
     def __init__(self, port: int, out: Path, *arguments: str) -> None:
         self.out = out
         given = arguments if "--resume" in arguments else (str(out), *arguments)
         super().__init__(served_run.__file__, str(port), *given)
-
-    @property
-    def run_dir(self) -> Path:
-        (found,) = (self.out / "runs").iterdir()
-        return found
-
-    @property
-    def recording(self) -> Recording:
-        return Recording(self.run_dir)
-
-    def results(self) -> list[Result]:
-        """As far as the journal has them."""
-        with contextlib.suppress(Exception):
-            return self.recording.results
-        return []
 
     def events(self, name: str) -> list[str]:
         """What was told under a name."""

@@ -30,7 +30,28 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": paths, "PYTHONWARNINGS": "default"}
 
 
-class Run:
+class Recorded:
+    """Something that runs a workflow once, into the output folder ``out``."""
+
+    out: Path
+
+    @property
+    def run_dir(self) -> Path:
+        (found,) = (self.out / "runs").iterdir()
+        return found
+
+    @property
+    def recording(self) -> Recording:
+        return Recording(self.run_dir)
+
+    def results(self) -> list[Result]:
+        """As far as the journal has them."""
+        with contextlib.suppress(Exception):
+            return self.recording.results
+        return []
+
+
+class Run(Recorded):
     """A run of the workflow of `arrivals_workflow`; a context manager that leaves no process.
 
     Parameters
@@ -59,21 +80,6 @@ class Run:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
-
-    @property
-    def run_dir(self) -> Path:
-        (found,) = (self.out / "runs").iterdir()
-        return found
-
-    @property
-    def recording(self) -> Recording:
-        return Recording(self.run_dir)
-
-    def results(self) -> list[Result]:
-        """As far as the journal has them."""
-        with contextlib.suppress(Exception):
-            return self.recording.results
-        return []
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what is sure to come."""
