@@ -79,7 +79,7 @@ def test_the_affine_of_nifti_2_is_as_it_is_stored(tmp_path) -> None:
     [
         (b"", "it ends 348 bytes too early"),
         (b"x" * 1000, "is no NIfTI image"),
-        (gzip.compress(b"x" * 1000), "is no NIfTI image"),
+        (gzip.compress(b"x" * 1000, mtime=0), "is no NIfTI image"),
     ],
 )
 def test_what_is_no_image_is_told(tmp_path, content, says) -> None:
