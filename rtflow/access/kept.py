@@ -13,7 +13,7 @@ from rtflow.access.private import locked, private_folder, read_private, write_pr
 from rtflow.errors import UsageError
 
 Table = TypeVar("Table", bound=msgspec.Struct)
-_Signature = tuple[int, int, int] | None
+_Signature = tuple[int, ...] | None
 
 
 class KeptTable(Generic[Table]):
@@ -82,4 +82,5 @@ class KeptTable(Generic[Table]):
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # A file that others may open by now is not the file that was read, though nobody wrote it.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode

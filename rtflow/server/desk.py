@@ -122,9 +122,10 @@ class Desk:
         BusyError
             If there is none.
         """
-        if self.states.now == "idle":
-            raise BusyError("there is no run to stop")
-        self.stopping.set()
+        with self._lock:  # else it could be the next run that is ended
+            if self.states.now == "idle":
+                raise BusyError("there is no run to stop")
+            self.stopping.set()
 
     def wait_for_order(self, limit: float) -> bool:
         """Wait until a run is ordered, at most ``limit`` seconds."""
@@ -140,9 +141,10 @@ class Desk:
         trouble
             Why it could not begin, or was ended by an error.
         """
-        self.trouble = trouble
-        self.states.try_to_enter("finishing")
-        self.states.try_to_enter("idle")
+        with self._lock:
+            self.trouble = trouble
+            self.states.try_to_enter("finishing")
+            self.states.try_to_enter("idle")
 
     def close(self) -> None:
         """Take no more orders."""
