@@ -184,10 +184,10 @@ class _Sockets:
         told = not self._flapping.take((kind, channel.name))
         if told:
             port.log.note(who, "connected", **about)
-        bye = Bye()
-        with port.staying(visitor, lambda: channel.hang_up("the access of this agent was revoked")):
+        bye, guarded = Bye(), GuardedSocket(socket)
+        with port.staying(visitor, lambda: channel.hang_up(guarded, "the access of this agent was revoked")):
             try:
-                bye = await channel.connect(GuardedSocket(socket), instance, text=socket.ws_protocol == JSON)
+                bye = await channel.connect(guarded, instance, text=socket.ws_protocol == JSON)
             except ProtocolError as error:  # who said it has been told
                 bye = Bye(reason=str(error))
                 port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)

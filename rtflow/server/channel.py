@@ -90,6 +90,8 @@ class Channel:
         self._about: dict[str, str] = {}
         self._run: BeginRun | None = None
         self._connection: asyncio.Task[Bye] | None = None
+        self._unwanted: dict[Socket, str] = {}
+        self._socket: Socket | None = None
         self._there = threading.Event()
         self._taking_over = asyncio.Lock()
         self.link = Link(
@@ -135,13 +137,21 @@ class Channel:
         ProtocolError
             If the agent says what it may not.
         """
+        try:
+            return await self._connect(socket, instance, text)
+        finally:
+            self._unwanted.pop(socket, None)
+
+    async def _connect(self, socket: Socket, instance: str, text: bool) -> Bye:
         async with self._taking_over:
             if self._connection is not None and not self._connection.done():
                 self._connection.cancel()
                 await asyncio.wait([self._connection])
-            self.instance = instance
+            self.instance, self._socket = instance, socket
             self.link.speak(text=text)
             connection = self._connection = asyncio.ensure_future(self.link.run(socket))
+            if (unwanted := self._unwanted.pop(socket, None)) is not None:
+                self.hang_up(socket, unwanted)
         try:
             return await asyncio.shield(connection)
         except asyncio.CancelledError:
@@ -155,10 +165,13 @@ class Channel:
                 self.since = now()
                 self._changed(self, "lost")
 
-    def hang_up(self, reason: str) -> None:
-        """End the connection for good: its token was revoked, say."""
-        self.link.hang_up(reason, final=True)
-        if self._connection is not None:  # a network that takes nothing more must not hold it
+    def hang_up(self, socket: Socket, reason: str) -> None:
+        """End a connection for good, also one whose turn is still to come: its token was revoked, say."""
+        if socket is not self._socket or self._connection is None:
+            self._unwanted[socket] = reason
+        elif not self._connection.done():
+            self.link.hang_up(reason, final=True)
+            # A network that takes nothing more must not hold it.
             self._loop.call_later(_FAREWELL, self._connection.cancel)
 
     def _repeated(self, post: Post) -> None:

@@ -159,7 +159,6 @@ class Link:
         ProtocolError
             If the other side says what it may not; it has been told, and the connection is closed.
         """
-        self._control.clear()
         if self._working is not None:
             await asyncio.wait([self._working])
         try:
@@ -173,6 +172,7 @@ class Link:
             raise
         finally:
             self.connected = False
+            self._control.clear()  # at the end: a goodbye that is said before the next one begins is for that
         await socket.close(bye.reason[:100])
         return bye
 

@@ -11,6 +11,7 @@ from rtflow.server.channel import Channel
 from rtflow.server.link import Link
 from rtflow.server.messages import BeginRun, Body, EndRun, Note
 from rtflow.server.scanner_channel import ScannerChannel
+from rtflow.server.wire import Bye
 
 
 class Listener:
@@ -78,11 +79,58 @@ def test_many_connections_at_a_time_leave_one():
         await until(lambda: sum(one.done() for one in ours) == len(ours) - 1)
         assert not channel.may_connect("another")
         await until(lambda: agents[-1].link.connected)
-        channel.hang_up("over")
+        channel.hang_up(ends[-1][0], "over")
         await asyncio.wait(ours)
         for end in ends:
             end[0].cut()
         await asyncio.gather(*theirs)
+
+    play(story())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_one_that_must_leave_leaves_also_when_its_turn_is_still_to_come(turns):
+    """While its connection takes over from an earlier one, or just after."""
+
+    async def story() -> None:
+        channel, agent = new_channel([]), Listener()
+        before, after = pipe(), pipe()
+        ours = [asyncio.ensure_future(channel.connect(before[0], "me"))]
+        theirs = [asyncio.ensure_future(agent.link.run(before[1]))]
+        await until(lambda: channel.link.connected and agent.link.connected)
+        ours.append(asyncio.ensure_future(channel.connect(after[0], "me")))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for end in (before, after):  # both came by the token that is revoked
+            channel.hang_up(end[0], "revoked")
+        before[0].cut()
+        await theirs[0]
+        assert await agent.link.run(after[1]) == Bye(reason="revoked", final=True)
+        await asyncio.wait(ours)
+        assert channel.may_connect("another")
+
+    play(story())
+
+
+def test_who_had_to_leave_takes_nobody_along():
+    async def story() -> None:
+        channel, agent = new_channel([]), Listener()
+        before, after = pipe(), pipe()
+        first = asyncio.ensure_future(channel.connect(before[0], "me"))
+        theirs = asyncio.ensure_future(agent.link.run(before[1]))
+        await until(lambda: channel.link.connected and agent.link.connected)
+        before[0].cut()
+        await asyncio.wait([first, theirs])
+        channel.hang_up(before[0], "revoked")  # which has ended by itself
+        second = asyncio.ensure_future(channel.connect(after[0], "me"))
+        theirs = asyncio.ensure_future(agent.link.run(after[1]))
+        await until(lambda: channel.link.connected and agent.link.connected)
+        channel.post(Note(text="still here"))
+        await asyncio.sleep(0)
+        await channel.link.emptied()
+        after[0].cut()
+        assert (await theirs).reason == "the connection was lost"
+        await second
 
     play(story())
 
@@ -186,7 +234,7 @@ def test_whoever_must_leave_is_out_soon_whether_it_listens_or_not(listens):
             await asyncio.wait([run])
             theirs.other.lost = theirs.lost = False
             channel.post(Note(text="n"), [bytes(5000)])
-        channel.hang_up("your token was revoked")
+        channel.hang_up(ours, "your token was revoked")
         await connection
         if listens:
             bye = await run
