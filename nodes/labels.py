@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.design import REST, Design, Trial, require_design, require_seconds
 from rtflow.documents import Event
+from rtflow.nodes.given_design import DESIGN, given_design
 from rtflow.stream.interface import RunContext, StreamInterface
+from rtflow.trials import REST, Design, Trial
 
 Phase = Literal["rest", "train", "test", "omit"]
 UNKNOWN = "n/a"
@@ -158,9 +159,7 @@ class LabelsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `Labels`."""
 
     incremental = traits.Any(mandatory=True, desc="the volume, a BidsIncremental")
-    design = traits.Any(
-        desc="rtflow.design.Design: the trials, in seconds; without, every volume is a test of unknown type"
-    )
+    design = traits.Any(desc=f"{DESIGN}; without, every volume is a test of unknown type")
     shown = traits.List(
         desc="Trials that the display told of (SubjectInput): each takes the place of what was planned"
     )
@@ -210,10 +209,7 @@ class Labels(StreamInterface):
 
     def start_run(self, context: RunContext) -> None:
         """Begin with no trial seen."""
-        if isdefined(self.inputs.design):
-            require_design(self.inputs.design, "Labels")
-            if not context.replaying:
-                require_seconds(self.inputs.design, context.volumes, context.tr)
+        self._design = given_design(self, context)
         self._emit = context.emit
         self._seen: set[int] = set()
 
@@ -227,7 +223,7 @@ class Labels(StreamInterface):
 
     def end_run(self) -> None:
         """Say which trials no volume has shown."""
-        says = unseen(self.inputs.design, self._seen) if isdefined(self.inputs.design) else ""
+        says = unseen(self._design, self._seen) if self._design is not None else ""
         if says and self._seen:
             self._emit(Event(name="trials_left_out", data={"says": says}))
 
@@ -235,7 +231,9 @@ class Labels(StreamInterface):
         inputs = self.inputs
         incremental = inputs.incremental
         label = Label(UNKNOWN, -1, "test")
-        design = inputs.design if isdefined(inputs.design) else None
+        if "_design" not in self.__dict__:  # stock Nipype calls without start_run
+            self._design = given_design(self)
+        design = self._design
         if isdefined(inputs.shown) and inputs.shown:
             design = (design or Design(())).as_shown(inputs.shown)
         if design is not None:
@@ -248,7 +246,7 @@ class Labels(StreamInterface):
                 transition=inputs.transition,
                 settle=inputs.settle,
             )
-        # Not stateful, as no output depends on it; stock Nipype calls without start_run.
+        # Not stateful, as no output depends on it.
         self.__dict__.setdefault("_seen", set()).add(label.trial)
         self._results = {**vars(label), "time": (incremental.volume - 1) * incremental.tr}
         return runtime

@@ -20,9 +20,11 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
 from rtflow.bids.series import SERIES_HASH, recorded_series, series_hash
 from rtflow.bids.unfinished import ignore
-from rtflow.design import TOLD, Design, events_text, require_design, require_seconds, write_events
+from rtflow.design import TOLD, events_text, write_events
 from rtflow.documents import Event
+from rtflow.nodes.given_design import DESIGN, given_design
 from rtflow.stream.interface import RunContext, StreamInterface
+from rtflow.trials import Design
 from rtflow.whole_file import partial_name
 
 
@@ -30,7 +32,7 @@ class RecordRunInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `RecordRun`."""
 
     incremental = traits.Any(mandatory=True, desc="the volume, a BidsIncremental")
-    design = traits.Any(desc="rtflow.design.Design: becomes the run's events.tsv")
+    design = traits.Any(desc=f"{DESIGN}; becomes the run's events.tsv")
     shown = traits.List(
         desc="Trials that the display told of (SubjectInput): the run's events.tsv at its end"
     )
@@ -78,10 +80,7 @@ class RecordRun(StreamInterface):
 
     def start_run(self, context: RunContext) -> None:
         """Make the data set; the run gets its place with its first volume."""
-        if isdefined(self.inputs.design):
-            require_design(self.inputs.design, "RecordRun")
-            if not context.replaying:
-                require_seconds(self.inputs.design, context.volumes, context.tr)
+        self._design = given_design(self, context)
         self._context = context
         self._root = context.bids_dir.absolute()
         self._run_uid = context.run_uid
@@ -114,7 +113,7 @@ class RecordRun(StreamInterface):
         file.close()
         if isdefined(self.inputs.shown) and self.inputs.shown:
             self._write_shown(entry, max(file.volumes, self._replaces))
-        elif isdefined(self.inputs.design):
+        elif self._design is not None:
             self._end_events(entry, max(file.volumes, self._replaces))
         if file.path != entry.bold:
             # The run ended with fewer volumes than were there before the crash: those stay.
@@ -146,8 +145,8 @@ class RecordRun(StreamInterface):
             self._entry = claim_run(self._root, first.entities, self._run_uid, resuming=self._resuming)
         entry = self._entry
         add_participant(self._root, first.entities["subject"])
-        if isdefined(self.inputs.design) and not entry.events.exists():
-            self._write_events(entry, self.inputs.design)
+        if self._design is not None and not entry.events.exists():
+            self._write_events(entry, self._design)
         if self._resuming:
             self._replaces = max(map(volumes_in, (entry.bold, entry.bold.with_suffix(".nii.gz"))))
         path = entry.bold.with_name(f".{entry.bold.name}.resumed") if self._replaces else entry.bold
@@ -173,7 +172,8 @@ class RecordRun(StreamInterface):
     def _end_events(self, entry: RunEntry, volumes: int) -> None:
         """Leave out what the design has after the end of the run; what others wrote stays."""
         assert self._first is not None
-        design, tr = self.inputs.design, self._first.tr
+        assert self._design is not None
+        design, tr = self._design, self._first.tr
         end = volumes * tr
         ours = self._is_ours(entry)
         kept = design.until(end)
@@ -191,7 +191,7 @@ class RecordRun(StreamInterface):
     def _write_shown(self, entry: RunEntry, volumes: int) -> None:
         """Put what was really shown in place of what was planned; what others wrote stays."""
         assert self._first is not None
-        planned = self.inputs.design if isdefined(self.inputs.design) else Design(())
+        planned = self._design or Design(())
         if entry.events.exists() and not self._is_ours(entry):
             says = f"{entry.events.name} was written by somebody else: what the display showed is not in it"
             self._tell("events_left", says, None)
@@ -205,7 +205,7 @@ class RecordRun(StreamInterface):
             there = entry.events.read_text(encoding="utf-8")
         except (OSError, ValueError):
             return False
-        return isdefined(self.inputs.design) and there == events_text(self.inputs.design)
+        return self._design is not None and there == events_text(self._design)
 
     def _write_events(self, entry: RunEntry, design: Design) -> None:
         partial = partial_name(entry.events)

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
-from rtflow.design import require_design
 from rtflow.dicom.identify import read_object
 from rtflow.dicom.participant import require_participant
 from rtflow.documents import Frame
 from rtflow.errors import DicomError, UsageError
+from rtflow.nodes.given_design import DESIGN, given_design
 from rtflow.source_settings import AnySource, SourceTable
 from rtflow.source_uri import parse_source
 from rtflow.sources import Source, open_source
@@ -69,7 +69,7 @@ class ScannerInputInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `ScannerInput`."""
 
     uri = traits.Any(mandatory=True, desc="where volumes come from: a source URI, or a source table")
-    design = traits.Any(desc="Design that the simulated participant follows; real ones have their own")
+    design = traits.Any(desc=f"{DESIGN}; the simulated one follows it, real ones have their own")
     speed = traits.Any(desc="how many times faster than a scanner, or 'max'; for sources that can be paced")
 
 
@@ -109,9 +109,7 @@ class ScannerInput(StreamSource):
             if not isinstance(uri, str | SourceTable):
                 raise UsageError(f"uri should be a source URI or a source table, got {uri!r}")
             speed = self.inputs.speed if isdefined(self.inputs.speed) else None
-            design = self.inputs.design if isdefined(self.inputs.design) else None
-            if design is not None:
-                require_design(design, "ScannerInput")
+            design = given_design(self)
             self._source = open_source(source_table(uri, speed), design)  # type: ignore[arg-type]
         return self._source
 

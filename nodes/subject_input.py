@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 
-from rtflow.design import ShownTrial
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
+from rtflow.trials import ShownTrial
 
 if TYPE_CHECKING:
     from rtflow.server.subject_channel import SubjectChannel

@@ -52,7 +52,8 @@ class Filling(Generic[T]):
     Parameters
     ----------
     struct_type
-        The structure to fill: scalars, lists, tables (dict), and structures of these.
+        The structure to fill: scalars, lists, tables (dict), and structures of these. Where a structure has
+        a ``text_is``, a text in its place is the value of the field of that name.
     merging
         Whether a table is merged with the structure's default for it, or stands for the whole of it.
 
@@ -144,6 +145,9 @@ class Filling(Generic[T]):
                 value, standing = msgspec.to_builtins(parse_source(value)), None
             except SettingsError as error:
                 raise SettingsError(f"{origin.name}: {error}") from None
+        if isinstance(value, str) and not (value == NONE and takes_none(type_)):
+            named = next((one.cls.text_is for one in structs if hasattr(one.cls, "text_is")), "")
+            value = {named: value} if named else value
         if isinstance(value, dict) and structs:
             kind, struct, table = _table(value, structs, standing, where, origin)
             self._merge({**value, **kind}, struct, table, where, origin)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtflow.documents import Result, RunStop
-from rtflow.engine import Observe, WorkflowFile, execute, load_workflow, new_context
+from rtflow.engine import Observe, execute, new_context
 from rtflow.errors import JournalError, UsageError
 from rtflow.journal import Recording
 from rtflow.named_files import as_kept
@@ -19,6 +19,7 @@ from rtflow.settings import RunSettings, settings_from_builtins
 from rtflow.source_settings import JournalSource, Speed
 from rtflow.sources.journal import JournalReplay
 from rtflow.sources.taking_up import in_its_series
+from rtflow.workflow_file import WorkflowFile, load_workflow
 
 if TYPE_CHECKING:
     from rtflow.server.thread import Server

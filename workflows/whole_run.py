@@ -58,8 +58,9 @@ class WholeRun(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         from nipype.interfaces.base import isdefined
 
-        from rtflow.engine import load_workflow, run
+        from rtflow.engine import run
         from rtflow.settings import load_settings
+        from rtflow.workflow_file import load_workflow
 
         inputs = self.inputs
         workflow = load_workflow(Path(inputs.workflow_file))

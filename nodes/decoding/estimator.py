@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import REST
 from rtflow.errors import UsageError, VolumeError
 from rtflow.nodes.decoding.classifier import (
     Decoder,
@@ -20,6 +19,7 @@ from rtflow.nodes.decoding.classifier import (
     separation,
     standardise,
 )
+from rtflow.trials import REST
 
 # A covariance of more voxels would take gigabytes.
 MOST_OF_LDA = 5000

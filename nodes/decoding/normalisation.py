@@ -9,12 +9,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import REST
 from rtflow.errors import VolumeError
 from rtflow.nodes.decoding.classifier import Values, percent
 from rtflow.nodes.decoding.running_rest import RunningRest, blend, gain, percent_of_rest
 from rtflow.nodes.labels import Phase
 from rtflow.nodes.signals.baseline import RestBaseline
+from rtflow.trials import REST
 
 
 @dataclass

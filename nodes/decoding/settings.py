@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from rtflow.design import Design, read_events
+from rtflow.design import read_events
 from rtflow.errors import SettingsError
 from rtflow.setting_types import LocalPath, NotNegative, Positive, Whole
+from rtflow.trials import Design
 
 
 class DecodingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

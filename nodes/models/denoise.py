@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Features
-from rtflow.design import REST
 from rtflow.errors import UsageError, VolumeError
 from rtflow.nodes.masks.mask import covered_mean
 from rtflow.nodes.models.glm import on_grid
@@ -21,6 +20,7 @@ from rtflow.nodes.models.regression import Regression, RegressionInput, Regressi
 from rtflow.nodes.models.regressors import Columns
 from rtflow.nodes.signals.region import OMIT
 from rtflow.stream.interface import RunContext
+from rtflow.trials import REST
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from rtflow.bids.masked import Features, Mask
-from rtflow.design import Design, read_events
 from rtflow.documents import Event
 from rtflow.errors import GridError, UsageError, VolumeError
+from rtflow.nodes.given_design import DESIGN, given_design
 from rtflow.nodes.images.brain import COVERAGE
 from rtflow.nodes.models.recursive import LeastSquares, Model
 from rtflow.nodes.models.regressors import LONGEST, Columns, Drift, TaskColumns
@@ -62,7 +61,7 @@ class RegressionInput(BaseInterfaceInputSpec):  # type: ignore[misc]
         usedefault=True,
         desc="seconds that drift='polynomial' stands on: one order for 150 of them; longer runs take no more",
     )
-    design = traits.Any(desc="what the participant does: a Design, or the path of an events.tsv")
+    design = traits.Any(desc=DESIGN)
     hrf = traits.Enum("glover", "spm", usedefault=True, desc="haemodynamic response, as nilearn has it")
     slice_time_ref = traits.Range(
         low=0.0,
@@ -120,10 +119,7 @@ class Regression(StreamInterface):
         """Read the design; the columns are settled by the first volume."""
         self._context = context
         self._state: Any = None
-        given = self.inputs.design
-        if isinstance(given, str | Path):
-            given = read_events(Path(given))
-        self._design: Design | None = given if isdefined(given) else None
+        self._design = given_design(self, context)
         if self._design is not None and not self._design.trials:
             raise UsageError(f"{self._name}: the design has no trial; give one with trials")
         if self._design is not None:

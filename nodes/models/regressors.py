@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import Design
+from rtflow.trials import Design
 
 Floats = NDArray[np.float64]
 

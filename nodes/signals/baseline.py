@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import REST
+from rtflow.trials import REST
 
 # The mean over a region, or the values of its voxels: shape (voxels,), float64.
 SignalT = TypeVar("SignalT", float, NDArray[np.float64])

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Features, Mask
-from rtflow.design import REST
 from rtflow.documents import Event
 from rtflow.errors import GridError, VolumeError
 from rtflow.nodes.masks.mask import MaskFiles, covered_mean, take
@@ -20,6 +19,7 @@ from rtflow.nodes.signals.baseline import OpeningBaseline, RestBaseline, percent
 from rtflow.nodes.signals.eigenvariate import Eigenvariate
 from rtflow.nodes.signals.selection import millilitres, positions
 from rtflow.stream.interface import RunContext, StreamInterface
+from rtflow.trials import REST
 
 KIND = "percent_signal_change"
 _PERCENT = (KIND, "percent_signal_change_difference")

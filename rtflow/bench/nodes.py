@@ -28,11 +28,12 @@ from rtflow import nodes
 from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
 from rtflow.design import DesignSettings
 from rtflow.documents import AnyDocument, Frame, Part, Result, now
-from rtflow.engine import execute, load_workflow, new_context
+from rtflow.engine import execute, new_context
 from rtflow.settings import load_settings
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulator import SimulatorSource
 from rtflow.stream import RunContext, StreamInterface
+from rtflow.workflow_file import load_workflow
 
 #: Matrix and voxel size (mm) of each scan.
 SCANS = (((64, 64, 36), 3.3), ((110, 110, 72), 2.0), ((140, 140, 96), 1.6))

@@ -118,8 +118,8 @@ def _checked(
     import msgspec
 
     from rtflow.cli.output import stdout_to_stderr
-    from rtflow.engine import load_workflow
     from rtflow.source_uri import format_source
+    from rtflow.workflow_file import load_workflow
 
     with stdout_to_stderr(True):
         workflow = load_workflow(path)

@@ -32,7 +32,7 @@ def command(
     from rtflow.cli.output import NipypeLog
     from rtflow.cli.shipped import workflow_path
     from rtflow.drawing import draw
-    from rtflow.engine import load_workflow, plan
+    from rtflow.workflow_file import load_workflow, plan
 
     log = NipypeLog()
     try:

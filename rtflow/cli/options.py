@@ -10,8 +10,8 @@ import typer
 from rtflow.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from rtflow.engine import WorkflowFile
     from rtflow.settings import RunSettings
+    from rtflow.workflow_file import WorkflowFile
 
 Config = Annotated[
     Path | None,

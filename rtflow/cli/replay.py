@@ -147,8 +147,8 @@ def _of_data_set(
     try:
         with stdout_to_stderr(json):
             from rtflow.cli.shipped import workflow_path
-            from rtflow.engine import load_workflow
             from rtflow.engine import run as run_workflow
+            from rtflow.workflow_file import load_workflow
 
             runs = runs_of(spec)
             if len(runs) > 1:

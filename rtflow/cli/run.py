@@ -86,8 +86,9 @@ def command(
                 )
             else:
                 from rtflow.cli.shipped import workflow_path
-                from rtflow.engine import load_workflow, run
+                from rtflow.engine import run
                 from rtflow.whole_file import require_writable
+                from rtflow.workflow_file import load_workflow
 
                 loaded = load_workflow(workflow_path(workflow))
                 named = [] if subject is None else [f"bids.subject={subject}"]

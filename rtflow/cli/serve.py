@@ -13,9 +13,9 @@ from rtflow.cli.listening import ClientCertificates, Plain
 from rtflow.errors import RtflowError, in_words
 
 if TYPE_CHECKING:
-    from rtflow.engine import WorkflowFile
     from rtflow.server.desk import Desk
     from rtflow.server.thread import Server
+    from rtflow.workflow_file import WorkflowFile
 
 EXAMPLES = (
     "Examples: [cyan]rtflow serve mine.py --listen 0.0.0.0:8443 --out my_study[/cyan], "
@@ -58,9 +58,9 @@ def command(
     from rtflow.cli.listening import open_server, reached_at, tell_newcomers
     from rtflow.cli.output import NipypeLog
     from rtflow.cli.shipped import workflow_path
-    from rtflow.engine import load_workflow
     from rtflow.server.desk import Desk
     from rtflow.whole_file import require_writable
+    from rtflow.workflow_file import load_workflow
 
     log = NipypeLog()  # before Nipype is imported
     try:

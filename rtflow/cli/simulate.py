@@ -12,10 +12,10 @@ from rtflow.cli import options
 from rtflow.errors import OutputError, SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from rtflow.design import Design
     from rtflow.source_settings import SimulateSource
     from rtflow.sources.simulation.delivery import Target
     from rtflow.sources.simulation.scanner import Scanner
+    from rtflow.trials import Design
 
 EXAMPLES = (
     "Examples: [cyan]rtflow simulate scan --vendor ge --tr 1.5 --volumes 100[/cyan], "

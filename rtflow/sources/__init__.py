@@ -3,7 +3,6 @@ one of a BIDS data set."""
 
 from __future__ import annotations
 
-from rtflow.design import Design
 from rtflow.errors import SourceError
 from rtflow.source_settings import (
     AgentSource,
@@ -16,6 +15,7 @@ from rtflow.source_settings import (
     SimulateSource,
 )
 from rtflow.sources.base import Source
+from rtflow.trials import Design
 
 __all__ = ["Source", "open_source"]
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import Design, block_design
+from rtflow.design import block_design
 from rtflow.documents import Event, Frame, Part, now
 from rtflow.errors import SourceError
 from rtflow.source_settings import SimulateSource
 from rtflow.source_uri import format_source
 from rtflow.sources.base import Pacer
 from rtflow.sources.simulation.protocol import echo_times
+from rtflow.trials import Design
 
 if TYPE_CHECKING:
     from rtflow.sources.simulation.plan import Plan

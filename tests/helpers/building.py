@@ -4,8 +4,8 @@ from pathlib import Path
 
 from nipype import Workflow
 
-from rtflow.engine import build_workflow, load_workflow
 from rtflow.settings import load_settings
+from rtflow.workflow_file import build_workflow, load_workflow
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 

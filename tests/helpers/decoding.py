@@ -8,8 +8,9 @@ import numpy as np
 
 from rtflow.bids.grid import Grid
 from rtflow.bids.masked import Mask
-from rtflow.design import Design, block_design
+from rtflow.design import block_design
 from rtflow.nodes.labels import Label, label_volume
+from rtflow.trials import Design
 
 Outputs = list[dict[str, Any]]
 Labeller = Callable[[int], Label]

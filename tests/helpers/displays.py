@@ -15,12 +15,13 @@ from aiohttp import web
 
 from rtflow.agents.connecting import Place, stay_connected
 from rtflow.documents import AnyDocument, now
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.journal import Recording
 from rtflow.server.link import Link
 from rtflow.server.messages import Body, Received, Shown, Value
 from rtflow.server.thread import Server
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 
 LIMIT = 60.0
 WORKFLOW = Path(feedback_workflow.__file__)

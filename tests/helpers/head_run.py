@@ -8,10 +8,11 @@ import numpy as np
 
 from rtflow.bids.grid import Grid
 from rtflow.bids.masked import Features, Mask
-from rtflow.design import Design, block_design
+from rtflow.design import block_design
 from rtflow.nodes.models.glm import GLM
 from rtflow.nodes.models.regressors import TaskColumns
 from rtflow.stream.interface import RunContext, StreamInterface
+from rtflow.trials import Design
 
 TR, VOLUMES, SHAPE = 2.0, 150, (8, 7, 6)
 DESIGN = block_design(["scene", "face"], blocks=8, block=16.0, rest=16.0, opening=30.0)

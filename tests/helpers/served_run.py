@@ -11,11 +11,12 @@ from pathlib import Path
 import arrivals_workflow
 from aiohttp import web
 
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import RtflowError
 from rtflow.rerun import resume
 from rtflow.server.thread import Server
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 
 
 async def anyone(request: web.Request, kind: str) -> None:

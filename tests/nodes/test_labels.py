@@ -7,13 +7,14 @@ import pytest
 from nipype import Node, Workflow
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.design import Design, ShownTrial, Trial, block_design
+from rtflow.design import block_design
 from rtflow.documents import Event
 from rtflow.errors import UsageError, VolumeError
 from rtflow.nodes import DicomToBids, ScannerInput
 from rtflow.nodes.labels import Labels, label_volume, unseen
 from rtflow.nodes.record import RecordRun
 from rtflow.stream import StreamPlugin, stream
+from rtflow.trials import Design, ShownTrial, Trial
 
 # 2 s a volume: opening 1-5, scene 6-10, rest 11-13, face 14-18, rest 19-21, scene 22-26, rest, face 30-34.
 DESIGN = block_design(["scene", "face"], blocks=4, block=10.0, rest=6.0, opening=10.0)
@@ -183,9 +184,3 @@ def test_a_design_in_milliseconds_is_refused(make_context, node) -> None:
     node(design=block_design("ab", blocks=9, block=30, rest=15, opening=40)).start_run(
         make_context(volumes=2, tr=2.0)  # to try it out
     )
-
-
-@pytest.mark.parametrize("node", [Labels, RecordRun])
-def test_the_path_of_events_is_refused_before_the_first_volume(make_context, node) -> None:
-    with pytest.raises(UsageError, match=r"Design, got 'events.tsv'; make one by rtflow.design.read_events"):
-        node(design="events.tsv").start_run(make_context())

@@ -7,10 +7,11 @@ import pytest
 from validator import bids_errors
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.design import ShownTrial, block_design, read_events
+from rtflow.design import block_design, read_events
 from rtflow.documents import Event
 from rtflow.errors import OutputError, UsageError, VolumeError
 from rtflow.nodes.record import RecordRun
+from rtflow.trials import ShownTrial
 
 DESIGN = block_design(["scene", "face"], blocks=2, block=4.0, rest=2.0)
 ENTITIES = {"subject": "01", "task": "faces", "run": "1"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rtflow.documents import Delivered, Result, now
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import UsageError, VolumeError
 from rtflow.journal import Recording
 from rtflow.nodes.decoding.accuracy import Accuracy
@@ -15,6 +15,7 @@ from rtflow.nodes.subject import SubjectOutput
 from rtflow.rerun import resume
 from rtflow.server.run_clock import RunClock
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 from rtflow.workflows import roi_feedback
 
 

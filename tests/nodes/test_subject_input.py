@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 from displays import Display, Running, serving
 
-from rtflow.design import ShownTrial
 from rtflow.documents import Delivered, Event, Result, RunStop, now
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
@@ -18,6 +17,7 @@ from rtflow.rerun import replay, resume
 from rtflow.server.messages import Response, StimulusEvent, Trigger
 from rtflow.server.run_clock import RunClock
 from rtflow.stream.executor import Decisions
+from rtflow.trials import ShownTrial
 
 LISTENS = ("listens=true", "count=8", "interval=0.05")
 

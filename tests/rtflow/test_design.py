@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtflow.design import (
-    Design,
-    DesignSettings,
-    ShownTrial,
-    Trial,
-    block_design,
-    events_text,
-    read_events,
-    write_events,
-)
+from rtflow.design import DesignSettings, block_design, events_text, read_events, write_events
 from rtflow.errors import SettingsError, UsageError
+from rtflow.trials import Design, ShownTrial, Trial
 
 HEADER = "onset\tduration\ttrial_type\n"
 

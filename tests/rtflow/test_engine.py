@@ -9,11 +9,12 @@ import counting_workflow
 import pytest
 
 from rtflow.documents import RunStop
-from rtflow.engine import build_workflow, exit_status, load_workflow, plan, run
+from rtflow.engine import exit_status, run
 from rtflow.errors import CompileError, OutputError, UsageError, WorkflowError
 from rtflow.journal import Recording
 from rtflow.run_table import listed_runs
 from rtflow.settings import Limits, RunSettings, load_settings, settings_from_builtins
+from rtflow.workflow_file import build_workflow, load_workflow, plan
 
 WORKFLOW = Path(counting_workflow.__file__)
 

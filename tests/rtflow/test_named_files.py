@@ -14,7 +14,7 @@ import pytest
 from rtflow import named_files
 from rtflow.design import DesignSettings
 from rtflow.documents import Result
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import JournalError
 from rtflow.journal import Recording
 from rtflow.named_files import as_kept, to_keep
@@ -22,6 +22,7 @@ from rtflow.rerun import replay, resume
 from rtflow.setting_types import LocalPath
 from rtflow.settings import RunSettings, load_settings
 from rtflow.source_settings import FolderSource
+from rtflow.workflow_file import load_workflow
 
 # As a mask does, a file decides what every volume gives.
 WORKFLOW = """

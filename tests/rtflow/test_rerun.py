@@ -17,11 +17,12 @@ import pytest
 from cutting import cut
 
 from rtflow.documents import Event, Result, RunStop, VolumeReceived
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import JournalError, UsageError
 from rtflow.journal import Recording
 from rtflow.rerun import replay, resume
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 
 WORKFLOW = Path(counting_workflow.__file__)
 
@@ -123,7 +124,8 @@ RUN = """
 import sys
 from pathlib import Path
 from rtflow.documents import Delivered
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
+from rtflow.workflow_file import load_workflow
 from rtflow.settings import load_settings
 
 workflow = load_workflow(Path(sys.argv[1]))

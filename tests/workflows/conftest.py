@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from building import WORKFLOWS
 
-from rtflow.design import Design, read_events
+from rtflow.design import read_events
 from rtflow.documents import AnyDocument, Result, RunStop
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.settings import load_settings
+from rtflow.trials import Design
+from rtflow.workflow_file import load_workflow
 
 #: A whole head in few voxels: 160 x 190 x 140 mm.
 SMALL = ("source.shape=[32, 38, 28]", "source.voxel=5.0")

@@ -14,12 +14,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from rtflow.design import Design, Trial, write_events
+from rtflow.design import write_events
 from rtflow.documents import Event
 from rtflow.errors import OutputError, SessionError, SettingsError, UsageError
 from rtflow.rerun import replay
 from rtflow.stream import stream
 from rtflow.testing import prefix_test, run_frames, source_frames
+from rtflow.trials import Design, Trial
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "decoding.py"
 TR, LAG = 2.0, 4.0

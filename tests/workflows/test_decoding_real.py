@@ -5,8 +5,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from rtflow.design import Design, Trial, read_events, write_events
+from rtflow.design import read_events, write_events
 from rtflow.documents import Event
+from rtflow.trials import Design, Trial
 
 TR, LAG = 2.0, 4.0
 

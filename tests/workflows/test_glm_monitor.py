@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from building import build
 
-from rtflow.design import Design, Trial, write_events
+from rtflow.design import write_events
 from rtflow.documents import Delivered
 from rtflow.journal import Recording
 from rtflow.rerun import replay
@@ -16,6 +16,7 @@ from rtflow.session import Session
 from rtflow.stream.interface import RunContext
 from rtflow.summary import Summary
 from rtflow.testing import prefix_test
+from rtflow.trials import Design, Trial
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "glm_monitor.py"
 # 135 volumes: 5 dummies, 10 of rest, six blocks of 10 with 8 of rest after each, and 12 more of rest. The

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from building import build
 
-from rtflow.design import Design, Trial, write_events
+from rtflow.design import write_events
 from rtflow.documents import Event
-from rtflow.engine import load_workflow
 from rtflow.errors import RunError, SessionError
 from rtflow.items import read_item
 from rtflow.settings import load_settings
 from rtflow.testing import prefix_test
+from rtflow.trials import Design, Trial
+from rtflow.workflow_file import load_workflow
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "localizer.py"
 # 85 volumes: 5 dummies, 10 of rest, three blocks of 10 with 10 of rest after each. One condition, against

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from building import build
 
-from rtflow.design import Design, Trial, block_design, write_events
+from rtflow.design import block_design, write_events
 from rtflow.documents import Event, Part, VolumeReceived
-from rtflow.engine import load_workflow
 from rtflow.errors import SettingsError
 from rtflow.nodes.labels import label_volume
 from rtflow.nodes.signals.baseline import RestBaseline, percent_change
@@ -20,6 +19,8 @@ from rtflow.sources.simulation.anatomy import REGIONS
 from rtflow.sources.simulation.response import course
 from rtflow.stream import inspect
 from rtflow.testing import prefix_test, run_frames, source_frames
+from rtflow.trials import Design, Trial
+from rtflow.workflow_file import load_workflow
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "roi_feedback.py"
 BLOCKS = (

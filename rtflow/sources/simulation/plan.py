@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import Design
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation import motion, noise, response
 from rtflow.sources.simulation.anatomy import CENTRE, REGIONS
+from rtflow.trials import Design
 
 Floats = NDArray[np.float64]
 

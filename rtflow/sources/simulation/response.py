@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtflow.design import Design
+from rtflow.trials import Design
 
 Floats = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def preferences(design: Design) -> dict[str, int]:
     A brain does not change with the order of the trials: of two runs that begin with one condition each, the
     regions answer alike. Scenes and faces have regions of their own; others go to them by their names.
 
-    >>> from rtflow.design import Trial
+    >>> from rtflow.trials import Trial
     >>> preferences(Design((Trial(0, 9, "face"), Trial(9, 9, "scene"))))
     {'face': 1, 'scene': 0}
     """

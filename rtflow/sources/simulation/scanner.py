@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rtflow.design import Design
 from rtflow.dicom.writing import ScanSeries, Written, write_run, write_volume
 from rtflow.errors import UsageError
 from rtflow.source_settings import SimulateSource
@@ -25,6 +24,7 @@ from rtflow.sources.simulation.protocol import ONE_OBJECT, ScanProtocol, slice_t
 from rtflow.sources.simulation.takes import Role, Take, folder_name, make_take
 from rtflow.sources.simulation.truth import Truth
 from rtflow.sources.simulator import SimulatorSource
+from rtflow.trials import Design
 
 PAUSE = 10.0
 """Seconds from the end of a stopped scan to the start of the next."""

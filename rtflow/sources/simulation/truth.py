@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from rtflow.bids.grid import Grid
 from rtflow.bids.masked import Mask
-from rtflow.design import Design, write_events
+from rtflow.design import write_events
 from rtflow.errors import OutputError
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation.anatomy import CENTRE
 from rtflow.sources.simulation.motion import COLUMNS, framewise_displacement
+from rtflow.trials import Design
 
 if TYPE_CHECKING:
     from rtflow.sources.simulation.plan import Plan

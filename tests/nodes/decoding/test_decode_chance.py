@@ -12,9 +12,9 @@ from decoding import (
 )
 
 from rtflow.bids.masked import Features
-from rtflow.design import Design, Trial
 from rtflow.nodes.decoding.decode import Decode
 from rtflow.nodes.labels import label_volume
+from rtflow.trials import Design, Trial
 
 SEEDS = range(20)
 OPTIONS = {

@@ -5,13 +5,13 @@ import pytest
 from nipype import Node, Workflow
 
 from rtflow import nodes
-from rtflow.design import Design, Trial
 from rtflow.nodes.images.slice_timing import slice_times
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation.delivery import FolderTarget
 from rtflow.sources.simulation.protocol import ScanProtocol, echo_times
 from rtflow.sources.simulation.scanner import Scanner
 from rtflow.stream import StreamPlugin
+from rtflow.trials import Design, Trial
 
 VOLUMES, CALIBRATION = 6, 3
 SIMULATED = f"simulate:?echoes=3&speed=max&shape=[20,22,16]&voxel=9&volumes={VOLUMES}"

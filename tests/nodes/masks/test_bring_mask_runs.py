@@ -9,7 +9,7 @@ import pytest
 from earlier import ball, save
 from nipype import Node, Workflow
 
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
 from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
@@ -20,6 +20,7 @@ from rtflow.settings import load_settings
 from rtflow.stream import StreamPlugin, inspect, stream
 from rtflow.stream.interface import RunContext
 from rtflow.testing import prefix_test, run_frames, source_frames
+from rtflow.workflow_file import load_workflow
 
 SOURCE = "simulate:?speed=max&shape=24,24,16&voxel=8&volumes=18&tr=2"
 
@@ -87,7 +88,8 @@ def test_the_stream_gives_feedback_from_the_volume_that_is_due_and_a_replay_the_
 
 WORKFLOW = """
 from nipype import Node, Workflow
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
+from rtflow.workflow_file import load_workflow
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
 from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput

@@ -12,9 +12,9 @@ from nilearn.glm.first_level import FirstLevelModel
 from nipype.interfaces.base import Undefined
 
 from rtflow.bids.masked import Mask
-from rtflow.design import Design, Trial
 from rtflow.nodes.models.glm import on_grid
 from rtflow.session import Session
+from rtflow.trials import Design, Trial
 
 RUN = HeadRun()
 # nilearn warns of the mask that it passes on itself.

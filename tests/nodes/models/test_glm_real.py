@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rtflow.bids.masked import Features, Mask
-from rtflow.design import Design, Trial
 from rtflow.dicom.convert import to_incrementals
 from rtflow.dicom.identify import read_object
 from rtflow.nodes.images.brain import brain_mask, read_mask
@@ -16,6 +15,7 @@ from rtflow.nodes.models.glm import GLM
 from rtflow.nodes.motion.realign import Realign
 from rtflow.nodes.motion.rigid import PARAMETERS
 from rtflow.stream.interface import RunContext
+from rtflow.trials import Design, Trial
 
 VOLUMES, TR = 155, 1.97
 #: The scanner saved five volumes that the protocol does not count: its first block begins with volume 11.

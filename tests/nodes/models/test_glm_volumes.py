@@ -10,11 +10,12 @@ from incrementals import incremental
 from nipype.interfaces.base import Undefined
 
 from rtflow.bids.masked import Features, Mask
-from rtflow.design import Design, write_events
+from rtflow.design import write_events
 from rtflow.errors import GridError, UsageError, VolumeError
 from rtflow.nodes.models.denoise import Denoise
 from rtflow.nodes.models.glm import GLM
 from rtflow.nodes.models.regressors import TaskColumns
+from rtflow.trials import Design
 
 RUN = HeadRun()
 

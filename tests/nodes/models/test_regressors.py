@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nilearn.glm.first_level import make_first_level_design_matrix
 
-from rtflow.design import Design, Trial, block_design
+from rtflow.design import block_design
 from rtflow.nodes.models.regressors import Columns, Drift, TaskColumns, contrast_weights
+from rtflow.trials import Design, Trial
 
 VOLUMES = 200
 

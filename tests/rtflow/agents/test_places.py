@@ -7,10 +7,11 @@ from agents import Agent, SubjectAgent
 from served_run import anyone
 
 from rtflow.documents import Delivered, Result
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.journal import Recording
 from rtflow.server.thread import Server
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 
 WORKFLOW = '''
 import json

@@ -18,11 +18,12 @@ from rtflow.cli.derivatives import command as told
 from rtflow.cli.shipped import workflow_path
 from rtflow.derivatives import derive, planned_run
 from rtflow.documents import AnyDocument, Delivered, Result, RunStart, RunStop, VolumeMissing, VolumeReceived
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import JournalError, OutputError
 from rtflow.journal import Recording
 from rtflow.run_table import list_run, listed_runs
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 
 ENTITIES = {"subject": "01", "task": "faces", "run": "1"}
 

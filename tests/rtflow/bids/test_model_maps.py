@@ -12,8 +12,9 @@ from validator import bids_errors
 
 from rtflow.cli.shipped import workflow_path
 from rtflow.derivatives import derive
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.settings import load_settings
+from rtflow.workflow_file import load_workflow
 
 STEM = "sub-01_task-localizer_run-1"
 MAPS = [("sceneMinusFace", stat) for stat in ("effect", "t", "z")] + [("scene", "effect"), ("face", "effect")]

@@ -22,12 +22,13 @@ from rtflow.agents.connecting import Place, stay_connected
 from rtflow.cli import listening
 from rtflow.cli.main import app
 from rtflow.documents import now
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
 from rtflow.server.link import Link
 from rtflow.server.messages import BeginRun, Body, Received, Value
 from rtflow.settings import RunSettings
+from rtflow.workflow_file import load_workflow
 
 
 def run_of(serving: Serving) -> str:

@@ -15,10 +15,11 @@ import pytest
 from visitors import Served, ask, guarded, until
 
 from rtflow.documents import Event, encode
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.server.monitor import Monitor
 from rtflow.server.runs import Runs
 from rtflow.settings import RunSettings
+from rtflow.workflow_file import load_workflow
 
 
 def play(story) -> None:

@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 from visitors import PASSWORD, Agent, Served, ask, guarded, login, until
 from wire_frames import damaged
 
-from rtflow.engine import load_workflow, run
+from rtflow.engine import run
 from rtflow.journal import Recording
 from rtflow.server.listening import Limits
 from rtflow.server.messages import Listening, Note, Response, Value
 from rtflow.server.wire import Ack, Bye, Hello, Post, decode, encode
 from rtflow.settings import RunSettings
+from rtflow.workflow_file import load_workflow
 
 _ADDRESSES = itertools.count(2)
 LIMITS = Limits(waiting=32, open=200, of_one=110, seconds=2.0)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from rtflow.design import Design, Trial
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation import anatomy
 from rtflow.sources.simulation.plan import make_plan
 from rtflow.sources.simulation.protocol import slice_times
 from rtflow.sources.simulation.scan import Scan
 from rtflow.sources.simulator import SimulatorSource
+from rtflow.trials import Design, Trial
 
 SMALL = {"shape": (26, 30, 20), "voxel": 7.0, "tr": 2.0, "volumes": 18}
 STILL = {**SMALL, "motion": 0.0, "drift": 0.0}

@@ -13,7 +13,6 @@ import pytest
 from numpy.testing import assert_allclose
 from writing import NATIVE
 
-from rtflow.design import Design
 from rtflow.dicom.writing import VENDORS
 from rtflow.errors import UsageError
 from rtflow.source_settings import SimulateSource
@@ -22,6 +21,7 @@ from rtflow.sources.simulation.faults import Faults
 from rtflow.sources.simulation.protocol import BEGAN, POSITIONS, ScanProtocol, slice_times
 from rtflow.sources.simulation.scanner import PAUSE, Scanner
 from rtflow.sources.simulator import SimulatorSource
+from rtflow.trials import Design
 
 SPEC = SimulateSource(shape=(26, 24, 12), voxel=7.0, tr=1.5, volumes=4, speed="max")
 TIMED = [vendor for vendor in VENDORS if not vendor.startswith("philips")]

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from rtflow.design import Design, Trial, block_design, read_events
+from rtflow.design import block_design, read_events
 from rtflow.errors import OutputError, SourceError
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation.motion import COLUMNS, parameters
 from rtflow.sources.simulator import SimulatorSource, default_design
+from rtflow.trials import Design, Trial
 
 SMALL = {"shape": (24, 28, 20), "voxel": 7.0}
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from rtflow.design import Design, Trial
 from rtflow.sources.simulation import noise, response
+from rtflow.trials import Design, Trial
 
 
 def generator(seed: int = 0) -> np.random.Generator:

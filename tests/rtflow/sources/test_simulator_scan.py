@@ -7,7 +7,6 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import ndimage
 
-from rtflow.design import Design, Trial
 from rtflow.errors import SourceError
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulation import anatomy
@@ -15,6 +14,7 @@ from rtflow.sources.simulation.plan import make_plan
 from rtflow.sources.simulation.response import region_courses
 from rtflow.sources.simulation.scan import BLUR, Scan
 from rtflow.sources.simulator import default_design
+from rtflow.trials import Design, Trial
 
 SMALL = {"shape": (26, 30, 20), "voxel": 7.0, "tr": 2.0}
 STILL = {**SMALL, "motion": 0.0, "drift": 0.0, "activation": 0.0}
