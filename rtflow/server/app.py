@@ -15,7 +15,6 @@ import msgspec
 from aiohttp import web
 
 from rtflow.access.store import Action
-from rtflow.access.throttle import Throttle
 from rtflow.documents import AnyDocument, decode
 from rtflow.errors import ProtocolError, RtflowError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
@@ -153,7 +152,6 @@ class _Sockets:
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._flapping = Throttle(60, 10.0)
 
     async def agent(self, request: web.Request) -> web.StreamResponse:
         """The connection of an agent, from its beginning to its end."""
@@ -180,10 +178,7 @@ class _Sockets:
             await socket.close(code=1008, message=b"an agent of this name is connected already")
             return socket
         about = {"address": request.remote or "?", "channel": kind, "agent": channel.name}
-        # One that comes and goes all the time must not fill the log.
-        told = not self._flapping.take((kind, channel.name))
-        if told:
-            port.log.note(who, "connected", **about)
+        port.log.note(who, "connected", **about)
         bye, guarded = Bye(), GuardedSocket(socket)
         with port.staying(visitor, lambda: channel.hang_up(guarded, "the access of this agent was revoked")):
             try:
@@ -191,8 +186,7 @@ class _Sockets:
             except ProtocolError as error:  # who said it has been told
                 bye = Bye(reason=str(error))
                 port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)
-        if told:
-            port.log.note(who, "disconnected", reason=bye.reason, **about)
+        port.log.note(who, "disconnected", reason=bye.reason, **about)
         return socket
 
     def _channel(self, request: web.Request, kind: str, who: str) -> tuple[Channel, str]:

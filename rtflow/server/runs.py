@@ -5,7 +5,9 @@ Documents are numbered without a gap, so the number of a document is that of its
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,37 @@ from rtflow.documents import RunStart, RunStop, decode
 
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LARGEST = 1 << 20
+_RUNS = 32
+"""So many runs are remembered of which documents were asked for."""
+
+
+class Marks:
+    """Where some lines of a file begin, for whoever wants those from a number on; at most 4096 of them.
+
+    Every 16th line at first; when there are too many marks, every second one goes. May be used from any
+    thread.
+    """
+
+    def __init__(self, *, every: int = 16, most: int = 4096) -> None:
+        self._every, self._most = every, most
+        self._at = [0]
+        self._lock = threading.Lock()
+
+    def before(self, number: int) -> tuple[int, int]:
+        """The last line up to ``number`` that has a mark: its number, and at which byte it begins."""
+        with self._lock:
+            index = min(number // self._every, len(self._at) - 1)
+            return index * self._every, self._at[index]
+
+    def add(self, number: int, at: int) -> None:
+        """A line begins there; its mark is kept if it is the next one to have one."""
+        with self._lock:
+            if number != len(self._at) * self._every:
+                return
+            self._at.append(at)
+            if len(self._at) > self._most:
+                self._at = self._at[::2]
+                self._every *= 2
 
 
 class Runs:
@@ -28,6 +61,8 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
+        self._marks: dict[str, tuple[int, int, Marks]] = {}
 
     def all(self, most: int = 1000) -> list[dict[str, Any]]:
         """What is to be said of each in a line, the newest first."""
@@ -39,17 +74,31 @@ class Runs:
         path = self._journal(run_uid)
         if path is None:
             return None
+        lines: list[bytes] = []
         try:
             with path.open("rb") as file:
-                lines = []
-                for number, line in enumerate(file):
-                    if number >= since and line.endswith(b"\n"):
+                marks = self._marks_of(run_uid, os.fstat(file.fileno()))
+                number, at = marks.before(since)
+                file.seek(at)
+                while len(lines) < most and (line := file.readline()).endswith(b"\n"):
+                    if number >= since:
                         lines.append(line[:-1])
-                        if len(lines) == most:
-                            break
+                    number, at = number + 1, at + len(line)
+                    marks.add(number, at)
         except OSError:
             return None
         return lines
+
+    def _marks_of(self, run_uid: str, found: os.stat_result) -> Marks:
+        """Where lines of a journal begin; none of another one that stood there before."""
+        with self._lock:
+            inode, size, marks = self._marks.pop(run_uid, (0, 0, Marks()))
+            if inode != found.st_ino or size > found.st_size:
+                marks = Marks()
+            self._marks[run_uid] = found.st_ino, found.st_size, marks
+            while len(self._marks) > _RUNS:
+                del self._marks[next(iter(self._marks))]
+            return marks
 
     def _journal(self, run_uid: str) -> Path | None:
         return self._folder / run_uid / "journal" / "documents.jsonl" if _UID.fullmatch(run_uid) else None

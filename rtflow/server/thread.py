@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 import threading
 from collections.abc import Collection, Coroutine
@@ -28,6 +29,7 @@ from rtflow.server.subject_channel import SubjectChannel
 
 _FAREWELL = 2.0
 _TENDING = 0.5
+_TELLING = 120  # of these turns make a minute
 
 
 class Server:
@@ -174,8 +176,10 @@ class Server:
             self._notes.changed(channel, what)
 
     async def _tend(self) -> None:
-        while True:
+        for turn in itertools.count(1):
             await asyncio.sleep(_TENDING)
+            if turn % _TELLING == 0:
+                self._port.log.tell_untold()
             try:
                 await self._port.turn_out()
             except Exception as error:  # what goes wrong once must not end it for good

@@ -529,7 +529,22 @@ def test_an_agent_that_comes_and_goes_does_not_fill_the_log(served: Served, addr
 
     play(story())
     told = [details for _, what, details in served.lines() if details.get("agent") == "flapping"]
-    assert 60 <= len(told) <= 130
+    assert len(told) <= 2 * 35
+
+
+def test_an_onlooker_that_comes_and_goes_does_not_fill_the_log(served: Served, address: str):
+    name = f"restless-{address}"
+    token = served.access.add_token(name, "viewer")
+
+    async def story() -> None:
+        for _ in range(100):
+            async with opened(served, "/ws/monitor", address, role=token) as websocket:
+                assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+
+    play(story())
+    told = [what for who, what, _ in served.lines() if who == name]
+    assert 30 <= told.count("looks on") <= 35
+    assert told.count("looks on no more") <= 35
 
 
 def test_a_token_that_is_revoked_while_it_is_connected(served: Served, address: str):
