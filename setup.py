@@ -57,6 +57,7 @@ setup(
         "rtflow": ["py.typed"],
         "rtflow.server": ["page/*", "page/jspsych/*"],
         "rtflow.workflows": ["*.toml"],
+        "rtflow.dash_app": ["assets/*", "static/*"],
         "rtflow.bids_apps": ["apps/*.toml", "apps/*.md"],
     },
     include_package_data=False,
@@ -80,6 +81,10 @@ setup(
         "SimpleITK>=2.4,<3",
         "skops>=0.14,<1",
         "aiohttp>=3.11,<4",
+        "dash>=4.4.1,<4.5",  # the next one adds a client of its makers' cloud
+        "dash-mantine-components>=2.8,<3",
+        "dash-ag-grid>=35.3,<36",
+        "plotly>=6.5,<8",
         "argon2-cffi>=23,<26",
         "cryptography>=44",
         "boto3>=1.35,<2",

@@ -20,6 +20,7 @@ from rtflow.cli import (
     cache,
     certs,
     convert,
+    dashboard,
     deidentify,
     derivatives,
     enrol,
@@ -122,6 +123,7 @@ def _options(
 
 for name, module in (
     ("run", run),
+    ("dashboard", dashboard),
     ("serve", serve),
     ("enrol", enrol),
     ("replay", replay),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
 from aiohttp import web
 
 from rtflow.access.certificates import authority_pem
 from rtflow.access.enrolment import Enrolling
+from rtflow.access.one_time import OneTimeLogins
 from rtflow.access.sessions import csrf_token
 from rtflow.errors import AccessError, UsageError
 from rtflow.server.answers import Refusal, answer
@@ -18,15 +19,22 @@ from rtflow.server.guard import Guard, cookie_name
 
 if TYPE_CHECKING:
     from rtflow.access.store import Identity
-    from rtflow.server.app import Port
+
+
+class Welcoming(Protocol):
+    """A port whose connections stay when somebody has shown who they are."""
+
+    def welcome(self, request: web.Request) -> None:
+        """Let the connection of a request stay."""
 
 
 class LoginRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A name and its password, or a token: a browser cannot send it along with a WebSocket."""
+    """A name and its password, a token (a browser cannot send it along with a WebSocket), or a code, once."""
 
     name: str = ""
     password: str = ""
     token: str = ""
+    code: str = ""
 
 
 class EnrolRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,10 +55,11 @@ class Login:
         What one is let into.
     """
 
-    def __init__(self, guard: Guard, port: Port) -> None:
+    def __init__(self, guard: Guard, port: Welcoming) -> None:
         self._guard = guard
         self._port = port
         self._enrolling = Enrolling(guard.access)
+        self._one_time = OneTimeLogins(guard.access)
 
     def routes(self) -> list[web.RouteDef]:
         """Each path and its handler."""
@@ -73,6 +82,8 @@ class Login:
         try:
             if asked.token:
                 identity = guard.access.check_token(asked.token)
+            elif asked.code:
+                identity = await asyncio.to_thread(self._one_time.take, asked.code)
             else:
                 check, address = guard.access.check_password, request.remote or "?"
                 identity = await asyncio.to_thread(check, asked.name, asked.password, address)

@@ -1,0 +1,127 @@
+"use strict";
+// Charts over volumes that grow: Plotly, drawn only while they are looked at.
+window.rtflow ||= {};
+(() => {
+  const AT_MOST_EVERY = 100; // ms from one drawing of a chart to the next
+  const COLOURS = ["#1c7ed6", "#e8590c", "#2b8a3e", "#c2255c", "#7048e8", "#0b7285", "#a16207", "#5c940d"];
+  const SHADES = ["rgba(28,126,214,.16)", "rgba(232,89,12,.16)", "rgba(43,138,62,.16)", "rgba(112,72,232,.16)", "rgba(194,37,92,.16)"];
+
+  function layoutOf(chart) {
+    const dark = rtflow.scheme() === "dark";
+    const text = dark ? "#e9ecef" : "#1a1b1e";
+    const grid = dark ? "#3b3f45" : "#dee2e6";
+    const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { size: 12 }, fixedrange: false, automargin: true };
+    return {
+      autosize: true,
+      height: chart.height ?? 240,
+      margin: { l: 56, r: chart.y2 ? 56 : 16, t: 12, b: 40 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: text, family: "system-ui, sans-serif", size: 13 },
+      showlegend: chart.traces.length > 1,
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      hovermode: "x unified",
+      uirevision: "kept",
+      xaxis: { ...axis, title: { text: chart.x ?? "Volume" }, rangemode: "tozero", ...(chart.xrange ? { range: chart.xrange, autorange: false } : {}) },
+      yaxis: { ...axis, title: { text: chart.y ?? "" }, ...(chart.range ? { range: chart.range, autorange: false } : {}) },
+      ...(chart.y2 ? { yaxis2: { ...axis, title: { text: chart.y2 }, overlaying: "y", side: "right", showgrid: false } } : {}),
+      shapes: chart.shapes?.(dark) ?? [],
+      annotations: chart.annotations?.(dark) ?? [],
+      barmode: chart.barmode,
+    };
+  }
+
+  class Chart {
+    // spec: {id, title, y, y2, range, height, traces: [{name, x?: (run) => [], y: (run) => [], ...plotly}], shapes, annotations}
+    constructor(spec, into) {
+      this.spec = spec;
+      this.drawn = 0;
+      this.length = -1;
+      this.timer = null;
+      this.figure = document.createElement("figure");
+      this.figure.className = "chart";
+      this.figure.id = spec.id;
+      const caption = document.createElement("figcaption");
+      caption.textContent = spec.title;
+      this.plot = document.createElement("div");
+      this.plot.setAttribute("role", "img");
+      this.plot.setAttribute("aria-label", spec.title);
+      this.figure.append(caption, this.plot);
+      into.append(this.figure);
+      this.seen = new IntersectionObserver((entries) => {
+        if (entries.some((one) => one.isIntersecting)) this.ask();
+      });
+      this.seen.observe(this.figure);
+      addEventListener("resize", () => this.visible && this.made && Plotly.Plots.resize(this.plot));
+    }
+
+    get visible() {
+      return this.figure.offsetParent !== null && !document.hidden;
+    }
+
+    // Draw, soon, if somebody looks.
+    ask() {
+      if (this.timer === null && this.visible)
+        this.timer = setTimeout(() => {
+          this.timer = null;
+          this.draw();
+        }, Math.max(0, this.drawn + AT_MOST_EVERY - performance.now()));
+    }
+
+    again() {
+      this.made = false;
+      this.ask();
+    }
+
+    draw() {
+      if (!this.visible || !window.Plotly) return;
+      this.drawn = performance.now();
+      const traces = this.spec.traces;
+      const rows = traces.map((trace) => trace.read());
+      if (!this.made || rows.some((row, at) => row.y.length < this.lengths[at])) {
+        const data = traces.map((trace, at) => ({ type: "scatter", mode: "lines", connectgaps: false, line: { width: 2 }, ...trace.style, name: trace.name, x: rows[at].x.slice(), y: rows[at].y.slice() }));
+        data.forEach((one, at) => {
+          const color = COLOURS[at % COLOURS.length];
+          one.marker = { color, ...one.marker };
+          if (one.type === "scatter") one.line = { color, ...one.line };
+        });
+        Plotly.react(this.plot, data, layoutOf(this.spec), { displaylogo: false, responsive: false, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d"] });
+        this.made = true;
+      } else {
+        const grown = rows.map((row, at) => at).filter((at) => rows[at].y.length > this.lengths[at]);
+        if (grown.length)
+          Plotly.extendTraces(
+            this.plot,
+            { x: grown.map((at) => rows[at].x.slice(this.lengths[at])), y: grown.map((at) => rows[at].y.slice(this.lengths[at])) },
+            grown,
+          );
+        const shapes = this.spec.shapes?.(rtflow.scheme() === "dark");
+        const key = JSON.stringify(shapes ?? []);
+        if (key !== this.shapes) Plotly.relayout(this.plot, { shapes, annotations: this.spec.annotations?.(rtflow.scheme() === "dark") ?? [] });
+      }
+      this.shapes = JSON.stringify(this.spec.shapes?.(rtflow.scheme() === "dark") ?? []);
+      this.lengths = rows.map((row) => row.y.length);
+      this.painted?.();
+    }
+
+    remove() {
+      clearTimeout(this.timer);
+      this.seen.disconnect();
+      if (this.made) Plotly.purge(this.plot);
+      this.figure.remove();
+    }
+  }
+
+  // x and y of a row by volume; what a volume does not have is a gap.
+  function row(values, scale = 1) {
+    const x = [], y = [];
+    for (let at = 0; at < values.length; at += 1) {
+      const value = values[at];
+      x.push(at + 1);
+      y.push(typeof value === "number" ? value * scale : typeof value === "boolean" ? Number(value) : null);
+    }
+    return { x, y };
+  }
+
+  rtflow.charts = { Chart, row, COLOURS, SHADES };
+})();

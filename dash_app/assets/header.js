@@ -1,0 +1,120 @@
+"use strict";
+// Fills in the header, twice a second and whenever something happens.
+window.rtflow ||= {};
+(() => {
+  const LIGHTS = ["scanner", "subject", "disk", "deadline"];
+  const STATES = { idle: "waiting for Run", preparing: "preparing", running: "running", finishing: "finishing" };
+  const element = (id) => document.getElementById(id);
+
+  function set(id, text) {
+    const found = element(id);
+    if (found && found.textContent !== text) found.textContent = text;
+  }
+
+  function clock(seconds) {
+    const whole = Math.max(0, Math.round(seconds));
+    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  }
+
+  function state(store) {
+    if (store.dashboard) return ["unreachable", "dashboard unreachable"];
+    if (store.engine) return ["unreachable", "engine unreachable"];
+    const now = store.status.state ?? "";
+    if (now === "idle" && store.status.waits === false && store.now.stop) return [store.now.stop.status, store.now.stop.status];
+    return [now, STATES[now] ?? "…"];
+  }
+
+  function alertOf(store, lights) {
+    if (store.dashboard === "lost") return "The dashboard does not answer. The run is not touched by that. This page tries again by itself; if it stays so, start 'rtflow dashboard' again.";
+    if (store.engine) return `${store.engine[0].toUpperCase()}${store.engine.slice(1)}. The dashboard tries again by itself.`;
+    if (store.status.trouble) return `The run could not begin: ${store.status.trouble}`;
+    for (const [name, light] of Object.entries(lights))
+      if (light.level === "bad") return `${name[0].toUpperCase()}${name.slice(1)}: ${light.says}. ${light.todo}`;
+    return "";
+  }
+
+  function update() {
+    const store = rtflow.store;
+    if (!element("h-state")) return;
+    const run = store.current ? store.now : null;
+    const now = Date.now() / 1000 - store.skew;
+    const [level, words] = state(store);
+    set("h-state", words);
+    element("h-state").dataset.state = level;
+    set("h-workflow", run?.start?.workflow ?? store.status.workflow ?? "–");
+    set("h-run", run?.uid || "–");
+    const planned = run?.planned;
+    set("h-volume", run?.start ? `${run.volumes} of ${planned ?? "?"}` : "–");
+    const progress = element("h-progress");
+    progress.value = planned ? run.volumes / planned : 0;
+    const every = interval(run);
+    if (run) run.interval = every;
+    const going = run?.start && !run.stop;
+    set("h-left", going && planned && every ? clock((planned - run.volumes) * every) : "–");
+    set("h-age", run?.lastFeedback ? (going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : "run is over") : "none yet");
+    const lights = Object.fromEntries(LIGHTS.map((name) => [name, rtflow.health[name](run, store.status, now)]));
+    for (const name of LIGHTS) {
+      const light = lights[name];
+      element(`h-${name}`).dataset.level = store.dashboard || store.engine ? "unknown" : light.level;
+      set(`h-${name}-says`, `${light.says[0].toUpperCase()}${light.says.slice(1)}.${light.todo ? " " + light.todo : ""}`);
+    }
+    const says = alertOf(store, lights);
+    const alert = element("h-alert");
+    if (alert.textContent !== says) {
+      alert.textContent = says;
+      alert.hidden = !says;
+    }
+    const reachable = !store.dashboard && !store.engine;
+    enable("run", reachable && store.status.waits !== false && store.status.state === "idle");
+    enable("stop", reachable && ["preparing", "running"].includes(store.status.state));
+  }
+
+  // Through Dash, which would put back what it does not know of.
+  function enable(id, may) {
+    const button = element(id);
+    if (button && button.disabled === may) window.dash_clientside.set_props(id, { disabled: !may });
+  }
+
+  // Seconds from volume to volume, as they really come; a replay may be faster than its TR.
+  function interval(run) {
+    if (!run?.received.length) return run?.tr ?? null;
+    const came = run.received.filter((one) => one !== undefined).slice(-11);
+    return came.length > 3 ? (came[came.length - 1] - came[0]) / (came.length - 1) : run.tr;
+  }
+
+  function scheme(name) {
+    localStorage.setItem("rtflow-scheme", name);
+    document.documentElement.dataset.scheme = name;
+    window.dash_clientside.set_props("theme", { forceColorScheme: name });
+    rtflow.store.touch("scheme");
+  }
+
+  rtflow.scheme = () => document.documentElement.dataset.scheme ?? "light";
+
+  function begin() {
+    const kept = localStorage.getItem("rtflow-scheme");
+    scheme(kept ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+    document.addEventListener("click", async (event) => {
+      if (event.target.closest("#scheme")) scheme(rtflow.scheme() === "dark" ? "light" : "dark");
+      if (event.target.closest("#logout")) {
+        const session = await (await fetch("/api/session")).json();
+        await fetch("/api/logout", { method: "POST", headers: { "X-CSRF-Token": session.csrf } });
+        location.replace("/login");
+      }
+    });
+    rtflow.store.listen(update);
+    setInterval(update, 500);
+    update();
+  }
+
+  // Dash makes the page after it was loaded.
+  const waiting = setInterval(() => {
+    if (element("h-state") && window.dash_clientside?.set_props) {
+      clearInterval(waiting);
+      begin();
+      rtflow.ready?.forEach((one) => one());
+      rtflow.ready = { push: (one) => one() };
+    }
+  }, 30);
+  rtflow.ready ||= [];
+})();

@@ -1,0 +1,111 @@
+"""What stands on the page: a header that is always there, and a tab for each thing to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dash
+import dash_mantine_components as dmc
+from dash import Dash
+
+from rtflow.dash_app.elements import html
+from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.tabs import header, live
+from rtflow.dash_app.visitor import visitor
+from rtflow.dash_app.web import csrf_cookie
+from rtflow.errors import RtflowError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+_FOLDER = Path(__file__).parent
+
+TABS = (("live", "Live", live),)
+"""Name, title and module of each tab, in their order."""
+
+
+def make_page(engine: Engine, port: int) -> Flask:
+    """The page, as a WSGI application.
+
+    Parameters
+    ----------
+    engine
+        What its callbacks ask.
+    port
+        That of the dashboard.
+    """
+    app = Dash(
+        "rtflow",
+        assets_folder=str(_FOLDER / "assets"),
+        external_scripts=["/plotly.js"],
+        title="rtflow",
+        update_title="",
+        serve_locally=True,
+        suppress_callback_exceptions=True,
+        on_error=_tell,
+        csrf_token_name=csrf_cookie(port),
+        csrf_header_name="X-CSRF-Token",
+        enable_mcp=False,
+    )
+    app.layout = _layout
+    _serve_plotly(app.server)
+    header.register(app, engine)
+    for _, _, tab in TABS:
+        tab.register(app, engine)
+    server: Flask = app.server
+    return server
+
+
+def _layout() -> Any:
+    who = visitor()
+    return dmc.MantineProvider(
+        id="theme",
+        children=[
+            dmc.NotificationContainer(id="notices", position="bottom-right"),
+            html.A("Skip to the content", href="#tabs", className="skip"),
+            header.layout(who),
+            html.Main(
+                dmc.Tabs(
+                    id="tabs",
+                    value=TABS[0][0],
+                    keepMounted=True,
+                    children=[
+                        dmc.TabsList([dmc.TabsTab(title, value=name) for name, title, _ in TABS]),
+                        *(
+                            dmc.TabsPanel(tab.layout(who), value=name, className="panel")
+                            for name, _, tab in TABS
+                        ),
+                    ],
+                )
+            ),
+        ],
+    )
+
+
+def _tell(error: Exception) -> None:
+    """Whatever goes wrong in a callback is said on the page, in words."""
+    says = str(error) if isinstance(error, RtflowError) else f"unexpected {type(error).__name__}: {error}"
+    notify(says, "red")
+
+
+def notify(says: str, color: str = "green") -> None:
+    """Say something on the page that asked; within a callback."""
+    notice = {
+        "action": "show",
+        "message": says,
+        "color": color,
+        "autoClose": 8000 if color == "green" else False,
+    }
+    dash.set_props("notices", {"sendNotifications": [notice]})
+
+
+def _serve_plotly(server: Flask) -> None:
+    import plotly
+    from flask import Response, send_file
+
+    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+    @server.get("/plotly.js")
+    def plotly_js() -> Response:
+        return send_file(path, mimetype="text/javascript", max_age=3600)

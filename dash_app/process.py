@@ -1,0 +1,71 @@
+"""The process of the dashboard, from its beginning to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtflow.dash_app.engine import EnginePlace
+
+
+@dataclass(frozen=True)
+class DashboardOptions:
+    """What a dashboard is started with.
+
+    Parameters
+    ----------
+    engine
+        What it shows.
+    access
+        Folder of the accounts: who may log in.
+    host, port
+        Where it listens; port 0 takes any that is free.
+    tls
+        Certificate and key; None for plain connections.
+    names
+        Names that others reach it by.
+    """
+
+    engine: EnginePlace
+    access: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls: ssl.SSLContext | None = None
+    names: tuple[str, ...] = field(default=("localhost",))
+
+
+async def serve(options: DashboardOptions, ready: Callable[[int], None]) -> None:
+    """Serve until SIGINT or SIGTERM comes.
+
+    Parameters
+    ----------
+    options
+        As given by the user.
+    ready
+        Called with the port once pages can be loaded.
+    """
+    from rtflow.access.audit import AuditLog
+    from rtflow.access.store import Access
+    from rtflow.dash_app.engine import Engine
+    from rtflow.dash_app.page import make_page
+    from rtflow.dash_app.web import Web
+    from rtflow.server.guard import Guard
+
+    access = Access(options.access)
+    guard = Guard(access, AuditLog(access.folder / "audit.jsonl"), names=options.names)
+    engine = Engine(options.engine)
+    web = Web(engine, guard, lambda port: make_page(engine, port))
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with web.opened(options.host, options.port, options.tls) as port:
+            ready(port)
+            await ended.wait()
+    finally:
+        guard.log.close()

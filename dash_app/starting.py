@@ -1,0 +1,103 @@
+"""How the dashboard's process is put together from what a user says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rtflow.access.certificates import authority_pem, client_context, server_context
+from rtflow.access.sessions import is_loopback
+from rtflow.access.store import Access
+from rtflow.dash_app.engine import EnginePlace
+from rtflow.dash_app.process import DashboardOptions, serve
+from rtflow.errors import UsageError
+
+
+def run_dashboard(
+    server: str,
+    host: str,
+    port: int,
+    *,
+    token: str,
+    ca: Path | None,
+    plain: bool,
+    access: Path | None,
+    names: tuple[str, ...],
+    ready: Callable[[str], None],
+) -> None:
+    """Serve the dashboard until it is told to end.
+
+    Parameters
+    ----------
+    server
+        The engine: ``wss://HOST:PORT``, or ``ws://`` on this machine.
+    host, port
+        Where browsers connect.
+    token
+        Of an operator; empty: one is made in the folder of the accounts, and taken back at the end.
+    ca
+        The authority that the engine's certificate is from; default that of the folder of the accounts.
+    plain
+        Without TLS towards browsers.
+    access
+        Folder of the accounts; None for the usual one.
+    names
+        Names that the dashboard is reached by.
+    ready
+        Called with the address of the page.
+
+    Raises
+    ------
+    UsageError
+        If the address is none, there is no certificate, or it would be plain for others than this machine.
+    """
+    accounts = Access(access)
+    folder = accounts.folder / "certificates"
+    if plain and not is_loopback(host):
+        raise UsageError(f"--plain is for this machine only, and {host} is for others; leave it out")
+    tls = None if plain else server_context(folder, client_certificates=False)
+    place, towards = _place(server, ca, folder)
+    with _token(accounts, token) as known:
+        options = DashboardOptions(
+            EnginePlace(place, known, towards), accounts.folder, host, port, tls, names
+        )
+        scheme = "http" if tls is None else "https"
+        asyncio.run(serve(options, lambda port: ready(f"{scheme}://{_shown(host)}:{port}")))
+
+
+def _place(server: str, ca: Path | None, folder: Path) -> tuple[str, ssl.SSLContext | None]:
+    scheme, colon, rest = server.partition("://")
+    if not colon or scheme not in ("ws", "wss", "http", "https"):
+        raise UsageError(f"--server {server}: expected wss://HOST:PORT, or ws://HOST:PORT on this machine")
+    if scheme in ("ws", "http"):
+        host = rest.rpartition(":")[0].strip("[]")
+        if not is_loopback(host):
+            raise UsageError(f"--server {server}: without TLS only on this machine; use wss://")
+        return f"http://{rest.rstrip('/')}", None
+    try:
+        authority = ca.read_text() if ca is not None else authority_pem(folder)
+    except OSError as error:
+        raise UsageError(f"--ca {ca}: {error.strerror or error}") from None
+    return f"https://{rest.rstrip('/')}", client_context(authority)
+
+
+@contextlib.contextmanager
+def _token(accounts: Access, given: str) -> Iterator[str]:
+    if given:
+        yield given
+        return
+    name = f"dashboard-{secrets.token_hex(3)}"
+    token = accounts.add_token(name, "operator", days=7)
+    try:
+        yield token
+    finally:
+        with contextlib.suppress(UsageError):
+            accounts.remove_token(name)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,1 @@
+"""The header, and the tabs: each module has what it looks like and what its callbacks do."""

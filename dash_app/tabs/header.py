@@ -1,0 +1,138 @@
+"""The header, on every tab: whether all is well, at a glance; and Run and Stop.
+
+Its texts are filled in by ``assets/header.js`` from what comes live.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, ctx
+
+from rtflow.access.store import Identity, may
+from rtflow.dash_app.elements import html
+from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.visitor import require
+
+LIGHTS = (
+    ("scanner", "Scanner"),
+    ("subject", "Subject"),
+    ("disk", "Disk"),
+    ("deadline", "Deadline"),
+)
+
+
+def layout(who: Identity) -> Any:
+    """What it looks like, for somebody."""
+    acts = may(who, "act")
+    return html.Header(
+        [
+            html.Div(
+                [
+                    html.Span("rtflow", className="brand"),
+                    _fact("workflow", "Workflow"),
+                    _fact("run", "Run"),
+                    html.Span("…", id="h-state", className="state", role="status"),
+                    html.Div(
+                        [
+                            html.Div(
+                                [html.Span("Volume", className="label"), html.Span("–", id="h-volume")],
+                                className="fact",
+                            ),
+                            html.Progress(id="h-progress", max="1", **{"aria-label": "Volumes of the run"}),
+                        ],
+                        className="volumes",
+                    ),
+                    _fact("left", "Time left"),
+                    _fact("age", "Last feedback"),
+                    html.Div([_light(*light) for light in LIGHTS], className="lights"),
+                    html.Div(
+                        [
+                            dmc.Button("Run", id="run", color="green.9", size="sm", disabled=True),
+                            dmc.Button("Stop", id="stop", color="red.9", size="sm", disabled=True),
+                        ]
+                        if acts
+                        else html.Span("you look on", className="label"),
+                        className="orders",
+                    ),
+                    html.Div(
+                        [
+                            html.Button(
+                                "◐", id="scheme", title="Dark or light", **{"aria-label": "Dark or light"}
+                            ),
+                            html.Span([who.name, html.Span(who.role, className="label")], className="who"),
+                            html.Button("Log out", id="logout"),
+                        ],
+                        className="account",
+                    ),
+                ],
+                className="bar",
+            ),
+            html.Div(id="h-alert", role="alert", className="alert", hidden=True),
+            dmc.Modal(
+                id="stop-asks",
+                title="End the run?",
+                centered=True,
+                children=[
+                    html.P(
+                        "The volume at hand is finished, and what was recorded is kept. "
+                        "The run does not go on after that."
+                    ),
+                    dmc.Group(
+                        [
+                            dmc.Button("End the run", id="stop-really", color="red.9"),
+                            dmc.Button("Let it go on", id="stop-not", variant="default"),
+                        ]
+                    ),
+                ],
+            ),
+        ],
+        className="header",
+        **{"data-acts": "yes" if acts else "no"},
+    )
+
+
+def register(app: Dash, engine: Engine) -> None:
+    """What its buttons do."""
+
+    @app.callback(Output("run", "n_clicks"), Input("run", "n_clicks"), prevent_initial_call=True)
+    def start(clicks: int) -> int:
+        if clicks:
+            who = require("act")
+            engine.call(engine.order("POST", "/api/start", who=who))
+        return 0
+
+    @app.callback(
+        Output("stop-asks", "opened"),
+        Input("stop", "n_clicks"),
+        Input("stop-not", "n_clicks"),
+        Input("stop-really", "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def stop(*clicks: int) -> bool:
+        if ctx.triggered_id == "stop-really":
+            who = require("act")
+            engine.call(engine.order("POST", "/api/stop", who=who))
+        return bool(ctx.triggered_id == "stop")
+
+
+def _fact(name: str, label: str) -> Any:
+    return html.Div(
+        [html.Span(label, className="label"), html.Span("–", id=f"h-{name}", className="value")],
+        className="fact",
+    )
+
+
+def _light(name: str, label: str) -> Any:
+    return html.Button(
+        [
+            html.Span(className="lamp", **{"aria-hidden": "true"}),
+            html.Span(label),
+            html.Span("not known yet", id=f"h-{name}-says", className="tip", role="tooltip"),
+        ],
+        id=f"h-{name}",
+        className="light",
+        type="button",
+        **{"data-level": "unknown", "aria-describedby": f"h-{name}-says"},
+    )

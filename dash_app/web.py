@@ -1,0 +1,245 @@
+"""The dashboard's port: who is let in, the live stream, and Dash for all else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import hdrs, web
+
+from rtflow.access.sessions import csrf_token
+from rtflow.dash_app.bridge import Bridge
+from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.hub import Browser, Hub, Slow, slim_lines
+from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
+from rtflow.server.guard import Guard, Visitor
+from rtflow.server.listening import Limits, Listener
+from rtflow.server.login import Login
+from rtflow.server.sockets import tune
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_STATIC = Path(__file__).parent / "static"
+_BODY_LIMIT = 1024 * 1024
+_TOO_SLOW = 1013  # of RFC 6455's registry: try again later
+_SEND_SECONDS = 10.0
+_MOST_PAGES = 100
+_TENDING = 1.0
+
+_POLICY = (
+    # Dash writes its settings into the page as a script, and Plotly its styles.
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+
+
+class Web:
+    """The port.
+
+    Parameters
+    ----------
+    engine
+        What is asked.
+    guard
+        Who is let in.
+    make_page
+        Makes the page, a WSGI application, for a port.
+    """
+
+    def __init__(self, engine: Engine, guard: Guard, make_page: Callable[[int], WSGIApplication]) -> None:
+        self.engine = engine
+        self.hub = Hub(engine)
+        self._guard = guard
+        self._make_page = make_page
+        self._bridge: Bridge | None = None
+        self._listener: Listener | None = None
+        self._here: dict[web.WebSocketResponse, Visitor] = {}
+
+    # Its life
+
+    @contextlib.asynccontextmanager
+    async def opened(self, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
+        """Listen while the block lasts; gives the port."""
+        await self.engine.open()
+        runner = web.AppRunner(self._make_app(), access_log=None)
+        await runner.setup()
+        assert runner.server is not None
+        self._listener = Listener(
+            runner.server,
+            host,
+            port,
+            tls=tls,
+            limits=Limits(),
+            refused=lambda address, why: self._guard.log.refused("", "connection ended", address, reason=why),
+        )
+        self._bridge = Bridge(self._make_page(self._listener.port))
+        self._listener.start()
+        tasks = [asyncio.ensure_future(one) for one in (self.hub.follow(), self.hub.look(), self._tend())]
+        try:
+            yield self._listener.port
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._listener.close()
+            for socket in list(self._here):
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    async with asyncio.timeout(1.0):
+                        await socket.close(code=1001, message=b"the dashboard ends")
+            await runner.shutdown()
+            await self._listener.end_all()
+            await runner.cleanup()
+            await self.engine.close()
+            self._bridge.close()
+
+    def _make_app(self) -> web.Application:
+        app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[in_one_form(self._guard.log)])
+        app.on_response_prepare.append(_add_policy)
+        app.on_response_prepare.append(add_headers)
+        login = Login(self._guard, self)
+        app.router.add_routes(
+            [
+                web.get("/login", self._login_page),
+                web.get("/login.js", self._static("login.js", "text/javascript")),
+                web.get("/login.css", self._static("login.css", "text/css")),
+                web.get("/api/health", self._health),
+                web.post("/api/login", login.login),
+                web.post("/api/logout", login.logout),
+                web.get("/api/session", login.session),
+                web.get("/live", self._live),
+                web.get("/documents/{uid}", self._documents),
+                web.route("*", "/{path:.*}", self._dash),
+            ]
+        )
+        return app
+
+    def welcome(self, request: web.Request) -> None:
+        """Let the connection of a request stay: it is somebody's."""
+        if self._listener is not None:
+            self._listener.admit(request.transport)
+
+    # Handlers
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return answer({"status": "ok", "engine": self.hub.trouble or "connected"})
+
+    async def _login_page(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=(_STATIC / "login.html").read_bytes(), content_type="text/html", charset="utf-8"
+        )
+
+    def _static(self, name: str, media_type: str) -> Handler:
+        content = (_STATIC / name).read_bytes()
+
+        async def serve(request: web.Request) -> web.Response:
+            return web.Response(body=content, content_type=media_type, charset="utf-8")
+
+        return serve
+
+    async def _dash(self, request: web.Request) -> web.StreamResponse:
+        """The page, and what its callbacks ask."""
+        try:
+            visitor = await self._admit(request)
+        except Refusal as refusal:
+            if refusal.status == 401 and request.method == "GET" and _wants_page(request):
+                raise web.HTTPSeeOther("/login") from None
+            raise
+        identity = await asyncio.to_thread(self._guard.sessions.find, visitor.session_id)
+        assert self._bridge is not None
+        response = await self._bridge.serve(request, identity)
+        if request.path == "/":
+            # Readable by the page's scripts: Dash sends it back with each callback.
+            response.set_cookie(
+                csrf_cookie(self._listener.port if self._listener else 0),
+                csrf_token(visitor.session_id),
+                samesite="Strict",
+                secure=request.secure,
+            )
+        return response
+
+    async def _documents(self, request: web.Request) -> web.StreamResponse:
+        """Documents of any run from a number on, as the page needs them; the first of many."""
+        await self._admit(request)
+        since = request.query.get("since", "0")
+        if not (since.isascii() and since.isdecimal() and len(since) < 10):
+            raise Refusal(400, "since must be a number", "query")
+        lines = await self.engine.documents(request.match_info["uid"], int(since))
+        response = web.Response(
+            body="\n".join(slim_lines(lines)).encode(), content_type="application/jsonl", charset="utf-8"
+        )
+        response.enable_compression()
+        return response
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        """What happens, for one page."""
+        visitor = await self._admit(request)
+        since, run_uid = request.query.get("since", "0"), request.query.get("run", "")
+        if not (since.isascii() and since.isdecimal() and len(since) < 10) or len(run_uid) > 64:
+            raise Refusal(400, "since must be a number, and run that of a run", "query", who=visitor.name)
+        if len(self.hub) >= _MOST_PAGES:
+            raise Refusal(503, "too many pages are open already", "pages", who=visitor.name)
+        socket = web.WebSocketResponse(max_msg_size=16 * 1024, compress=True, timeout=1.0, heartbeat=10.0)
+        await socket.prepare(request)
+        tune(request.transport)
+        self._here[socket] = visitor
+        try:
+            async with self.hub.attended(run_uid, int(since)) as browser:
+                sending = asyncio.ensure_future(self._send(socket, browser))
+                listening = asyncio.ensure_future(self._listen(socket, browser))
+                try:
+                    await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    sending.cancel()
+                    listening.cancel()
+                    await asyncio.gather(sending, listening, return_exceptions=True)
+        finally:
+            self._here.pop(socket, None)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(1.0):
+                await socket.close(code=_TOO_SLOW, message=b"come back with since=N")
+        return socket
+
+    async def _send(self, socket: web.WebSocketResponse, browser: Browser) -> None:
+        with contextlib.suppress(Slow, TimeoutError, ConnectionError):
+            async for text in browser.texts():
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await socket.send_str(text)
+
+    async def _listen(self, socket: web.WebSocketResponse, browser: Browser) -> None:
+        async for message in socket:
+            if message.type != aiohttp.WSMsgType.TEXT:
+                return
+
+    async def _admit(self, request: web.Request) -> Visitor:
+        visitor = await self._guard.authorise(request, "watch")
+        self.welcome(request)
+        return visitor
+
+    async def _tend(self) -> None:
+        """Turn out whoever may not look on any more."""
+        while True:
+            await asyncio.sleep(_TENDING)
+            for socket, visitor in list(self._here.items()):
+                if not await asyncio.to_thread(visitor.still_valid):
+                    await socket.close(code=1008, message=b"the login is over")
+
+
+def csrf_cookie(port: int) -> str:
+    """Name of the cookie with the token against forged requests; to browsers, all ports are one."""
+    return f"rtflow-csrf-{port}"
+
+
+def _wants_page(request: web.Request) -> bool:
+    return "text/html" in request.headers.get(hdrs.ACCEPT, "")
+
+
+async def _add_policy(request: web.Request, response: web.StreamResponse) -> None:
+    if response.content_type == "text/html":
+        response.headers.setdefault("Content-Security-Policy", _POLICY)
