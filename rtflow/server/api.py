@@ -79,18 +79,19 @@ class Api:
     async def runs(self, request: web.Request) -> web.Response:
         """Runs of the output folder, the newest first."""
         await self._admit(request, "watch")
-        return answer(await asyncio.to_thread(self._desk.runs.all))
+        return answer(await self._port.pools.reading.run(self._desk.runs.all))
 
     async def documents(self, request: web.Request) -> web.Response:
         """Documents of a run from a number on: lines of JSON, or one MessagePack array."""
         await self._admit(request, "watch")
         since, most = _number(request, "since", 0), _number(request, "most", _MOST_DOCUMENTS)
         most = min(most, _MOST_DOCUMENTS)
-        lines = await asyncio.to_thread(self._desk.runs.lines, request.match_info["uid"], since, most)
+        reading, uid = self._port.pools.reading, request.match_info["uid"]
+        lines = await reading.run(self._desk.runs.lines, uid, since, most)
         if lines is None:
             raise Refusal(404, "there is no such run; /api/runs lists those that there are")
         if "msgpack" in request.headers.get("Accept", ""):
-            body = await asyncio.to_thread(_pack, lines)
+            body = await reading.run(_pack, lines)
             return web.Response(body=body, content_type="application/vnd.msgpack")
         return web.Response(body=b"".join(line + b"\n" for line in lines), content_type="application/jsonl")
 
@@ -116,7 +117,7 @@ class Api:
         visitor = await self._admit(request, "act")
         values = await read_json(request, dict[str, Any])
         await self._tell(request, visitor, "settings", changed=msgspec.json.encode(values).decode())
-        await asyncio.to_thread(self._desk.change_settings, values)
+        await self._port.pools.short.run(self._desk.change_settings, values)
         return answer(self._desk.describe_settings())
 
     async def _act(self, request: web.Request, what: str) -> None:

@@ -28,6 +28,7 @@ from rtflow.server.log import Log
 from rtflow.server.login import Login
 from rtflow.server.messages import BeginRun
 from rtflow.server.monitor import Monitor
+from rtflow.server.pools import Pools
 from rtflow.server.progress import Progress
 from rtflow.server.run_clock import RunClock
 from rtflow.server.sockets import JSON, MSGPACK, GuardedSocket, tune
@@ -76,7 +77,8 @@ class Port:
         self.names = names
         self.log = guard.log if guard is not None else Log()
         self.states = desk.states if desk is not None else States()
-        self.monitor = Monitor(loop, desk.runs if desk is not None else None)
+        self.pools = guard.pools if guard is not None else Pools()
+        self.monitor = Monitor(loop, desk.runs if desk is not None else None, self.pools.reading)
         self.progress = Progress()
         self.run: BeginRun | None = None
         self.clock: RunClock | None = None

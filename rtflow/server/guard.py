@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rtflow.access.store import Access, Action, Identity, may
 from rtflow.errors import AccessError, UsageError
 from rtflow.server.answers import Refusal
 from rtflow.server.log import Log
+from rtflow.server.pools import Pools
 
 CSRF_HEADER = "X-CSRF-Token"
 _SAFE = ("GET", "HEAD")
@@ -74,6 +74,7 @@ class Guard:
     def __init__(self, access: Access, audit: AuditLog, *, names: Collection[str] = ()) -> None:
         self.access = access
         self.log = Log(audit)
+        self.pools = Pools()
         self.sessions = Sessions(access)
         self._names = tuple(names)
 
@@ -121,7 +122,7 @@ class Guard:
         if not session_id:
             raise Refusal(401, "expected a token, or a login", "no token")
         try:
-            identity = await asyncio.to_thread(self.sessions.find, session_id, origin=origin)
+            identity = await self.pools.short.run(self.sessions.find, session_id, origin=origin)
         except UsageError as error:
             raise Refusal(503, "sessions cannot be read; ask the operator", str(error)) from None
         if identity is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
@@ -83,14 +82,14 @@ class Login:
             if asked.token:
                 identity = guard.access.check_token(asked.token)
             elif asked.code:
-                identity = await asyncio.to_thread(self._one_time.take, asked.code)
+                identity = await guard.pools.short.run(self._one_time.take, asked.code)
             else:
                 check, address = guard.access.check_password, request.remote or "?"
-                identity = await asyncio.to_thread(check, asked.name, asked.password, address)
+                identity = await guard.pools.logins.run(check, asked.name, asked.password, address)
         except AccessError as error:
             _refuse(error, asked.name)
         await guard.log.act(identity.name, "login", address=request.remote or "?", role=identity.role)
-        session_id, csrf = await asyncio.to_thread(guard.sessions.open, identity, origin=origin)
+        session_id, csrf = await guard.pools.short.run(guard.sessions.open, identity, origin=origin)
         self._port.welcome(request)
         response = answer(_told(identity.name, identity.role, csrf))
         response.set_cookie(
@@ -110,7 +109,7 @@ class Login:
         self._guard.require_own_page(request)
         identity: Identity | None = None
         if session_id:
-            identity = await asyncio.to_thread(self._guard.sessions.find, session_id, origin=origin)
+            identity = await self._guard.pools.short.run(self._guard.sessions.find, session_id, origin=origin)
         if identity is None:
             raise Refusal(401, "nobody is logged in here")
         self._port.welcome(request)
@@ -122,10 +121,12 @@ class Login:
         self._guard.require_own_page(request)
         if request.headers.get("Origin") is None:
             raise Refusal(403, "a logout is for browsers", "origin")
-        identity = await asyncio.to_thread(self._guard.sessions.find, session_id) if session_id else None
+        identity = (
+            await self._guard.pools.short.run(self._guard.sessions.find, session_id) if session_id else None
+        )
         if identity is not None:
             await self._guard.log.act(identity.name, "logout", address=request.remote or "?")
-            await asyncio.to_thread(self._guard.sessions.close, session_id)
+            await self._guard.pools.short.run(self._guard.sessions.close, session_id)
         response = answer({"status": "ok"})
         response.del_cookie(cookie_name(request), path="/", secure=request.secure)
         return response
@@ -133,7 +134,7 @@ class Login:
     async def authority(self, request: web.Request) -> web.Response:
         """The authority's certificate: whoever enrols sees by the code whether it is the right one."""
         try:
-            pem = await asyncio.to_thread(authority_pem, self._guard.access.folder / "certificates")
+            pem = await self._guard.pools.short.run(authority_pem, self._guard.access.folder / "certificates")
         except UsageError:
             raise Refusal(404, "this server has no authority") from None
         return web.Response(text=pem, content_type="application/x-pem-file")
@@ -144,7 +145,7 @@ class Login:
         asked = await read_json(request, EnrolRequest)
         try:
             redeem, address = self._enrolling.redeem, request.remote or "?"
-            enrolment = await asyncio.to_thread(redeem, asked.code, asked.request, address)
+            enrolment = await self._guard.pools.logins.run(redeem, asked.code, asked.request, address)
         except AccessError as error:
             _refuse(error, "")
         except UsageError as error:

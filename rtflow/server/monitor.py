@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from rtflow.server.pools import Pool
 from rtflow.server.runs import Runs
 
 WINDOW = 512
@@ -42,15 +43,17 @@ class Monitor:
         The event loop.
     runs
         Where earlier documents are read from; None if they are nowhere.
+    pool
+        Threads that read them.
     window
         How many documents are kept.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, runs: Runs | None = None, *, window: int = WINDOW
+        self, loop: asyncio.AbstractEventLoop, runs: Runs | None, pool: Pool, *, window: int = WINDOW
     ) -> None:
         self.run_uid = ""
-        self._runs = runs
+        self._runs, self._pool = runs, pool
         self._recent: deque[bytes] = deque(maxlen=window)
         self._next = 0
         self._onlookers: set[_Onlooker] = set()
@@ -87,6 +90,8 @@ class Monitor:
         ------
         TimeoutError
             If a document cannot be sent for a long time.
+        Refusal
+            If too many read what is old.
         asyncio.CancelledError
             Also if this onlooker fell behind.
         """
@@ -125,4 +130,4 @@ class Monitor:
             return list(self._recent)[cursor - self._first :]
         if self._runs is None:
             return []
-        return await asyncio.to_thread(self._runs.lines, run, cursor, _AT_ONCE) or []
+        return await self._pool.run(self._runs.lines, run, cursor, _AT_ONCE) or []

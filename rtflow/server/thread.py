@@ -234,6 +234,7 @@ class Server:
 
     def _end_thread(self) -> None:
         # In its own thread: the one that ends the server may have an event loop of its own that runs.
+        self._port.pools.close()
         self._in_loop(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -17,6 +17,7 @@ from visitors import Served, ask, guarded, until
 from rtflow.documents import Event, encode
 from rtflow.engine import run
 from rtflow.server.monitor import Monitor
+from rtflow.server.pools import Pool
 from rtflow.server.runs import Runs
 from rtflow.settings import RunSettings
 from rtflow.workflow_file import load_workflow
@@ -36,6 +37,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = Runs(folder)
+        self.pool = Pool("reading", 2, 10)
 
     def write(self, run_uid: str, *seqs: int) -> None:
         path = self.folder / run_uid / "journal"
@@ -64,7 +66,7 @@ async def told(monitor: Monitor, count: int, **options) -> list[tuple[str, int]]
 def test_what_is_on_disk_and_what_comes_are_told_without_gap_or_repetition(tmp_path: Path, since: int):
     async def story() -> None:
         disk = Disk(tmp_path)
-        monitor = Monitor(asyncio.get_running_loop(), disk.runs, window=4)
+        monitor = Monitor(asyncio.get_running_loop(), disk.runs, disk.pool, window=4)
         for seq in range(10):
             disk.write("r", seq)
             monitor.add("r", seq, line(seq))
@@ -77,7 +79,7 @@ def test_what_is_on_disk_and_what_comes_are_told_without_gap_or_repetition(tmp_p
 def test_a_run_that_is_taken_up_is_told_from_its_first_document(tmp_path: Path):
     async def story() -> None:
         disk = Disk(tmp_path)
-        monitor = Monitor(asyncio.get_running_loop(), disk.runs)
+        monitor = Monitor(asyncio.get_running_loop(), disk.runs, disk.pool)
         disk.write("r", *range(6))
         monitor.add("r", 5, line(5))  # what was told before, an earlier process has seen
         assert await told(monitor, 6) == [("r", seq) for seq in range(6)]
@@ -88,7 +90,7 @@ def test_a_run_that_is_taken_up_is_told_from_its_first_document(tmp_path: Path):
 def test_who_follows_one_run_goes_on_with_the_next(tmp_path: Path):
     async def story() -> None:
         disk = Disk(tmp_path)
-        monitor = Monitor(asyncio.get_running_loop(), disk.runs)
+        monitor = Monitor(asyncio.get_running_loop(), disk.runs, disk.pool)
         disk.write("r", 0, 1, 2)
         for seq in range(3):
             monitor.add("r", seq, line(seq))
@@ -102,7 +104,7 @@ def test_who_follows_one_run_goes_on_with_the_next(tmp_path: Path):
 
 def test_who_comes_before_the_first_run_waits_for_it():
     async def story() -> None:
-        monitor = Monitor(asyncio.get_running_loop())
+        monitor = Monitor(asyncio.get_running_loop(), None, Pool("reading", 1, 0))
         loop = asyncio.get_running_loop()
         loop.call_later(0.01, lambda: monitor.add("r", 0, line(0)))
         assert await told(monitor, 1) == [("r", 0)]
@@ -113,7 +115,7 @@ def test_who_comes_before_the_first_run_waits_for_it():
 def test_a_slow_one_is_let_go_and_the_others_have_everything(tmp_path: Path):
     async def story() -> None:
         disk = Disk(tmp_path)
-        monitor = Monitor(asyncio.get_running_loop(), disk.runs, window=8)
+        monitor = Monitor(asyncio.get_running_loop(), disk.runs, disk.pool, window=8)
         got: list[int] = []
         stuck = asyncio.Event()
 
