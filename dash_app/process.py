@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from rtflow.dash_app.engine import EnginePlace
 
@@ -38,7 +41,9 @@ class DashboardOptions:
     names: tuple[str, ...] = field(default=("localhost",))
 
 
-async def serve(options: DashboardOptions, ready: Callable[[int], None]) -> None:
+async def serve(
+    options: DashboardOptions, ready: Callable[[int], None], ends_with: TextIO | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM comes.
 
     Parameters
@@ -47,6 +52,8 @@ async def serve(options: DashboardOptions, ready: Callable[[int], None]) -> None
         As given by the user.
     ready
         Called with the port once pages can be loaded.
+    ends_with
+        When this comes to its end, so does the dashboard: the process beside which it was started is gone.
     """
     from rtflow.access.audit import AuditLog
     from rtflow.access.store import Access
@@ -63,9 +70,19 @@ async def serve(options: DashboardOptions, ready: Callable[[int], None]) -> None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
+    if ends_with is not None:
+        threading.Thread(target=_await_end, args=(ends_with, loop, ended), daemon=True).start()
     try:
         async with web.opened(options.host, options.port, options.tls) as port:
             ready(port)
             await ended.wait()
     finally:
         guard.log.close()
+
+
+def _await_end(stream: TextIO, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while stream.read(1):
+            pass
+    with contextlib.suppress(RuntimeError):  # the loop is over already
+        loop.call_soon_threadsafe(ended.set)

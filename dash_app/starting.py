@@ -8,6 +8,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from rtflow.access.certificates import authority_pem, client_context, server_context
 from rtflow.access.sessions import is_loopback
@@ -28,6 +29,7 @@ def run_dashboard(
     access: Path | None,
     names: tuple[str, ...],
     ready: Callable[[str], None],
+    ends_with: TextIO | None = None,
 ) -> None:
     """Serve the dashboard until it is told to end.
 
@@ -49,6 +51,8 @@ def run_dashboard(
         Names that the dashboard is reached by.
     ready
         Called with the address of the page.
+    ends_with
+        When this comes to its end, the dashboard ends, too.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def run_dashboard(
             EnginePlace(place, known, towards), accounts.folder, host, port, tls, names
         )
         scheme = "http" if tls is None else "https"
-        asyncio.run(serve(options, lambda port: ready(f"{scheme}://{_shown(host)}:{port}")))
+        asyncio.run(serve(options, lambda port: ready(f"{scheme}://{_shown(host)}:{port}"), ends_with))
 
 
 def _place(server: str, ca: Path | None, folder: Path) -> tuple[str, ssl.SSLContext | None]:

@@ -200,6 +200,11 @@ class Access:
         """All users, by name."""
         return sorted(self._table.read().users, key=lambda user: user.name)
 
+    def identity(self, name: str) -> Identity:
+        """A user, as one who has shown who they are."""
+        user = _find(name, self._table.read().users, "user")
+        return Identity(user.name, user.role, "user", user.fingerprint)
+
     def check_password(self, name: str, password: str, address: str) -> Identity:
         """Who that is.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,6 @@ EXAMPLES = (
     "Examples: [cyan]rtflow dashboard --server wss://localhost:8443 --listen 0.0.0.0:8050[/cyan], "
     "[cyan]rtflow run template --dashboard[/cyan]"
 )
-
-TOKEN = "RTFLOW_DASHBOARD_TOKEN"
-"""The environment's name for the token; a command line can be seen by others."""
 
 
 def command(
@@ -40,6 +38,12 @@ def command(
         bool, typer.Option("--plain", help="Without TLS towards browsers; on this machine only.")
     ] = False,
     access: accounts.Folder = None,
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--beside", hidden=True, help="Of another rtflow: token from stdin, and end when that ends."
+        ),
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Show a run, or a server that waits for runs, in a browser.
@@ -57,17 +61,28 @@ def command(
         host,
         port,
         names=names,
-        token=_token(token_file),
+        token=sys.stdin.readline().strip() if beside else _token(token_file),
         ca=ca,
         plain=plain,
         access=access,
-        ready=lambda url: None if quiet else typer.echo(f"dashboard at {url}", err=True),
+        ready=_tell(beside=beside, quiet=quiet),
+        ends_with=sys.stdin if beside else None,
     )
+
+
+def _tell(*, beside: bool, quiet: bool) -> Callable[[str], None]:
+    def tell(url: str) -> None:
+        if beside:
+            print(url, flush=True)
+        elif not quiet:
+            typer.echo(f"dashboard at {url}", err=True)
+
+    return tell
 
 
 def _token(file: Path | None) -> str:
     if file is None:
-        return os.environ.pop(TOKEN, "")
+        return ""
     try:
         return file.read_text().strip()
     except OSError as error:

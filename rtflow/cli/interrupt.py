@@ -48,8 +48,8 @@ def on_interrupt(first: Callable[[], None], again: Callable[[], None] = interrup
 
 
 @contextlib.contextmanager
-def ending_on_interrupt(stopping: threading.Event, *, tell: bool, goes_on: str) -> Iterator[None]:
-    """While in here, Ctrl-C sets ``stopping``; another one ends the process.
+def ending_on_interrupt(stopping: threading.Event, *, tell: bool, goes_on: str) -> Iterator[threading.Event]:
+    """While in here, Ctrl-C sets ``stopping``, and what this gives; another one ends the process.
 
     What the journal has by then is whole, because it is written line by line.
 
@@ -63,7 +63,10 @@ def ending_on_interrupt(stopping: threading.Event, *, tell: bool, goes_on: str) 
         How what is ended at once goes on, for the one who ended it.
     """
 
+    pressed = threading.Event()
+
     def first() -> None:
+        pressed.set()
         stopping.set()
         if tell:
             say("ending the run; Ctrl-C again to end it at once")
@@ -75,4 +78,4 @@ def ending_on_interrupt(stopping: threading.Event, *, tell: bool, goes_on: str) 
         os._exit(1)
 
     with on_interrupt(first, again):
-        yield
+        yield pressed

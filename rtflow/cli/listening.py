@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtflow.cli.dashboards import dashboard_beside, private_accounts
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from rtflow.server.desk import Desk
@@ -45,6 +46,8 @@ class ListenOptions:
         As `open_server` has them.
     quiet
         Say nothing to newcomers.
+    dashboard
+        ``HOST:PORT`` for browsers; empty for no dashboard.
     """
 
     listen: str | None
@@ -52,30 +55,71 @@ class ListenOptions:
     plain: bool
     client_certificates: bool
     quiet: bool
+    dashboard: str = ""
 
     @contextlib.contextmanager
     def opened(
         self, settings: RunSettings, out: Path, workflow: str
     ) -> Iterator[tuple[Server | None, threading.Event | None]]:
         """The server while the block lasts, and what ends the run when an operator says so; None without."""
-        if self.listen is None:
-            if self.plain or self.client_certificates:
-                raise UsageError("--plain and --client-certificates need a port; add --listen HOST:PORT")
+        if self.listen is None and (self.plain or self.client_certificates):
+            raise UsageError("--plain and --client-certificates need a port; add --listen HOST:PORT")
+        if self.listen is None and not self.dashboard:
             yield None, None
             return
         from rtflow.server.desk import Desk
 
         desk = Desk(settings, out, workflow=workflow)
-        with open_server(
-            self.listen,
-            desk,
-            access=self.access,
-            plain=self.plain,
-            client_certificates=self.client_certificates,
-        ) as server:
-            if not self.quiet:
-                tell_newcomers(reached_at(server))
-            yield server, desk.stopping
+        with self._accounts() as access:
+            opened = open_server(
+                self.listen or "127.0.0.1:0",
+                desk,
+                access=access,
+                plain=self.plain or self.listen is None,
+                client_certificates=self.client_certificates,
+            )
+            with opened as server:
+                if self.listen is not None and not self.quiet:
+                    tell_newcomers(reached_at(server))
+                if not self.dashboard:
+                    yield server, desk.stopping
+                    return
+                with shown(server, self.dashboard, access, demo=access != self.access):
+                    yield server, desk.stopping
+
+    def linger(self) -> None:
+        """With a dashboard, wait for Ctrl-C: the run is over, and is to be looked at."""
+        if not self.dashboard:
+            return
+        from rtflow.cli.interrupt import on_interrupt
+
+        over = threading.Event()
+        with on_interrupt(over.set):
+            typer.echo("the run is over; the dashboard stays until Ctrl-C", err=True)
+            while not over.wait(0.5):
+                pass
+
+    @contextlib.contextmanager
+    def _accounts(self) -> Iterator[Path | None]:
+        """Where the accounts stand: those of a demonstration on this machine are made for it."""
+        if self.listen is not None or self.access is not None:
+            yield self.access
+        else:
+            with private_accounts() as access:
+                yield access
+
+
+@contextlib.contextmanager
+def shown(server: Server, listen: str, access: Path | None, *, demo: bool = False) -> Iterator[None]:
+    """A dashboard while the block lasts; where it is, is said."""
+    from rtflow.access.store import Access
+
+    accounts = Access(access)
+    with dashboard_beside(server, listen, accounts, one_time=demo) as address:
+        typer.echo(f"dashboard at {address.login or address.url}", err=True)
+        if not accounts.users():
+            typer.echo("nobody can log in yet: rtflow user add NAME --role operator|viewer", err=True)
+        yield
 
 
 def open_server(

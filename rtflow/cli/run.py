@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtflow.cli import accounts, options
+from rtflow.cli import accounts, dashboards, options
 from rtflow.cli.listening import ClientCertificates, ListenOptions, Plain
 from rtflow.errors import UsageError
 
@@ -62,6 +62,10 @@ def command(
     plain: Plain = False,
     client_certificates: ClientCertificates = False,
     access: accounts.Folder = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show the run in a browser, and stay until Ctrl-C.")
+    ] = False,
+    dashboard_listen: dashboards.Listen = dashboards.DEFAULT,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -70,7 +74,8 @@ def command(
     from rtflow.cli.watching import Watched
 
     log = NipypeLog()
-    port = ListenOptions(listen, access, plain, client_certificates, quiet)
+    shown = dashboard_listen if dashboard else ""
+    port = ListenOptions(listen, access, plain, client_certificates, quiet, shown)
     try:
         with stdout_to_stderr(json):
             watched = Watched(json=json, quiet=quiet)
@@ -79,7 +84,7 @@ def command(
                     raise UsageError(
                         "--resume takes all else from the run's folder; leave out the other options"
                     )
-                _resume(resume, watched, log, port)
+                status = _resume(resume, watched, log, port)
             elif workflow is None:
                 raise UsageError(
                     "no workflow was given; try 'rtflow run template', or make your own by 'rtflow new DIR'"
@@ -109,9 +114,18 @@ def command(
                         ),
                         ends,
                     )
+                    status = _tell(watched, port)
     finally:
         log.close()
-    raise typer.Exit(watched.tell())
+    raise typer.Exit(status)
+
+
+def _tell(watched: Watched, port: ListenOptions) -> int:
+    """What the run came to, said; then the dashboard, if there is one, is left to whoever looks at it."""
+    status = watched.tell()
+    if not watched.interrupted:
+        port.linger()
+    return status
 
 
 def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
@@ -141,7 +155,7 @@ def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
         )
 
 
-def _resume(run_dir: Path, watched: Watched, log: NipypeLog, port: ListenOptions) -> None:
+def _resume(run_dir: Path, watched: Watched, log: NipypeLog, port: ListenOptions) -> int:
     from rtflow.journal import Recording
     from rtflow.rerun import as_it_ran, require_unfinished, resume
 
@@ -160,3 +174,4 @@ def _resume(run_dir: Path, watched: Watched, log: NipypeLog, port: ListenOptions
             lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping, server=server),
             ends,
         )
+        return _tell(watched, port)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtflow.cli import accounts, options
+from rtflow.cli import accounts, dashboards, options
 from rtflow.cli.listening import ClientCertificates, Plain
 from rtflow.errors import RtflowError, in_words
 
@@ -48,6 +49,10 @@ def command(
     plain: Plain = False,
     client_certificates: ClientCertificates = False,
     access: accounts.Folder = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Open a dashboard for browsers.")
+    ] = True,
+    dashboard_listen: dashboards.Listen = dashboards.DEFAULT,
     quiet: options.Quiet = False,
 ) -> None:
     """Wait for orders, and run a workflow whenever one comes; one run at a time.
@@ -55,7 +60,7 @@ def command(
     Ctrl-C ends the run that there is, and otherwise the server.
     """
     from rtflow.cli.interrupt import on_interrupt
-    from rtflow.cli.listening import open_server, reached_at, tell_newcomers
+    from rtflow.cli.listening import open_server, reached_at, shown, tell_newcomers
     from rtflow.cli.output import NipypeLog
     from rtflow.cli.shipped import workflow_path
     from rtflow.server.desk import Desk
@@ -71,9 +76,12 @@ def command(
     require_writable(out.absolute())
     desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True)
     opened = open_server(listen, desk, access=access, plain=plain, client_certificates=client_certificates)
-    with opened as server, on_interrupt(desk.close):
+    with opened as server, on_interrupt(desk.close), contextlib.ExitStack() as page:
         if not quiet:
             tell_newcomers(reached_at(server))
+        if dashboard:
+            page.enter_context(shown(server, dashboard_listen, access))
+        if not quiet:
             typer.echo(f"waiting for Run: POST {server.http}/api/start", err=True)
         while not desk.closed:
             if desk.wait_for_order(_LOOK):

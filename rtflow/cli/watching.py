@@ -31,6 +31,11 @@ class Watched:
         Print nothing else.
     goes_on
         How a run goes on that was ended at once.
+
+    Attributes
+    ----------
+    interrupted
+        Whether the run was ended by Ctrl-C.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Watched:
         self.json = json
         self.quiet = quiet
         self.goes_on = goes_on
+        self.interrupted = False
         self.summary: Summary = Summary()
 
     def run(self, engine: Engine, stopping: threading.Event | None = None) -> Any:
@@ -76,8 +82,11 @@ class Watched:
         display = Display(self.summary.seen, Console(stderr=self.json, quiet=self.quiet), stopping)
         try:
             tell = not display.live
-            with ending_on_interrupt(stopping, tell=tell, goes_on=self.goes_on), display:
-                return engine(watch, stopping)
+            with ending_on_interrupt(stopping, tell=tell, goes_on=self.goes_on) as pressed, display:
+                try:
+                    return engine(watch, stopping)
+                finally:
+                    self.interrupted = pressed.is_set()
         except RtflowError as error:
             # A source that breaks down in the middle is not a mistake of the one who typed the command.
             if RunStop not in told or (isinstance(error, UsageError) and Result not in told):

@@ -48,6 +48,7 @@ class Serving:
         )
         line = [sys.executable, "-m", "rtflow", command, *target, "--plain", *arguments]
         line += ["--listen", f"127.0.0.1:{self.port}"]
+        line += ["--no-dashboard"] if command == "serve" else []
         self.errors = folder / f"stderr-{self.port}"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(

@@ -1,0 +1,193 @@
+"""A dashboard beside a run, or beside a server that waits for runs; started again when it dies.
+
+The run does not notice it: it has a process group of its own, so that Ctrl-C does not reach it, and speaks to
+the run over the network only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtflow.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from rtflow.access.store import Access
+    from rtflow.server.thread import Server
+
+DEFAULT = "127.0.0.1:8050"
+
+Listen = Annotated[
+    str,
+    typer.Option(
+        "--dashboard-listen",
+        metavar="HOST:PORT",
+        help="Where browsers reach the dashboard; where that port is taken, another one on this machine.",
+    ),
+]
+
+_FIRST, _LONGEST = 0.5, 10.0
+"""Seconds until it is started again: twice as long each time, up to this."""
+_PATIENCE = 60.0
+_FAREWELL = 5.0
+
+
+@dataclass(frozen=True)
+class DashboardAddress:
+    """Where a dashboard is.
+
+    Parameters
+    ----------
+    url
+        Of its page.
+    login
+        Where somebody who has no account logs in, once; empty where there are accounts.
+    """
+
+    url: str
+    login: str = ""
+
+
+@contextlib.contextmanager
+def private_accounts() -> Iterator[Path]:
+    """A folder of accounts for one command, with one operator whose password nobody knows."""
+    from rtflow.access.store import Access
+
+    with tempfile.TemporaryDirectory(prefix="rtflow-access-") as folder:
+        Access(Path(folder)).add_user("operator", secrets.token_urlsafe(24), "operator")
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def dashboard_beside(
+    server: Server, listen: str, accounts: Access, *, one_time: bool = False
+) -> Iterator[DashboardAddress]:
+    """A dashboard of a server while the block lasts.
+
+    Parameters
+    ----------
+    server
+        The open port of the run.
+    listen
+        ``HOST:PORT`` for browsers.
+    accounts
+        Who may log in.
+    one_time
+        Whether to give a link by which one browser logs in as the first operator that there is.
+
+    Raises
+    ------
+    OutputError
+        If it does not start.
+    """
+    from rtflow.access.one_time import OneTimeLogins
+
+    name = f"dashboard-{secrets.token_hex(3)}"
+    token = accounts.add_token(name, "operator")
+    plain = server.url.startswith("ws://")
+    keeper = _Keeper(_command(server, accounts, plain=plain), token)
+    try:
+        url = keeper.start(listen)
+        login = ""
+        if one_time:
+            operator = next(one for one in accounts.users() if one.role == "operator")
+            code = OneTimeLogins(accounts).make(accounts.identity(operator.name))
+            login = f"{url}/login#code={code}"
+        yield DashboardAddress(url, login)
+    finally:
+        keeper.end()
+        with contextlib.suppress(UsageError, OutputError):
+            accounts.remove_token(name)
+
+
+def _command(server: Server, accounts: Access, *, plain: bool) -> list[str]:
+    host = server.host if server.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
+    if not plain:  # the certificate is for names; of the first one we know that it leads here
+        host = next((one for one in server.names if one in ("localhost", "127.0.0.1")), server.names[0])
+    shown = f"[{host}]" if ":" in host else host
+    scheme = server.url.partition(":")[0]
+    command = [sys.executable, "-m", "rtflow", "dashboard", "--beside", "--access", str(accounts.folder)]
+    command += ["--server", f"{scheme}://{shown}:{server.port}"]
+    return [*command, "--plain"] if plain else command
+
+
+class _Keeper:
+    """Starts the process, and again when it dies."""
+
+    def __init__(self, command: list[str], token: str) -> None:
+        self._command, self._token = command, token
+        self._ended = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        url = self._begin(listen)
+        if not url and port != "0":
+            url = self._begin(f"{host}:0")  # somebody else has the port, most likely
+        if not url:
+            raise OutputError("the dashboard did not start; leave out --dashboard, or try 'rtflow dashboard'")
+        # It comes back where it was: pages that are open look for it there.
+        again = f"{host}:{url.rpartition(':')[2]}"
+        self._thread = threading.Thread(target=self._keep, args=(again,), name="dashboard", daemon=True)
+        self._thread.start()
+        return url
+
+    def end(self) -> None:
+        self._ended.set()
+        with self._lock:
+            process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(_FAREWELL)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._thread is not None:
+            self._thread.join(_FAREWELL)
+
+    def _begin(self, listen: str) -> str:
+        with self._lock:
+            if self._ended.is_set():
+                return ""
+            process = self._process = subprocess.Popen(
+                [*self._command, "--listen", listen],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        hangs = threading.Timer(_PATIENCE, process.kill)
+        hangs.start()
+        with contextlib.suppress(OSError):
+            process.stdin.write(self._token + "\n")
+            process.stdin.flush()
+        url = process.stdout.readline().strip()
+        hangs.cancel()
+        if not url:
+            process.wait()
+        return url
+
+    def _keep(self, listen: str) -> None:
+        wait = _FIRST
+        while not self._ended.is_set():
+            assert self._process is not None
+            self._process.wait()
+            if self._ended.wait(wait):
+                return
+            wait = _FIRST if self._begin(listen) else min(_LONGEST, 2 * wait)
