@@ -71,7 +71,13 @@ def _layout() -> Any:
                     value=TABS[0][0],
                     keepMounted=True,
                     children=[
-                        dmc.TabsList([dmc.TabsTab(title, value=name) for name, title, _ in TABS]),
+                        html.Div(
+                            [
+                                dmc.TabsList([dmc.TabsTab(title, value=name) for name, title, _ in TABS]),
+                                header.account(who),
+                            ],
+                            className="tabrow",
+                        ),
                         *(
                             dmc.TabsPanel(tab.layout(who), value=name, className="panel")
                             for name, _, tab in TABS

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import tomli
@@ -61,6 +61,30 @@ class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     late: Whole | None = None
 
 
+class PlotSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A chart of the dashboard: in TOML, one ``[[plots]]``.
+
+    Parameters
+    ----------
+    values
+        What is plotted: values of the results, ``NODE.FIELD``.
+    title
+        Above the chart; default the names of the values.
+    label
+        Beside the vertical axis; default what the node says of the first value.
+    range
+        Lowest and highest value that is shown; default what comes.
+    thresholds
+        Where lines are drawn across.
+    """
+
+    values: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    title: str = ""
+    label: str = ""
+    range: tuple[float, float] | None = None
+    thresholds: tuple[float, ...] = ()
+
+
 class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What every workflow can be told; a workflow's own ``class Settings(RunSettings)`` adds to it.
 
@@ -81,6 +105,8 @@ class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         What all chance in the nodes comes from.
     show
         Values of the results, ``NODE.FIELD``, that the operator sees while the run goes on and at its end.
+    plots
+        Charts of the dashboard, before those that it has by itself.
     work_dir
         Where nodes at set-up keep their results; set by the command line.
     """
@@ -92,6 +118,7 @@ class RunSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     seed: int = 0
     show: tuple[str, ...] = ()
+    plots: tuple[PlotSettings, ...] = ()
     work_dir: LocalPath = ""
 
     def require(self) -> None:

@@ -7,6 +7,7 @@ window.rtflow ||= {};
   let charts = [];
   let shown = ""; // what the charts that there are were made for
   let picked = []; // names of further values
+  let offered = ""; // what the two lists were made for
   let compared = []; // uids of earlier runs
 
   const named = (run, end) => [...run.series.keys()].filter((name) => name.endsWith(`.${end}`));
@@ -48,7 +49,7 @@ window.rtflow ||= {};
   function usual(run) {
     const specs = [];
     const feedback = run.feedbackName;
-    if (feedback) specs.push({ id: "chart-feedback", title: `Feedback: ${feedback}`, values: [feedback], y: describe(run, feedback), height: 280 });
+    if (feedback) specs.push({ id: "chart-feedback", title: `Feedback: ${feedback}`, values: [feedback], y: describe(run, feedback)});
     const trans = ["trans_x", "trans_y", "trans_z"].flatMap((end) => named(run, end));
     if (trans.length) specs.push({ id: "chart-motion", title: "Motion of the head", motion: true });
     const fd = named(run, "framewise_displacement");
@@ -100,7 +101,8 @@ window.rtflow ||= {};
     const own = asked(run);
     const there = new Set(own.flatMap((one) => one.values));
     const rest = usual(run).filter((one) => one.motion || !one.values.every((name) => there.has(name)));
-    const more = picked.filter((name) => run.series.has(name)).map((name) => ({ id: `chart-${name.replace(/\W/g, "-")}`, title: name, values: [name], y: describe(run, name) }));
+    const shown = (run.start?.settings?.show ?? []).filter((name) => !there.has(name) && !rest.some((one) => one.values?.includes(name)));
+    const more = [...shown, ...picked].filter((name) => run.series.has(name)).map((name) => ({ id: `chart-${name.replace(/\W/g, "-")}`, title: name, values: [name], y: describe(run, name) }));
     return [...own, ...rest, ...more];
   }
 
@@ -115,8 +117,8 @@ window.rtflow ||= {};
       shown = key;
       charts.forEach((chart) => chart.remove());
       charts = found.map((spec) => make(spec, into));
-      offer(run);
     }
+    offer(run);
     if (changed.has("scheme")) charts.forEach((chart) => chart.again());
     else charts.forEach((chart) => chart.ask());
   }
@@ -134,7 +136,11 @@ window.rtflow ||= {};
   function offer(run) {
     if (!run || !window.dash_clientside?.set_props) return;
     const names = [...run.series].filter(([, values]) => numeric(values)).map(([name]) => name);
-    if (document.getElementById("live-values")) window.dash_clientside.set_props("live-values", { data: names });
+    const key = JSON.stringify([names, run.uid, run.stop !== null]);
+    if (key === offered) return;
+    offered = key;
+    window.dash_clientside.set_props("live-values", { data: names });
+    window.dash_clientside.set_props("live-run", { data: [run.uid, run.stop !== null] });
   }
 
   rtflow.live = {
@@ -142,6 +148,7 @@ window.rtflow ||= {};
       picked = names ?? [];
       await Promise.all((uids ?? []).map((uid) => rtflow.store.fetch(uid)));
       compared = uids ?? [];
+      rtflow.store.keep(compared);
       update(new Set());
     },
     charts: () => charts,

@@ -30,8 +30,13 @@ def layout(who: Identity) -> Any:
         [
             html.Div(
                 [
-                    html.Span("rtflow", className="brand"),
-                    _fact("workflow", "Workflow"),
+                    html.Div(
+                        [
+                            html.Span("rtflow", className="brand"),
+                            html.Span("–", id="h-workflow", className="value"),
+                        ],
+                        className="fact title",
+                    ),
                     _fact("run", "Run"),
                     html.Span("…", id="h-state", className="state", role="status"),
                     html.Div(
@@ -49,22 +54,12 @@ def layout(who: Identity) -> Any:
                     html.Div([_light(*light) for light in LIGHTS], className="lights"),
                     html.Div(
                         [
-                            dmc.Button("Run", id="run", color="green.9", size="sm", disabled=True),
-                            dmc.Button("Stop", id="stop", color="red.9", size="sm", disabled=True),
+                            dmc.Button("Run", id="run", color="green.9", size="xs", disabled=True),
+                            dmc.Button("Stop", id="stop", color="red.9", size="xs", disabled=True),
                         ]
                         if acts
                         else html.Span("you look on", className="label"),
                         className="orders",
-                    ),
-                    html.Div(
-                        [
-                            html.Button(
-                                "◐", id="scheme", title="Dark or light", **{"aria-label": "Dark or light"}
-                            ),
-                            html.Span([who.name, html.Span(who.role, className="label")], className="who"),
-                            html.Button("Log out", id="logout"),
-                        ],
-                        className="account",
                     ),
                 ],
                 className="bar",
@@ -90,6 +85,18 @@ def layout(who: Identity) -> Any:
         ],
         className="header",
         **{"data-acts": "yes" if acts else "no"},
+    )
+
+
+def account(who: Identity) -> Any:
+    """Who is logged in, how the page looks, and the way out."""
+    return html.Div(
+        [
+            html.Span(f"{who.name}, {who.role}", className="label"),
+            html.Button("◐ dark or light", id="scheme"),
+            html.Button("Log out", id="logout"),
+        ],
+        className="account",
     )
 
 
