@@ -19,7 +19,7 @@ window.rtflow ||= {};
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: text, family: "system-ui, sans-serif", size: 13 },
       showlegend: chart.traces.length > 1,
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 }, entrywidth: 58 },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
       hovermode: "x unified",
       uirevision: "kept",
       xaxis: { ...axis, showgrid: false, title: { text: chart.x ?? "Volume" }, rangemode: "tozero", ...(chart.xrange ? { range: chart.xrange, autorange: false } : {}) },
@@ -29,6 +29,13 @@ window.rtflow ||= {};
       annotations: chart.annotations?.(dark) ?? [],
       barmode: chart.barmode,
     };
+  }
+
+  // Call something whenever an element comes into sight: another tab was chosen, or the page was scrolled.
+  function whenSeen(element, call) {
+    const observer = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && call());
+    observer.observe(element);
+    return observer;
   }
 
   class Chart {
@@ -48,10 +55,7 @@ window.rtflow ||= {};
       this.plot.setAttribute("aria-label", spec.title);
       this.figure.append(caption, this.plot);
       into.append(this.figure);
-      this.seen = new IntersectionObserver((entries) => {
-        if (entries.some((one) => one.isIntersecting)) this.ask();
-      });
-      this.seen.observe(this.figure);
+      this.seen = whenSeen(this.figure, () => this.ask());
       addEventListener("resize", () => this.visible && this.made && Plotly.Plots.resize(this.plot));
     }
 
@@ -78,7 +82,7 @@ window.rtflow ||= {};
       this.drawn = performance.now();
       const traces = this.spec.traces;
       const rows = traces.map((trace) => trace.read());
-      if (!this.made || rows.some((row, at) => row.y.length < this.lengths[at])) {
+      if (!this.made || this.spec.redrawn || rows.some((row, at) => row.y.length < this.lengths[at])) {
         const data = traces.map((trace, at) => ({ type: "scatter", mode: "lines", connectgaps: false, line: { width: 2 }, ...trace.style, name: trace.name, x: rows[at].x.slice(), y: rows[at].y.slice() }));
         data.forEach((one, at) => {
           const color = COLOURS[at % COLOURS.length];
@@ -123,5 +127,5 @@ window.rtflow ||= {};
     return { x, y };
   }
 
-  rtflow.charts = { Chart, row, COLOURS, SHADES };
+  rtflow.charts = { Chart, whenSeen, row, COLOURS, SHADES };
 })();

@@ -157,7 +157,6 @@ window.rtflow ||= {};
   rtflow.ready ||= [];
   rtflow.ready.push(() => {
     rtflow.store.listen(update);
-    document.addEventListener("click", (event) => event.target.closest('[role="tab"]') && setTimeout(() => update(new Set()), 50));
     addEventListener("visibilitychange", () => update(new Set()));
     update(new Set());
   });
