@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import hashlib
 import io
@@ -11,10 +10,11 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from rtflow.agents.allowed import Allowed, NotAllowedError
-from rtflow.agents.answering import Exchange, Handler
+from rtflow.agents.answering import Handler
 from rtflow.agents.protection import Protection
 from rtflow.dicom.read import looks_like_dicom
 from rtflow.errors import DicomError, ProtocolError, UsageError
+from rtflow.server.transfer import Transfer
 
 _DEEPEST = 32
 _MOST = 100_000
@@ -73,21 +73,20 @@ class FileService:
             "files.put": self._put,
         }
 
-    async def _list(self, arguments: dict[str, Any], exchange: Exchange) -> int:
+    def _list(self, arguments: dict[str, Any], transfer: Transfer) -> int:
         asked = _checked(arguments, _Folder)
-        entries = await asyncio.to_thread(self._allowed.entries, asked.folder)
         listed = [
             Listed(one.name, one.size, one.changed, one.folder)
-            for one in entries
+            for one in self._allowed.entries(asked.folder)
             if fnmatch.fnmatch(one.name, asked.pattern)
         ]
-        return await _send(listed, exchange)
+        return _send(listed, transfer)
 
-    async def _tree(self, arguments: dict[str, Any], exchange: Exchange) -> int:
+    def _tree(self, arguments: dict[str, Any], transfer: Transfer) -> int:
         asked = _checked(arguments, _Folder)
         listed: list[Listed] = []
-        await asyncio.to_thread(self._gather, asked, "", 0, listed)
-        return await _send(listed, exchange)
+        self._gather(asked, "", 0, listed)
+        return _send(listed, transfer)
 
     def _gather(self, asked: _Folder, below: str, depth: int, listed: list[Listed]) -> None:
         for one in self._allowed.entries("/".join(filter(None, (asked.folder, below)))):
@@ -99,11 +98,11 @@ class FileService:
             if len(listed) > _MOST:
                 raise UsageError(f"{asked.folder!r} holds more than {_MOST} files; ask for folders below it")
 
-    async def _get(self, arguments: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
+    def _get(self, arguments: dict[str, Any], transfer: Transfer) -> dict[str, Any]:
         asked = _checked(arguments, _Get)
-        hashed = _Hashed(await asyncio.to_thread(self._open, asked.path))
+        hashed = _Hashed(self._open(asked.path))
         with hashed.source:
-            await exchange.send(hashed)  # type: ignore[arg-type]
+            transfer.give(hashed)  # type: ignore[arg-type]
         return {"size": hashed.size, "sha256": hashed.hash.hexdigest()}
 
     def _open(self, path: str) -> BinaryIO:
@@ -124,18 +123,17 @@ class FileService:
             raise
         return file
 
-    async def _put(self, arguments: dict[str, Any], exchange: Exchange) -> int:
+    def _put(self, arguments: dict[str, Any], transfer: Transfer) -> int:
         asked = _checked(arguments, _Put)
-        hashed = hashlib.sha256()
-
+        hashed, came = hashlib.sha256(), 0
         with self._allowed.create(asked.path, folders=asked.folders) as file:
-
-            def keep(data: bytes) -> None:
-                hashed.update(data)
+            pieces = transfer.take()
+            while came < asked.size:
+                data = next(pieces)
                 file.write(data)
-
-            await exchange.receive(asked.size, keep)
-            if hashed.hexdigest() != asked.sha256:
+                hashed.update(data)
+                came += len(data)
+            if (came, hashed.hexdigest()) != (asked.size, asked.sha256):
                 raise ProtocolError(f"{asked.path!r} came, and is not what was sent; send it again")
         return asked.size
 
@@ -153,8 +151,8 @@ class _Hashed:
         return data
 
 
-async def _send(listed: list[Listed], exchange: Exchange) -> int:
-    await exchange.send(io.BytesIO(msgspec.json.encode(listed)))
+def _send(listed: list[Listed], transfer: Transfer) -> int:
+    transfer.give(io.BytesIO(msgspec.json.encode(listed)))
     return len(listed)
 
 

@@ -21,7 +21,7 @@ from rtflow.agents.services import Method, declaration
 from rtflow.agents.state import State
 from rtflow.errors import OutputError, ProtocolError, RtflowError, SourceError, UsageError
 from rtflow.server.link import Link
-from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, Piece, Request, SourceEnded
+from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, Kept, Piece, Request, SourceEnded
 from rtflow.server.outbox import Part
 from rtflow.server.wire import Hello
 from rtflow.source_settings import AgentSource, AnySource, DicomSource, FolderSource
@@ -138,8 +138,8 @@ class ScannerAgent:
             await self._end(body)
         elif isinstance(body, Done | Again):
             self._answer(body)
-        elif isinstance(body, Request | Piece):
-            await self._answering.hear(body, parts)
+        elif isinstance(body, Request | Piece | Kept):
+            self._answering.hear(body, parts)
         else:
             raise ProtocolError(f"a scanner's host is not told {type(body).__name__}")
 

@@ -18,7 +18,7 @@ from rtflow.agents.services import Method, declaration
 from rtflow.documents import now
 from rtflow.errors import ProtocolError, RtflowError, in_words
 from rtflow.server.link import Link
-from rtflow.server.messages import BeginRun, Body, EndRun, Note, Piece, Received, Request, Said, Value
+from rtflow.server.messages import BeginRun, Body, EndRun, Kept, Note, Piece, Received, Request, Said, Value
 from rtflow.server.wire import Hello
 
 _FAREWELL = 1.0
@@ -151,8 +151,8 @@ class SubjectAgent:
             self._pass_on(body)
         elif isinstance(body, Note):
             self._pass_on(body)
-        elif isinstance(body, Request | Piece):
-            await self._answering.hear(body, parts)
+        elif isinstance(body, Request | Piece | Kept):
+            self._answering.hear(body, parts)
         else:
             raise ProtocolError(f"a display cannot be told {type(body).__name__}")
 

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import msgspec
 
 from rtflow.errors import ProtocolError, RemoteError
 from rtflow.server.link import Link
-from rtflow.server.messages import Piece, Reply, Request
+from rtflow.server.messages import Body, Kept, Piece, Reply, Request
 from rtflow.server.signatures import Signature
+from rtflow.server.transfer import Transfer
 from rtflow.server.wire import BULK, URGENT
-
-PIECE = 256 * 1024
-"""Bytes of a file in one message: what comes of a volume waits for no more than this to be written."""
-
-WINDOW = 4
-"""So many pieces may be on their way."""
 
 STOP = "agent.stop"
 """The request that no answer to an earlier one is waited for any more."""
 
-_ROOM = 0.002
 
-Take = Callable[[bytes], object]
+class _Asked(Transfer):
+    """A request, and its answer once it is over."""
 
-
-@dataclass
-class _Asked:
-    answer: asyncio.Future[Any]
-    take: Take | None
-    taken: int = 0
+    value: Any = None
 
 
 class Asking:
-    """Asks one agent; `ask` may be called from any thread but the loop's.
+    """Asks one agent; `ask` may be called from any thread but the loop's, and works in the caller's own.
 
     Parameters
     ----------
@@ -54,12 +46,11 @@ class Asking:
         self._loop, self._link, self._name = loop, link, name
         self._asked: dict[int, _Asked] = {}
         self._declared: dict[str, Signature] = {}
-        self._met = False
 
     # In the loop's thread
 
-    async def hear(self, body: Reply | Piece, parts: list[bytes]) -> None:
-        """An answer, or a piece of what it carries; one that nobody waits for any more is dropped.
+    def hear(self, body: Reply | Piece | Kept, parts: list[bytes]) -> None:
+        """An answer, or what goes along with it; one that nobody waits for any more is dropped.
 
         Raises
         ------
@@ -67,22 +58,15 @@ class Asking:
             If a piece does not fit to the one before it.
         """
         asked = self._asked.get(body.id)
-        if asked is None or asked.answer.done():
+        if asked is None:
             return
-        if isinstance(body, Reply):
-            if body.error:
-                asked.answer.set_exception(RemoteError(f"agent {self._name!r}: {body.error}"))
-            else:
-                asked.answer.set_result(body.value)
-            return
-        if len(parts) != 1 or asked.take is None or body.offset != asked.taken:
-            raise ProtocolError("a piece of a file came that nobody asked for, or not in its turn")
-        asked.taken += len(parts[0])
-        try:
-            await asyncio.to_thread(asked.take, parts[0])
-        except Exception as error:
-            if not asked.answer.done():
-                asked.answer.set_exception(RemoteError(f"what came could not be kept ({error})"))
+        if not isinstance(body, Reply):
+            asked.hear(body, parts)
+        elif body.error:
+            asked.end(RemoteError(f"agent {self._name!r}: {body.error}"))
+        else:
+            asked.value = body.value
+            asked.end()
 
     def began_anew(self, about: dict[str, str]) -> None:
         """Another process is at the other end: it knows nothing of what the last one was asked.
@@ -93,10 +77,7 @@ class Asking:
             If it declares its methods in another way than expected.
         """
         for asked in self._asked.values():
-            if not asked.answer.done():
-                asked.answer.set_exception(
-                    RemoteError(f"agent {self._name!r} began anew meanwhile; ask again")
-                )
+            asked.end(RemoteError(f"agent {self._name!r} began anew meanwhile; ask again"))
         try:
             declared = msgspec.json.decode(about.get("methods", "{}"), type=dict[str, Signature])
         except msgspec.DecodeError as error:
@@ -135,10 +116,10 @@ class Asking:
         arguments: dict[str, Any],
         timeout: float,
         *,
-        take: Take | None = None,
+        take: Callable[[bytes], object] | None = None,
         give: BinaryIO | None = None,
         lane: int = BULK,
-        progress: Callable[[int], None] = lambda sent: None,
+        progress: Callable[[int], None] = lambda done: None,
     ) -> Any:
         """Ask for something, and wait for the answer.
 
@@ -147,65 +128,54 @@ class Asking:
         method, arguments
             What is asked.
         timeout
-            Seconds for all of it.
+            Seconds for all of it; one that has gone by while ``take``, ``give`` or ``progress`` was busy is
+            noticed after that.
         take
-            Called with each piece that comes, in another thread.
+            Called with each piece that comes.
         give
             What is sent along.
         progress
-            Called with the bytes that were sent so far.
+            Called with the bytes that came, or went, so far; as slow as it is, so slow is this transfer, and
+            nothing else.
 
         Raises
         ------
         RemoteError
             If the agent cannot do it, or not in time.
         """
-        asking = self._ask(method, arguments, timeout, take, give, lane, progress)
-        return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
-
-    async def _ask(
-        self,
-        method: str,
-        arguments: dict[str, Any],
-        timeout: float,
-        take: Take | None,
-        give: BinaryIO | None,
-        lane: int,
-        progress: Callable[[int], None],
-    ) -> Any:
         number = secrets.randbits(48)  # never that of a question which an earlier server asked
-        asked = self._asked[number] = _Asked(self._loop.create_future(), take)
+        asked = _Asked(number, partial(self._post, BULK))
+        until, came, answered = time.monotonic() + timeout, 0, False
+        self._loop.call_soon_threadsafe(self._asked.__setitem__, number, asked)
         try:
-            self._link.post(Request(id=number, method=method, arguments=arguments), (), lane)
-            async with asyncio.timeout(timeout):
-                if give is not None:
-                    await send_pieces(self._link, number, give, progress, asked.answer)
-                return await asked.answer
+            self._post(lane, Request(id=number, method=method, arguments=arguments))
+            if give is not None:
+                asked.give(give, until=until, progress=progress)
+            for piece in asked.take(until=until):
+                if take is None:
+                    raise RemoteError(f"agent {self._name!r} sent a file that nobody asked for")
+                _keep(take, piece)
+                came += len(piece)
+                progress(came)
+            answered = True
+            return asked.value
         except TimeoutError:
-            self._link.post(Request(id=number, method=STOP), (), lane)
             there = "" if self._link.connected else ": it is not connected"
             raise RemoteError(
                 f"agent {self._name!r} did not answer {method!r} within {timeout:g} s{there}"
             ) from None
         finally:
-            del self._asked[number]
+            with contextlib.suppress(RuntimeError):  # the server's loop has come to its end meanwhile
+                if not answered:
+                    self._post(lane, Request(id=number, method=STOP))
+                self._loop.call_soon_threadsafe(self._asked.pop, number)
+
+    def _post(self, lane: int, body: Body, parts: Sequence[bytes] = ()) -> None:
+        self._loop.call_soon_threadsafe(self._link.post, body, parts, lane)
 
 
-async def send_pieces(
-    link: Link,
-    number: int,
-    source: BinaryIO,
-    progress: Callable[[int], None] = lambda sent: None,
-    stop: asyncio.Future[Any] | None = None,
-) -> None:
-    """Send a file along with a request or its answer, no faster than it is taken."""
-    offset = 0
-    while stop is None or not stop.done():
-        data = await asyncio.to_thread(source.read, PIECE)
-        if not data:
-            return
-        while link.waiting(BULK) >= WINDOW:
-            await asyncio.sleep(_ROOM)
-        link.post(Piece(id=number, offset=offset), (data,), BULK)
-        offset += len(data)
-        progress(offset)
+def _keep(take: Callable[[bytes], object], piece: bytes) -> None:
+    try:
+        take(piece)
+    except OSError as error:
+        raise RemoteError(f"what came could not be kept ({error.strerror or error})") from error

@@ -76,7 +76,7 @@ class RemoteFiles:
 
     def put(self, path: str, data: bytes, *, timeout: float = 60.0, progress: Progress = _quiet) -> None:
         """Write a file there in one step; the agent must have been started with ``--write``."""
-        self._send(path, data, timeout, progress)
+        self._send(path, io.BytesIO(data), timeout, progress)
 
     def download(
         self,
@@ -134,7 +134,8 @@ class RemoteFiles:
             if fnmatch.fnmatch(file.name, pattern):
                 below = file.relative_to(folder).as_posix()
                 path = f"{to}/{below}" if to else below
-                self._send(path, file.read_bytes(), left.seconds, progress, folders=True)
+                with file.open("rb") as opened:
+                    self._send(path, opened, left.seconds, progress, folders=True)
                 written.append(path)
         return written
 
@@ -156,27 +157,28 @@ class RemoteFiles:
             keep(data)
             hashed.update(data)
             came += len(data)
-            progress(path, came, size)
 
-        about = self._asking.ask("files.get", {"path": path}, timeout, take=take)
+        about = self._asking.ask(
+            "files.get", {"path": path}, timeout, take=take, progress=lambda done: progress(path, done, size)
+        )
         if about != {"size": came, "sha256": hashed.hexdigest()}:
             raise RemoteError(f"{path} came with {came} bytes and is not what was sent; fetch it again")
 
     def _send(
-        self, path: str, data: bytes, timeout: float, progress: Progress, *, folders: bool = False
+        self,
+        path: str,
+        file: io.BytesIO | io.BufferedReader,
+        timeout: float,
+        progress: Progress,
+        *,
+        folders: bool = False,
     ) -> None:
-        about = {
-            "path": path,
-            "size": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "folders": folders,
-        }
+        hashed = hashlib.file_digest(file, "sha256")
+        size = file.tell()
+        file.seek(0)
+        about = {"path": path, "size": size, "sha256": hashed.hexdigest(), "folders": folders}
         self._asking.ask(
-            "files.put",
-            about,
-            timeout,
-            give=io.BytesIO(data),
-            progress=lambda sent: progress(path, sent, len(data)),
+            "files.put", about, timeout, give=file, progress=lambda sent: progress(path, sent, size)
         )
 
 

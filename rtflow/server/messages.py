@@ -278,7 +278,13 @@ class Piece(Message, frozen=True, kw_only=True, tag=True):
 
     id: int
     offset: Annotated[int, msgspec.Meta(ge=0)]
-    last: bool = False
+
+
+class Kept(Message, frozen=True, kw_only=True, tag=True):
+    """So many bytes of what came in pieces are kept: as many more may be sent."""
+
+    id: int
+    size: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Reply(Message, frozen=True, kw_only=True, tag=True):
@@ -309,5 +315,6 @@ Body = (
     | Trigger
     | StimulusEvent
     | Piece
+    | Kept
     | Reply
 )

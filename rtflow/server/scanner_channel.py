@@ -11,6 +11,7 @@ from rtflow.server.files import RemoteFiles
 from rtflow.server.messages import (
     Arrived,
     Body,
+    Kept,
     Listening,
     Piece,
     Reply,
@@ -46,8 +47,8 @@ class ScannerChannel(Channel):
             if self._hear is not None and self._hear[0] == body.run_uid:
                 await self._hear[1](body, parts)
             return
-        if isinstance(body, Reply | Piece):
-            await self.asking.hear(body, parts)
+        if isinstance(body, Reply | Piece | Kept):
+            self.asking.hear(body, parts)
             return
         await super().work(body, parts)
 

@@ -19,6 +19,7 @@ from rtflow.server.messages import (
     BeginRun,
     Body,
     EndRun,
+    Kept,
     Piece,
     Received,
     Reply,
@@ -81,8 +82,8 @@ class SubjectChannel(Channel):
         """
         if isinstance(body, _Told):
             self._hear(self._by_our_clock(body))
-        elif isinstance(body, Reply | Piece):
-            await self.asking.hear(body, parts)
+        elif isinstance(body, Reply | Piece | Kept):
+            self.asking.hear(body, parts)
         else:
             await super().work(body, parts)
 

@@ -13,9 +13,9 @@ from scanning import volume_file
 from served_run import anyone
 
 from rtflow.errors import RemoteError
-from rtflow.server.asking import PIECE
 from rtflow.server.files import RemoteFiles
 from rtflow.server.thread import Server
+from rtflow.server.transfer import PIECE
 
 LARGE = np.random.default_rng(1).bytes(5 * PIECE + 17)
 
