@@ -174,7 +174,7 @@ class RemoteFiles:
         folders: bool = False,
     ) -> None:
         hashed = hashlib.file_digest(file, "sha256")
-        size = file.tell()
+        size = file.seek(0, io.SEEK_END)
         file.seek(0)
         about = {"path": path, "size": size, "sha256": hashed.hexdigest(), "folders": folders}
         self._asking.ask(

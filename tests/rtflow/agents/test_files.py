@@ -128,11 +128,13 @@ def test_through_a_cable_that_is_pulled(host: Path, server: Server, tmp_path: Pa
 
         thread = threading.Thread(target=disturb)
         thread.start()
-        for number in range(3):
-            files.put(f"{number}.tsv", LARGE)
-            assert files.get(f"{number}.tsv") == LARGE
-        ending.set()
-        thread.join()
+        try:
+            for number in range(3):
+                files.put(f"{number}.tsv", LARGE)
+                assert files.get(f"{number}.tsv") == LARGE
+        finally:
+            ending.set()
+            thread.join()
         assert agent.process.poll() is None
 
 
