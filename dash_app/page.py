@@ -11,7 +11,7 @@ from dash import Dash
 
 from rtflow.dash_app.elements import html
 from rtflow.dash_app.engine import Engine
-from rtflow.dash_app.tabs import header, live, timing
+from rtflow.dash_app.tabs import header, live, runs, timing
 from rtflow.dash_app.visitor import visitor
 from rtflow.dash_app.web import csrf_cookie
 from rtflow.errors import RtflowError
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
-TABS: tuple[tuple[str, str, Any], ...] = (("live", "Live", live), ("timing", "Timing", timing))
+TABS: tuple[tuple[str, str, Any], ...] = (
+    ("live", "Live", live),
+    ("timing", "Timing", timing),
+    ("runs", "Runs", runs),
+)
 """Name, title and module of each tab, in their order."""
 
 

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _STATIC = Path(__file__).parent / "static"
 _BODY_LIMIT = 1024 * 1024
 _TOO_SLOW = 1013  # of RFC 6455's registry: try again later
+_PIECE = 256 * 1024
 _SEND_SECONDS = 10.0
 _MOST_PAGES = 100
 _TENDING = 1.0
@@ -115,6 +117,7 @@ class Web:
                 web.get("/api/session", login.session),
                 web.get("/live", self._live),
                 web.get("/documents/{uid}", self._documents),
+                web.get("/runs/{path:.*}", self._run_file),
                 web.route("*", "/{path:.*}", self._dash),
             ]
         )
@@ -175,6 +178,20 @@ class Web:
             body="\n".join(slim_lines(lines)).encode(), content_type="application/jsonl", charset="utf-8"
         )
         response.enable_compression()
+        return response
+
+    async def _run_file(self, request: web.Request) -> web.StreamResponse:
+        """What a run left on the engine's disk, piece by piece."""
+        await self._admit(request)
+        async with self.engine.stream("GET", f"/api/runs/{quote(request.match_info['path'])}") as found:
+            response = web.StreamResponse(headers={"Content-Type": found.headers.get("Content-Type", "")})
+            for name in ("Content-Length", "Content-Disposition"):
+                if name in found.headers:
+                    response.headers[name] = found.headers[name]
+            await response.prepare(request)
+            async for piece in found.content.iter_chunked(_PIECE):
+                await response.write(piece)
+        await response.write_eof()
         return response
 
     async def _live(self, request: web.Request) -> web.StreamResponse:

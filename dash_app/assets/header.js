@@ -85,6 +85,7 @@ window.rtflow ||= {};
   function scheme(name) {
     localStorage.setItem("rtflow-scheme", name);
     document.documentElement.dataset.scheme = name;
+    document.body.dataset.agThemeMode = name; // of the tables
     window.dash_clientside.set_props("theme", { forceColorScheme: name });
     rtflow.store.touch("scheme");
   }
