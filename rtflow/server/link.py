@@ -213,13 +213,11 @@ class Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            raised = task.exception()
-            if isinstance(raised, ProtocolError):
-                raise raised
-            if raised is not None:
-                return _lost(raised)
-        return next(task.result() for task in done)
+        ended = next(task for task in tasks if task in done)  # whoever reads knows best why
+        raised = ended.exception()
+        if isinstance(raised, ProtocolError):
+            raise raised
+        return ended.result() if raised is None else _lost(raised)
 
     # Listening
 

@@ -468,3 +468,43 @@ def test_an_object_costs_little_more_than_its_bytes():
             assert one.sent_bytes - before < 1.005 * 20 * size
 
     play(story())
+
+
+class Falling:
+    """A connection on which what was said last is read, and nothing can be sent any more, at the same moment."""
+
+    def __init__(self, last: Bye | ProtocolError) -> None:
+        self.last = last
+        self.said_hello = False
+        self.ended = asyncio.Event()
+
+    async def send(self, frame: bytes, *, text: bool) -> None:
+        if self.said_hello:
+            self.ended.set()
+            await asyncio.sleep(0)
+            raise ConnectionResetError("it was closed")
+
+    async def receive(self) -> bytes | str | None:
+        if not self.said_hello:
+            self.said_hello = True
+            return encode(Hello(epoch="x"))
+        await self.ended.wait()
+        if isinstance(self.last, ProtocolError):
+            raise self.last
+        return encode(self.last)
+
+    async def close(self, reason: str) -> None:
+        """Nothing is left to be closed."""
+
+
+@pytest.mark.parametrize("attempt", range(20))  # which of them asyncio names first is left to chance
+def test_why_a_connection_ended_is_told_by_what_was_read_last(attempt):
+    del attempt
+
+    async def story() -> None:
+        bye = Bye(reason="revoked", final=True)
+        assert await Host("a").link.run(Falling(bye)) == bye
+        with pytest.raises(ProtocolError, match="too large"):
+            await Host("a").link.run(Falling(ProtocolError("too large")))
+
+    play(story())
