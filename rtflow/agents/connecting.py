@@ -27,6 +27,7 @@ _REFUSED = {
     403: "this token is not for this channel",
     404: "there is no rtflow server of this version",
     409: "another agent of this name is connected; give --name",
+    503: "the server has no place left: too many agents are connected, or too many by this token",
 }
 
 

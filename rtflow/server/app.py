@@ -28,6 +28,7 @@ from rtflow.server.log import Log
 from rtflow.server.login import Login
 from rtflow.server.messages import BeginRun
 from rtflow.server.monitor import Monitor
+from rtflow.server.places import Places
 from rtflow.server.pools import Pools
 from rtflow.server.progress import Progress
 from rtflow.server.run_clock import RunClock
@@ -37,7 +38,6 @@ from rtflow.server.subject_page import page_routes
 from rtflow.server.wire import FRAME_LIMIT, Bye
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MOST_ONLOOKERS = 100
 _ONLOOKER_FRAMES = 20.0
 _BODY_LIMIT = 256 * 1024
 _TOO_SLOW = 1013  # of RFC 6455's registry: try again later
@@ -84,6 +84,7 @@ class Port:
         self.clock: RunClock | None = None
         self.listener: Listener | None = None
         self._authorise = authorise
+        self.places = Places()
         self._here: dict[Callable[[], object], Visitor] = {}
 
     def begin(self, run: BeginRun) -> None:
@@ -102,16 +103,25 @@ class Port:
     async def admit(self, request: web.Request, action: Action) -> Visitor | None:
         """Who asks, if they may; their connection may stay."""
         visitor = await self._authorise(request, action)
-        if action in ("watch", "act") and self.listener and self.listener.is_crowded(request.remote or "?"):
-            says = "too many connections from this address"
-            raise Refusal(503, says, "connections", who=visitor.name if visitor else "")
-        self.welcome(request)
+        if action in ("watch", "act"):  # an agent's may when it has become a WebSocket
+            self.welcome(request, visitor.name if visitor else "")
         return visitor
 
-    def welcome(self, request: web.Request) -> None:
-        """Let the connection of a request stay: it is somebody's."""
+    def welcome(self, request: web.Request, who: str = "") -> None:
+        """Let the connection of a request stay: it is somebody's.
+
+        Raises
+        ------
+        Refusal
+            If too many stay already: places are kept for agents.
+        """
+        if self.listener is not None and not self.listener.admit(request.transport, who):
+            raise Refusal(503, "too many connections; end some, or try again later", "connections", who=who)
+
+    def welcome_agent(self, request: web.Request) -> None:
+        """Let the connection of an agent stay, whoever else is here."""
         if self.listener is not None:
-            self.listener.admit(request.transport)
+            self.listener.admit_agent(request.transport)
 
     @contextlib.contextmanager
     def staying(self, visitor: Visitor | None, leave: Callable[[], object]) -> Iterator[None]:
@@ -163,23 +173,43 @@ class _Sockets:
 
     def check(self, request: web.Request, kind: str, visitor: Visitor | None) -> None:
         """Refuse a second agent of one name."""
-        self._channel(request, kind, visitor.name if visitor else "?")
+        who = visitor.name if visitor else "?"
+        self._require_free(kind, *_named(request, kind, who), who)
 
     async def connect(self, request: web.Request, kind: str, visitor: Visitor | None) -> web.StreamResponse:
         """The connection of an agent that was let in."""
         port, who = self._port, visitor.name if visitor else "?"
         if not web.WebSocketResponse().can_prepare(request):
             raise Refusal(400, "this is the address of a WebSocket", "no WebSocket", who=who)
-        channel, instance = self._channel(request, kind, who)
-        socket = web.WebSocketResponse(
-            protocols=(MSGPACK, JSON), max_msg_size=FRAME_LIMIT, compress=False, timeout=1.0, autoping=False
-        )
-        await socket.prepare(request)
-        tune(request.transport)
-        if not channel.may_connect(instance):  # another one was quicker
-            await socket.close(code=1008, message=b"an agent of this name is connected already")
-            return socket
-        about = {"address": request.remote or "?", "channel": kind, "agent": channel.name}
+        name, instance = _named(request, kind, who)
+        self._require_free(kind, name, instance, who)
+        with port.places.taken(kind, who), port.channels.coming(kind, name) as channel:
+            socket = web.WebSocketResponse(
+                protocols=(MSGPACK, JSON),
+                max_msg_size=FRAME_LIMIT,
+                compress=False,
+                timeout=1.0,
+                autoping=False,
+            )
+            await socket.prepare(request)
+            port.welcome_agent(request)
+            tune(request.transport)
+            if channel.may_connect(instance):
+                await self._serve(request, socket, channel, instance, visitor)
+            else:  # another one was quicker
+                await socket.close(code=1008, message=b"an agent of this name is connected already")
+        return socket
+
+    async def _serve(
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        channel: Channel,
+        instance: str,
+        visitor: Visitor | None,
+    ) -> None:
+        port, who = self._port, visitor.name if visitor else "?"
+        about = {"address": request.remote or "?", "channel": channel.kind, "agent": channel.name}
         port.log.note(who, "connected", **about)
         bye, guarded = Bye(), GuardedSocket(socket)
         with port.staying(visitor, lambda: channel.hang_up(guarded, "the access of this agent was revoked")):
@@ -189,20 +219,11 @@ class _Sockets:
                 bye = Bye(reason=str(error))
                 port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)
         port.log.note(who, "disconnected", reason=bye.reason, **about)
-        return socket
 
-    def _channel(self, request: web.Request, kind: str, who: str) -> tuple[Channel, str]:
-        name, instance = request.query.get("name", kind), request.query.get("instance", "")
-        if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
-            says = "name and instance must be words of up to 64 letters and digits"
-            raise Refusal(400, says, "name", who=who, name=name)
-        channel = self._port.channels.admit(kind, name)
-        if channel is None:
-            raise Refusal(503, "too many agents are known already", "names", who=who)
-        if not channel.may_connect(instance):
+    def _require_free(self, kind: str, name: str, instance: str, who: str) -> None:
+        if not self._port.channels.may_connect(kind, name, instance):
             says = f"a {kind} of the name {name} is connected already; use another name"
             raise Refusal(409, says, "name in use", who=who, name=name)
-        return channel, instance
 
     async def monitor(self, request: web.Request) -> web.StreamResponse:
         """The connection of an onlooker."""
@@ -212,8 +233,13 @@ class _Sockets:
         since, run_uid = request.query.get("since", "0"), request.query.get("run", "")
         if not (since.isascii() and since.isdecimal() and len(since) < 10) or len(run_uid) > 64:
             raise Refusal(400, "since must be a number, and run that of a run", "query", who=who)
-        if len(port.monitor) >= _MOST_ONLOOKERS:
-            raise Refusal(503, "too many look on already", "onlookers", who=who)
+        with port.places.taken("monitor", who):
+            return await self._follow(request, visitor, run_uid, int(since))
+
+    async def _follow(
+        self, request: web.Request, visitor: Visitor | None, run_uid: str, since: int
+    ) -> web.StreamResponse:
+        port, who = self._port, visitor.name if visitor else "?"
         socket = web.WebSocketResponse(
             protocols=(MSGPACK, JSON),
             max_msg_size=4096,
@@ -233,7 +259,7 @@ class _Sockets:
             else:
                 await socket.send_str(line.decode())
 
-        following = asyncio.ensure_future(port.monitor.follow(send, run_uid=run_uid, since=int(since)))
+        following = asyncio.ensure_future(port.monitor.follow(send, run_uid=run_uid, since=since))
         listening = asyncio.ensure_future(GuardedSocket(socket, _ONLOOKER_FRAMES).receive())
         try:
             with port.staying(visitor, following.cancel):
@@ -248,6 +274,15 @@ class _Sockets:
         await _let_go(request, socket, reason)
         port.log.note(who, "looks on no more", address=address, reason=reason)
         return socket
+
+
+def _named(request: web.Request, kind: str, who: str) -> tuple[str, str]:
+    """Name and instance that an agent gives itself."""
+    name, instance = request.query.get("name", kind), request.query.get("instance", "")
+    if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
+        says = "name and instance must be words of up to 64 letters and digits"
+        raise Refusal(400, says, "name", who=who, name=name)
+    return name, instance
 
 
 def _is_valid(visitor: Visitor) -> bool:

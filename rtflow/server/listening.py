@@ -32,7 +32,9 @@ class Limits:
     open
         Connections at all.
     of_one
-        Connections that stay of one address, beyond which only agents are let in.
+        Connections that stay, other than of agents, of one address or of one visitor.
+    agents
+        Connections that are kept for agents: others do not take them.
     seconds
         Time from a connection's beginning until somebody has shown who they are.
     """
@@ -40,7 +42,13 @@ class Limits:
     waiting: int = 64
     open: int = 500
     of_one: int = 150
+    agents: int = 128
     seconds: float = 10.0
+
+    @property
+    def others(self) -> int:
+        """Connections that may stay and are no agents'."""
+        return self.open - self.waiting - self.agents
 
 
 @dataclass(eq=False)
@@ -51,6 +59,8 @@ class _Connection:
     transport: asyncio.BaseTransport | None = None
     begun: bool = False
     admitted: bool = False
+    agent: bool = False
+    who: str = ""
     late: asyncio.TimerHandle | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -142,16 +152,28 @@ class Listener:
         """Begin to take connections."""
         self._accepting = asyncio.ensure_future(self._accept())
 
-    def admit(self, transport: asyncio.BaseTransport | None) -> None:
-        """Somebody has shown who they are: the connection may stay."""
-        for entry in self._open:
-            if entry.transport is transport:
-                entry.admitted = True
+    def admit(self, transport: asyncio.BaseTransport | None, who: str = "") -> bool:
+        """Somebody has shown who they are, who is no agent: whether the connection may stay."""
+        entry = self._entry(transport)
+        if entry is None:
+            return True  # it has ended
+        others = [one for one in self._open if one.admitted and not one.agent and one is not entry]
+        if (
+            len(others) >= self._limits.others
+            or sum(one.address == entry.address for one in others) >= self._limits.of_one
+            or (who and sum(one.who == who for one in others) >= self._limits.of_one)
+        ):
+            return False
+        entry.admitted, entry.who = True, who
+        return True
 
-    def is_crowded(self, address: str) -> bool:
-        """Whether an address has as many connections that stay as one may have who is no agent."""
-        network = network_of(address)
-        return sum(one.admitted and one.address == network for one in self._open) >= self._limits.of_one
+    def admit_agent(self, transport: asyncio.BaseTransport | None) -> None:
+        """An agent has shown who it is: the connection stays."""
+        if (entry := self._entry(transport)) is not None:
+            entry.admitted = entry.agent = True
+
+    def _entry(self, transport: asyncio.BaseTransport | None) -> _Connection | None:
+        return next((entry for entry in self._open if entry.transport is transport), None)
 
     async def close(self) -> None:
         """Take no more."""

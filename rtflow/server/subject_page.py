@@ -70,6 +70,7 @@ def page_routes(
         if token is None:
             raise Refusal(401, "open the page by the link that has the token", "no token")
         answer = web.Response(status=204, headers=_HEADERS)
+        answer.force_close()  # the agent's connection is the WebSocket that comes next
         answer.set_cookie(
             COOKIE,
             token.group(1),

@@ -471,7 +471,7 @@ def test_an_object_costs_little_more_than_its_bytes():
 
 
 class Falling:
-    """A connection on which what was said last is read, and nothing can be sent any more, at the same moment."""
+    """A connection on which the last thing is read at the moment in which nothing can be sent any more."""
 
     def __init__(self, last: Bye | ProtocolError) -> None:
         self.last = last

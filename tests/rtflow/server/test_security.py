@@ -32,7 +32,7 @@ from rtflow.settings import RunSettings
 from rtflow.workflow_file import load_workflow
 
 _ADDRESSES = itertools.count(2)
-LIMITS = Limits(waiting=32, open=200, of_one=110, seconds=2.0)
+LIMITS = Limits(waiting=32, open=200, of_one=110, agents=40, seconds=2.0)
 ROLES_THAT_MAY_NOT = [
     ("/ws/scanner", "subject"),
     ("/ws/scanner", "viewer"),
@@ -495,9 +495,9 @@ def test_five_hundred_onlookers(served: Served, address: str):
         return statuses
 
     statuses = play(story())
-    assert statuses.count(101) == 100
-    assert statuses.count(503) == 400
-    assert served.wait_for_line("refused", reason="onlookers", address=address)
+    assert statuses.count(101) == 50
+    assert statuses.count(503) == 450
+    assert served.wait_for_line("refused", reason="connections", path="/ws/monitor", address=address)
 
 
 def test_one_who_may_look_on_cannot_keep_the_agents_out(served: Served, address: str):
@@ -662,3 +662,78 @@ def test_who_is_refused_keeps_neither_a_connection_nor_a_name(served: Served, ad
         assert status in (400, 403)
         assert headers["Connection"].lower() == "close"
     assert len(list(served.server.channels)) == known
+
+
+def test_one_token_does_not_take_every_agents_place(served: Served, address: str):
+    greedy, other = (served.access.add_token(f"{name}-{address}", "subject") for name in ("greedy", "other"))
+
+    def path(number: int, kind: str = "subject") -> str:
+        return f"/ws/{kind}?name=n{number}-{address}&instance=x"
+
+    async def story() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(16):
+                await stack.enter_async_context(opened(served, path(number), address, role=greedy))
+            assert await asyncio.to_thread(refused, served, path(16), address, role=greedy) == 503
+            for role in (other, "scanner"):
+                kind = "scanner" if role == "scanner" else "subject"
+                async with opened(served, path(17, kind), address, role=role) as websocket:
+                    assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+        async with opened(served, path(18), address, role=greedy) as websocket:  # there is room again
+            assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+
+    play(story())
+    assert served.wait_for_line("refused", reason="connections", address=address, path="/ws/subject")
+
+
+def test_names_of_those_who_have_gone_are_forgotten(served: Served, address: str):
+    before = len(list(served.server.channels))
+
+    async def story() -> None:
+        for number in range(100):
+            path = f"/ws/subject?name=n{number}-{address}&instance=x"
+            async with opened(served, path, address, role="subject") as websocket:
+                assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+
+    play(story())
+    assert len(list(served.server.channels)) <= before + 16 + 1
+
+
+def test_whatever_others_hold_a_scanner_comes_in(tmp_path: Path):
+    """Also where they hold all that they may, from several addresses and by a login."""
+    limits = Limits(waiting=4, open=24, of_one=6, agents=8)
+    with guarded(tmp_path, tls=True, limits=limits) as served, contextlib.ExitStack() as stack:
+        server = f"127.0.0.1:{served.server.port}"
+        cookie, _ = login(served)
+        requests = {
+            "token": f"GET /api/status HTTP/1.1\r\nHost: {server}\r\nAuthorization: Bearer "
+            f"{served.tokens['viewer']}\r\n\r\n",
+            "session": f"GET /api/session HTTP/1.1\r\nHost: {server}\r\nOrigin: https://{server}\r\n"
+            f"Cookie: {served.cookie_name}={cookie}\r\n\r\n",
+        }
+        answers = []
+        for number in range(30):
+            connection = stack.enter_context(plain(served, f"127.0.4.{1 + number % 5}"))
+            connection.sendall(requests["token" if number < 10 else "session"].encode())
+            answers.append(int(connection.recv(1 << 16).split(b" ")[1]))
+        assert answers == [200] * 6 + [503] * 4 + [200] * 6 + [503] * 14  # by one token, and all
+
+        async def story() -> None:
+            for role in ("scanner", "subject"):
+                path = f"/ws/{role}?name=late&instance=x"
+                async with opened(served, path, "127.0.4.1", role=role) as websocket:
+                    assert (await websocket.receive()).type is aiohttp.WSMsgType.BINARY
+
+        play(story())
+
+
+def test_who_enters_by_the_page_keeps_no_connection_for_that(served: Served, address: str):
+    server = f"localhost:{served.server.port}"
+    with plain(served, address) as connection:
+        head = f"POST /subject/enter?name=p-{address}&instance=x HTTP/1.1\r\nHost: {server}\r\n"
+        head += f"Origin: https://{server}\r\nContent-Length: 0\r\n"
+        head += f"Authorization: Bearer {served.tokens['subject']}\r\n\r\n"
+        connection.sendall(head.encode())
+        answered = answer_of(connection)  # to its end
+    assert b" 204 " in answered
+    assert b"connection: close" in answered.lower()
