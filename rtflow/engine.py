@@ -21,9 +21,9 @@ from rtflow.documents import AnyDocument, RunStart, RunStop
 from rtflow.errors import OutputError, RtflowError
 from rtflow.journal import Journal
 from rtflow.named_files import to_keep
-from rtflow.run_table import list_run, require_subject
+from rtflow.run_table import list_run, require_recorded_subject, require_subject
 from rtflow.settings import Limits, RunSettings, settings_to_builtins
-from rtflow.source_settings import AgentSource
+from rtflow.source_settings import AgentSource, JournalSource
 from rtflow.source_uri import format_source, no_port_for
 from rtflow.whole_file import require_writable
 from rtflow.workflow_file import WorkflowFile, build_workflow, plan
@@ -75,6 +75,8 @@ def run(
         raise no_port_for(settings.source)
     context = replace(new_context(out, session, settings), server=server)
     require_subject(context.session_dir, settings.bids.subject)
+    if isinstance(settings.source, JournalSource):
+        require_recorded_subject(Path(settings.source.path), settings.bids.subject)
     settings.work_dir = settings.work_dir or str(out.absolute() / "work")
     settings.require()
     plan(workflow, settings)

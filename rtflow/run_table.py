@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rtflow.errors import OutputError, UsageError
+from rtflow.errors import JournalError, OutputError, UsageError
 from rtflow.items import SUFFIX, maker_of
+from rtflow.journal import Recording
 from rtflow.whole_file import write_whole
 
 
@@ -83,4 +84,34 @@ def require_subject(folder: Path, subject: str) -> None:
             f"session {folder} holds {', '.join(names)} of subject {other}, and this run is of subject "
             f"{subject} (bids.subject): take another session for each participant, by --session DIR or "
             "another --out"
+        )
+
+
+def require_recorded_subject(run_dir: Path, subject: str) -> None:
+    """Refuse a recorded run of one participant as the source of another one's run.
+
+    What comes of it would stand in the data set, and in the session, under the wrong name. A replay cannot go
+    wrong there: it takes the recorded settings.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the recorded run.
+    subject
+        BIDS label of the participant of the run that is to begin.
+
+    Raises
+    ------
+    UsageError
+        If it was recorded of somebody else.
+    """
+    try:
+        bids = Recording(run_dir).start.settings.get("bids", {})
+    except JournalError:
+        return  # which the source says
+    recorded = str(bids.get("subject", subject))
+    if recorded != subject:
+        raise UsageError(
+            f"source {run_dir} is a run of subject {recorded}, and this run is of subject {subject} "
+            f"(bids.subject): give --subject {recorded}, or take 'rtflow replay'"
         )

@@ -140,4 +140,5 @@ def _unknown_kind(text: str, kind: str) -> str:
         way = f"did you mean 'folder:{text}'?"
     else:
         way = f"known are {', '.join(f'{name}:' for name in _KINDS)}"
+        way += "" if kind else f"; if it is a folder, write 'folder:{text}'"
     return f"source '{text}' is of no known kind; {way}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtflow.errors import RtflowError, WorkflowError
-from rtflow.settings import RunSettings
+from rtflow.errors import RtflowError, SettingsError, WorkflowError
+from rtflow.settings import RunSettings, settings_from_builtins, settings_to_builtins
 
 if TYPE_CHECKING:
     from nipype import Workflow
@@ -95,6 +95,33 @@ def load_workflow(path: Path, *, beside: Path | None = None) -> WorkflowFile:
             f"got {settings_type!r}"
         )
     return WorkflowFile(path, module_name, sha256, settings_type, build)
+
+
+def as_it_stands(workflow: WorkflowFile, settings: RunSettings) -> tuple[WorkflowFile, RunSettings]:
+    """The workflow as its file is now, and a copy of the settings that is of its own ``Settings``.
+
+    What the file imports from beside it is not loaded anew: other workflows may have it as it was.
+
+    Raises
+    ------
+    WorkflowError
+        If the file has become one that cannot be loaded.
+    SettingsError
+        If the settings do not fit it any more.
+    """
+    try:
+        changed = hashlib.sha256(workflow.path.read_bytes()).hexdigest() != workflow.sha256
+    except OSError:
+        changed = True  # which loading says better
+    if changed:
+        workflow = load_workflow(workflow.path)
+    try:
+        return workflow, settings_from_builtins(workflow.settings_type, settings_to_builtins(settings))
+    except SettingsError as error:
+        raise SettingsError(
+            f"workflow file {workflow.path} was changed, and its settings are not those of before "
+            f"({error}); start anew what has them"
+        ) from None
 
 
 def build_workflow(workflow: WorkflowFile, settings: RunSettings) -> Workflow:

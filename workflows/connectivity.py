@@ -4,11 +4,14 @@ Motion is taken out of both within the window; what the whole brain shares is no
 (``rtflow new DIR --workflow connectivity``); "Yours" marks what is your choice.
 """
 
+from pathlib import Path
+
 import msgspec
 from nipype import Node, Workflow
 
 from rtflow import nodes
 from rtflow.design import DesignSettings
+from rtflow.errors import SettingsError
 from rtflow.nodes.feedback.settings import FeedbackSettings
 from rtflow.setting_types import LocalPath, NotNegative, Positive, Whole
 from rtflow.settings import RunSettings
@@ -21,9 +24,9 @@ class Settings(RunSettings):
     Parameters
     ----------
     first
-        Image of the one region on the grid of the series.
+        Image of the one region on the grid of the series; needed.
     second
-        Image of the other region.
+        Image of the other region; needed.
     window
         Seconds that the correlation is taken over.
     fisher
@@ -41,8 +44,8 @@ class Settings(RunSettings):
     """
 
     dummy_volumes: Whole = 5
-    first: LocalPath = "first.nii"
-    second: LocalPath = "second.nii"
+    first: LocalPath = ""
+    second: LocalPath = ""
     window: Positive = 40.0
     fisher: bool = False
     motion: bool = True
@@ -52,8 +55,16 @@ class Settings(RunSettings):
     feedback: FeedbackSettings = msgspec.field(default_factory=FeedbackSettings)
 
     def require(self) -> None:
-        """Refuse feedback that could show nothing."""
+        """Refuse a run without two regions, or with feedback that could show nothing."""
         super().require()
+        for name in ("first", "second"):
+            file = getattr(self, name)
+            if not file or not Path(file).is_file():
+                got = f"{file}, which is no file" if file else "nothing"
+                raise SettingsError(
+                    f"{name} should be the image of a region on the grid of the series, got {got}; give "
+                    "both: --set first=LEFT.nii --set second=RIGHT.nii, or first and second in the TOML file"
+                )
         self.feedback.require(design=True, train_blocks=self.train_blocks)
 
 

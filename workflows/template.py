@@ -34,6 +34,12 @@ class Settings(RunSettings):
     decoding: TrainingSettings = msgspec.field(default_factory=TrainingSettings)
     fwhm: float = 5.0
 
+    def require(self) -> None:
+        """Refuse a first run that could train no decoder."""
+        super().require()
+        if self.bids.run == 1:
+            self.decoding.require(self.design.design(), self.design.conditions[:2])
+
 
 def build(settings: Settings) -> Workflow:
     """The graph; which node runs when is read off it."""

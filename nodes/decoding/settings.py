@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,30 @@ class TrainingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     best: int = 200
     strength: float = 1.0
     max_fd: float = 0.0
+
+    def require(self, design: Design, conditions: Sequence[str]) -> None:
+        """Refuse to train on blocks that lack a condition: the run would end without a decoder.
+
+        Parameters
+        ----------
+        design
+            Of the run that is for training.
+        conditions
+            What to tell apart.
+
+        Raises
+        ------
+        SettingsError
+            If one of them is in none of the training blocks.
+        """
+        shown = [trial.trial_type for trial in design.trials]
+        absent = [name for name in conditions if name not in shown[: self.train_blocks]]
+        if absent and set(conditions) <= set(shown):
+            least = 1 + max(shown.index(name) for name in conditions)
+            raise SettingsError(
+                f"decoding.train_blocks is {self.train_blocks}, and no block for training is of "
+                f"{' or '.join(absent)}: the run would save no decoder; set it to {least} or more"
+            )
 
     def labels(self, *, training: bool) -> dict[str, Any]:
         """What `Labels` takes of this."""

@@ -85,6 +85,8 @@ def command(
     path = workflow_path(Path(workflow)).resolve()
     settings, overrides = _checked(path, config, spec, set_ or [])
     require_files(settings, out.absolute())
+    if not events:  # with them, each job has a design of its own
+        settings.require()
     found = [Job(str(run), run.entities) for run in runs_of(spec, anew=True)]
     find_snakemake()
     words = ["-c", str(config.resolve())] if config else []

@@ -147,7 +147,6 @@ def _of_data_set(
     try:
         with stdout_to_stderr(json):
             from rtflow.cli.shipped import workflow_path
-            from rtflow.engine import run as run_workflow
             from rtflow.workflow_file import load_workflow
 
             runs = runs_of(spec)
@@ -165,11 +164,7 @@ def _of_data_set(
             if not quiet and _leaves_out_events(settings) and has_events(spec, runs[0]):
                 typer.echo(f"rtflow: {called(spec)} has events of {runs[0]}; --events takes them", err=True)
             watched = Watched(json=json, quiet=quiet, goes_on="the same command begins it anew")
-            watched.run(
-                lambda observe, stopping: run_workflow(
-                    loaded, settings, out, observe=log.following(observe, out), stopping=stopping
-                )
-            )
+            watched.run_workflow(loaded, settings, out, log)
     finally:
         log.close()
     raise typer.Exit(watched.tell())

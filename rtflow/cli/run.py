@@ -91,7 +91,6 @@ def command(
                 )
             else:
                 from rtflow.cli.shipped import workflow_path
-                from rtflow.engine import run
                 from rtflow.whole_file import require_writable
                 from rtflow.workflow_file import load_workflow
 
@@ -102,17 +101,8 @@ def command(
                 if not quiet:
                     _tell_runs(out.absolute(), session or out / "session", settings)
                 with port.opened(settings, out.absolute(), loaded.name) as (server, ends):
-                    watched.run(
-                        lambda observe, stopping: run(
-                            loaded,
-                            settings,
-                            out,
-                            session=session,
-                            observe=log.following(observe, out),
-                            stopping=stopping,
-                            server=server,
-                        ),
-                        ends,
+                    watched.run_workflow(
+                        loaded, settings, out, log, session=session, server=server, stopping=ends
                     )
                     status = _tell(watched, port)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,22 +95,16 @@ def _run(
     """One run; whatever goes wrong in it, the server waits for the next."""
     from rtflow.cli.output import NipypeLog
     from rtflow.cli.watching import Watched
-    from rtflow.engine import run
+    from rtflow.workflow_file import as_it_stands
 
     watched, log = Watched(json=False, quiet=quiet), NipypeLog()
-    settings, trouble = copy.deepcopy(desk.settings), ""
+    trouble = ""
     try:
-        watched.run(
-            lambda observe, stopping: run(
-                loaded,
-                settings,
-                out,
-                session=session,
-                observe=log.following(observe, out),
-                stopping=stopping,
-                server=server,
-            ),
-            desk.stopping,
+        workflow, settings = as_it_stands(loaded, desk.settings)
+        if workflow.sha256 != loaded.sha256 and not quiet:
+            typer.echo(f"{workflow.path} was changed: it is loaded anew", err=True)
+        watched.run_workflow(
+            workflow, settings, out, log, session=session, server=server, stopping=desk.stopping
         )
         watched.tell()
     except Exception as error:

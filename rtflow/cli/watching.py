@@ -11,8 +11,14 @@ import typer
 from rtflow.errors import RtflowError, RunError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rtflow.cli.output import NipypeLog
     from rtflow.documents import AnyDocument
+    from rtflow.server.thread import Server
+    from rtflow.settings import RunSettings
     from rtflow.summary import Summary
+    from rtflow.workflow_file import WorkflowFile
 
 Engine = Callable[[Callable[["AnyDocument"], None], threading.Event], Any]
 
@@ -92,6 +98,43 @@ class Watched:
             if RunStop not in told or (isinstance(error, UsageError) and Result not in told):
                 raise
             return None
+
+    def run_workflow(
+        self,
+        workflow: WorkflowFile,
+        settings: RunSettings,
+        out: Path,
+        log: NipypeLog,
+        *,
+        session: Path | None = None,
+        server: Server | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """Run a workflow once, and raise what `run` does; see `rtflow.engine.run`.
+
+        Parameters
+        ----------
+        workflow, settings, out, session, server
+            As the engine has them.
+        log
+            Put into the folder of the run.
+        stopping
+            Ends the run, where somebody else may set it too.
+        """
+        from rtflow import engine
+
+        self.run(
+            lambda observe, ends: engine.run(
+                workflow,
+                settings,
+                out,
+                session=session,
+                observe=log.following(observe, out),
+                stopping=ends,
+                server=server,
+            ),
+            stopping,
+        )
 
     def tell(self, exit_status: int | None = None, **more: Any) -> int:
         """Print what the run came to, and give its exit status.

@@ -37,7 +37,10 @@ class FolderStream:
         self._spec = spec
         folder = Path(spec.path).expanduser()
         if not folder.exists():
-            raise SourceError(f"source folder {folder} does not exist; create it or correct the path")
+            raise SourceError(
+                f"source folder {folder} does not exist; create it or correct the path, which "
+                "counts from the current folder, in a TOML file from the folder of that file"
+            )
         if not folder.is_dir():
             raise SourceError(f"source {folder} is a file, expected a folder of DICOM files")
         self._watcher = Watcher(folder, spec.pattern, existing=spec.existing)

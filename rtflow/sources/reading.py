@@ -175,7 +175,7 @@ class Reader:
             if len(arrival.data) < 132 and any(arrival.data):
                 # No run waits for it, for most preambles are zeros; but it may have been cut off in the word
                 # behind that, or have another preamble, or none.
-                self._not_yet[path] = "no DICOM"
+                self._not_yet[path] = _no_dicom(arrival.name)
                 raise
             self.waiting = True
             self._not_yet[path] = "cut off" if arrival.data else "empty"
@@ -183,7 +183,7 @@ class Reader:
             raise
         except NotDicomError:
             # It may be a DICOM file of which the beginning is written last.
-            self._not_yet[path] = "no DICOM"
+            self._not_yet[path] = _no_dicom(arrival.name)
             raise IncompleteError("no DICOM as yet") from None
         except NoImageError as error:
             self._others[str(error)] += 1
@@ -231,3 +231,14 @@ class Reader:
         except DicomError:
             return
         self._cut_off[str(arrival.path)] = instance, f"{arrival.name} is cut off: {error}"
+
+
+def _no_dicom(name: str) -> str:
+    """What a file is called that is no DICOM.
+
+    >>> _no_dicom("notes.txt"), _no_dicom("bold.nii.gz")
+    ('no DICOM', "no DICOM but NIfTI, which the source 'bids:DIR' takes from a BIDS data set")
+    """
+    if name.lower().endswith((".nii", ".nii.gz")):
+        return "no DICOM but NIfTI, which the source 'bids:DIR' takes from a BIDS data set"
+    return "no DICOM"

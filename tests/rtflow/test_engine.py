@@ -171,6 +171,21 @@ def build(settings):
     )
 
 
+def test_a_recorded_run_is_the_source_of_no_other_participants_run(tmp_path):
+    recorded = workflow_file(tmp_path, "from counting_workflow import Settings, build")
+    workflow = load_workflow(recorded)
+    stop = run(workflow, load_settings(workflow.settings_type, None, ["bids.subject=05"]), tmp_path / "out")
+    source = f"source=journal:{tmp_path}/out/runs/{stop.run_uid}"
+    other = load_settings(workflow.settings_type, None, [source])
+    with pytest.raises(
+        UsageError, match=r"a run of subject 05, and this run is of subject 01 .*--subject 05"
+    ):
+        run(workflow, other, tmp_path / "other")
+    assert not (tmp_path / "other" / "runs").exists()
+    same = load_settings(workflow.settings_type, None, [source, "bids.subject=05"])
+    assert run(workflow, same, tmp_path / "other").status == "completed"
+
+
 def test_another_participants_session_is_refused(tmp_path):
     workflow = load_workflow(leaving(tmp_path))
 

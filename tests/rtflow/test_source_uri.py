@@ -129,7 +129,8 @@ def test_what_a_uri_means(case: Case) -> None:
     [
         ("fodler:/data", "did you mean 'folder:'?"),
         ("/data/in", "did you mean 'folder:/data/in'?"),
-        ("nonsense", "known are simulate:, folder:, dicom:, agent:, bids:, openneuro:, journal:"),
+        ("nonsense:x", "known are simulate:, folder:, dicom:, agent:, bids:, openneuro:, journal:"),
+        ("incoming", "journal:; if it is a folder, write 'folder:incoming'"),
         ("folder:", "write folder:DIR"),
         ("folder:?pattern=x", "write folder:DIR"),
         ("simulate:/data", "has no use for '/data'"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from building import build
 
-from rtflow.errors import SettingsError, UsageError
+from rtflow.errors import SettingsError
 from rtflow.stream import inspect
 from rtflow.testing import prefix_test
 
@@ -104,14 +104,22 @@ def test_every_setting_reaches_its_node() -> None:
     assert {binding.field for binding in without.bindings} == {"incremental", "first", "second"}
 
 
-def test_a_range_from_training_needs_training_blocks(play, tmp_path) -> None:
+def test_a_range_from_training_needs_training_blocks(play, tmp_path, regions) -> None:
     with pytest.raises(SettingsError, match="train_blocks is 0"):
-        play("connectivity", tmp_path, *RUN, "feedback.scaling=training")
+        play("connectivity", tmp_path, *RUN, *regions, "feedback.scaling=training")
 
 
-def test_without_regions_it_does_not_begin(play, tmp_path) -> None:
-    with pytest.raises(UsageError, match=r"first.nii does not exist"):
+def test_without_regions_it_says_which_settings_to_give(play, tmp_path, regions) -> None:
+    says = (
+        r"{} should be the image of a region .*, got {}; give both: --set first=LEFT.nii --set second=RIGHT"
+    )
+    with pytest.raises(SettingsError, match=says.format("first", "nothing")):
         play("connectivity", tmp_path, *RUN)
+    with pytest.raises(SettingsError, match=says.format("second", "nothing")):
+        play("connectivity", tmp_path, *RUN, regions[0])
+    with pytest.raises(SettingsError, match=says.format("second", ".*none.nii, which is no file")):
+        play("connectivity", tmp_path, *RUN, regions[0], "second=none.nii")
+    assert not list(tmp_path.rglob("runs/*"))
 
 
 def test_no_result_depends_on_a_later_volume(tmp_path, play) -> None:

@@ -10,7 +10,7 @@ import pytest
 from building import build
 
 from rtflow.documents import Delivered, Event
-from rtflow.errors import SessionError
+from rtflow.errors import SessionError, SettingsError
 from rtflow.nodes.motion.rigid import PARAMETERS, displacement, transform_of
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext
@@ -221,6 +221,16 @@ def test_every_setting_reaches_its_node() -> None:
         if ends[1].name == "decode"
         for edge in fields
     ]
+
+
+@pytest.mark.parametrize(("blocks", "got"), [(0, "scene or face"), (1, "face")])
+def test_a_first_run_that_could_train_no_decoder_is_refused_before_the_scan(
+    play, tmp_path, blocks, got
+) -> None:
+    says = f"train_blocks is {blocks}, and no block for training is of {got}: .* set it to 2 or more"
+    with pytest.raises(SettingsError, match=says):
+        play("template", tmp_path, f"decoding.train_blocks={blocks}")
+    assert not list(tmp_path.rglob("runs/*"))
 
 
 def test_no_result_depends_on_a_later_volume(tmp_path) -> None:

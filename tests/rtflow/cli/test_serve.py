@@ -98,6 +98,35 @@ def test_a_run_that_cannot_begin_leaves_the_server_waiting(tmp_path: Path):
         assert serving.status()["trouble"] == ""
 
 
+def test_a_workflow_that_was_edited_is_loaded_anew_by_the_next_start(tmp_path: Path):
+    """Also when it was broken in between; settings that were changed on the way stay."""
+    text = "import counting_workflow\nfrom counting_workflow import Settings\n"
+    file = tmp_path / "edited.py"
+
+    def ordered(build: str) -> None:
+        file.write_text(text + build)
+        assert serving.ask("POST", "/api/start")[0] == 202
+        serving.until(lambda: serving.status()["state"] == "idle")
+
+    six = "def build(settings):\n    return counting_workflow.build(Settings(count=2 * settings.count))\n"
+    file.write_text(text + "build = counting_workflow.build\n")
+    with Serving(tmp_path, "serve", workflow=str(file)) as serving:
+        serving.ask("PUT", "/api/settings", {"count": 3})
+        ordered("build = counting_workflow.build\n")
+        assert serving.status()["results"] == {"ok": 3}
+        assert "loaded anew" not in serving.said()
+        ordered("build = \n")
+        assert "cannot be imported" in serving.status()["trouble"]
+        ordered(six)
+        assert serving.status()["trouble"] == ""
+        assert serving.status()["results"] == {"ok": 6}
+        assert "edited.py was changed: it is loaded anew" in serving.said()
+        runs = (tmp_path / "out" / "runs").iterdir()  # those that began in one second are in no order
+        assert sorted(len(Recording(one).results) for one in runs) == [3, 6]
+        ordered("from rtflow.settings import RunSettings\nclass Settings(RunSettings):\n    pass\n" + six)
+        assert "its settings are not those of before" in serving.status()["trouble"]
+
+
 def test_two_servers_stand_beside_each_other(tmp_path: Path):
     folders = [tmp_path / name for name in ("one", "other")]
     for folder in folders:

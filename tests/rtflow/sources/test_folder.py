@@ -168,6 +168,14 @@ def test_a_folder_of_other_files_is_refused_at_once(tmp_path, content) -> None:
         open_source(FolderSource(path=str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["bold.nii", "bold.nii.gz", "BOLD.NII"])
+def test_a_folder_of_nifti_images_says_which_source_takes_them(tmp_path, name) -> None:
+    (tmp_path / "sub-01").mkdir()
+    (tmp_path / "sub-01" / name).write_bytes(b"x" * 500)
+    with pytest.raises(SourceError, match=r"no DICOM but NIfTI, which the source 'bids:DIR' takes .*1 file"):
+        open_source(FolderSource(path=str(tmp_path)))
+
+
 def test_a_file_that_has_just_been_begun_is_waited_for(tmp_path) -> None:
     (tmp_path / "1.dcm").write_bytes(bytes(64))
     open_source(FolderSource(path=str(tmp_path)))
