@@ -19,8 +19,9 @@ from rtflow.source_settings import AnySource
 if TYPE_CHECKING:
     from rtflow.sources import Source
 
-_AWAY = 16
-"""So many volumes may be on their way: the source is not asked for more until the server has one for good."""
+_AWAY, _AWAY_BYTES = 16, 64 << 20
+"""So many volumes, or bytes, may be on their way: the source is not asked for more until the server has one
+for good."""
 
 
 def open_volumes(spec: AnySource) -> Source:
@@ -79,7 +80,7 @@ class VolumeSender(Sender):
                 self._answer(0.0)  # first what an earlier server still lacks, then this one
                 if not self.kept.is_done(str(frame.volume)):
                     self._send(frame)
-                while len(self._away) >= _AWAY and not self.ending.is_set():
+                while self._is_enough_away() and not self.ending.is_set():
                     self._answer(POLL)
         finally:
             source.end()
@@ -88,6 +89,10 @@ class VolumeSender(Sender):
             self.post(self._ended)
         while not self.ending.is_set():
             self._answer(POLL)
+
+    def _is_enough_away(self) -> bool:
+        size = sum(len(part) for _, parts in self._away.values() for part in parts)
+        return len(self._away) >= _AWAY or size >= _AWAY_BYTES
 
     def _send(self, frame: Frame) -> None:
         safe = [self.protection.of_part(part.name, part.media_type, part.data) for part in frame.parts]

@@ -23,6 +23,7 @@ from rtflow.server.channel import Channel
 from rtflow.server.channels import Channels
 from rtflow.server.desk import Desk
 from rtflow.server.guard import Authorise, Guard, Visitor
+from rtflow.server.incoming import Room
 from rtflow.server.listening import Listener
 from rtflow.server.log import Log
 from rtflow.server.login import Login
@@ -183,7 +184,7 @@ class _Sockets:
             raise Refusal(400, "this is the address of a WebSocket", "no WebSocket", who=who)
         name, instance = _named(request, kind, who)
         self._require_free(kind, name, instance, who)
-        with port.places.taken(kind, who), port.channels.coming(kind, name) as channel:
+        with port.places.taken(kind, who) as room, port.channels.coming(kind, name) as channel:
             socket = web.WebSocketResponse(
                 protocols=(MSGPACK, JSON),
                 max_msg_size=FRAME_LIMIT,
@@ -195,7 +196,7 @@ class _Sockets:
             port.welcome_agent(request)
             tune(request.transport)
             if channel.may_connect(instance):
-                await self._serve(request, socket, channel, instance, visitor)
+                await self._serve(request, socket, channel, instance, visitor, room)
             else:  # another one was quicker
                 await socket.close(code=1008, message=b"an agent of this name is connected already")
         return socket
@@ -207,6 +208,7 @@ class _Sockets:
         channel: Channel,
         instance: str,
         visitor: Visitor | None,
+        room: Room,
     ) -> None:
         port, who = self._port, visitor.name if visitor else "?"
         about = {"address": request.remote or "?", "channel": channel.kind, "agent": channel.name}
@@ -214,7 +216,8 @@ class _Sockets:
         bye, guarded = Bye(), GuardedSocket(socket)
         with port.staying(visitor, lambda: channel.hang_up(guarded, "the access of this agent was revoked")):
             try:
-                bye = await channel.connect(guarded, instance, text=socket.ws_protocol == JSON)
+                text = socket.ws_protocol == JSON
+                bye = await channel.connect(guarded, instance, text=text, room=room)
             except ProtocolError as error:  # who said it has been told
                 bye = Bye(reason=str(error))
                 port.log.refused(who, "protocol error", about["address"], says=str(error), agent=channel.name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rtflow.documents import Delivered, Event, now
 from rtflow.errors import ProtocolError
 from rtflow.server.clock import Offset
+from rtflow.server.incoming import Room
 from rtflow.server.link import Link, Socket
 from rtflow.server.messages import BeginRun, Body, EndRun
 from rtflow.server.outbox import Part
@@ -129,8 +130,19 @@ class Channel:
         kept = self._run is not None and now() - self.since < self.kept
         return connection.done() and not kept
 
-    async def connect(self, socket: Socket, instance: str, *, text: bool = False) -> Bye:
+    async def connect(
+        self, socket: Socket, instance: str, *, text: bool = False, room: Room | None = None
+    ) -> Bye:
         """Use a connection until it ends; one of the same agent that is still there ends before.
+
+        Parameters
+        ----------
+        instance
+            Which agent it is.
+        text
+            Whether it speaks JSON.
+        room
+            Memory that its messages may take.
 
         Raises
         ------
@@ -138,17 +150,18 @@ class Channel:
             If the agent says what it may not.
         """
         try:
-            return await self._connect(socket, instance, text)
+            return await self._connect(socket, instance, text, room)
         finally:
             self._unwanted.pop(socket, None)
 
-    async def _connect(self, socket: Socket, instance: str, text: bool) -> Bye:
+    async def _connect(self, socket: Socket, instance: str, text: bool, room: Room | None) -> Bye:
         async with self._taking_over:
             if self._connection is not None and not self._connection.done():
                 self._connection.cancel()
                 await asyncio.wait([self._connection])
             self.instance, self._socket = instance, socket
             self.link.speak(text=text)
+            self.link.room = room
             connection = self._connection = asyncio.ensure_future(self.link.run(socket))
             if (unwanted := self._unwanted.pop(socket, None)) is not None:
                 self.hang_up(socket, unwanted)

@@ -17,7 +17,7 @@ from typing import Protocol
 from rtflow.documents import now
 from rtflow.errors import ProtocolError, in_words
 from rtflow.server.clock import Clock
-from rtflow.server.incoming import Incoming
+from rtflow.server.incoming import Incoming, NoRoomError, Room
 from rtflow.server.messages import SCHEMA_VERSION, Body
 from rtflow.server.outbox import Inbox, Outbox, Part, Posted
 from rtflow.server.wire import (
@@ -89,6 +89,11 @@ class Link:
         What the other side is told of this one.
     size_limit
         Bytes of all parts of one message, at most.
+
+    Attributes
+    ----------
+    room
+        Memory that its messages share with those of other links, from the next connection on.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Link:
     ) -> None:
         self.clock = Clock()
         self.about = about or {}
+        self.room: Room | None = None
         self.connected = False
         self.sent_bytes = self.received_bytes = 0
         self._work, self._met, self._failed, self._repeated = work, met, failed, repeated
@@ -165,7 +171,8 @@ class Link:
             bye = await self._run(socket)
         except ProtocolError as error:
             with contextlib.suppress(Exception):
-                farewell = Bye(reason=str(error)[:2000], final=True)
+                final = not isinstance(error, NoRoomError)  # who has to wait may come back
+                farewell = Bye(reason=str(error)[:2000], final=final)
                 async with asyncio.timeout(1.0):
                     await self._send(socket, encode(farewell, text=self._text))
             await socket.close(str(error)[:100])
@@ -229,7 +236,10 @@ class Link:
         return decode(data)
 
     async def _read(self, socket: Socket) -> Bye:
-        incoming = Incoming(self._limit)
+        with contextlib.closing(Incoming(self._limit, self.room)) as incoming:
+            return await self._read_all(socket, incoming)
+
+    async def _read_all(self, socket: Socket, incoming: Incoming) -> Bye:
         while True:
             data = await socket.receive()
             if data is None:
@@ -250,6 +260,7 @@ class Link:
                     self._answer(frame)
             if whole is not None:
                 await self._hear(*whole)
+                incoming.worked_on(whole[0].lane)
 
     def _answer(self, frame: Frame) -> None:
         at = self._now()

@@ -35,6 +35,9 @@ for a cable that was pulled, and a run whose agent is gone for good ends all the
 _TROUBLES, _EACH_SECOND = 100, 1.0
 """Troubles that an agent may tell at once, and in the long run."""
 
+_FRAMES, _FRAMES_BYTES = 64, 512 << 20
+"""Volumes that may wait for the run, at most: an agent has fewer on their way."""
+
 _IN_MEMORY = 64 << 20
 _AT_ONCE = 4 << 20
 """An object of more bytes is written by a thread: the display's values do not wait for it."""
@@ -322,6 +325,13 @@ class AgentFeed:
             return
         if body.volume != self._last_volume + 1:
             return  # held by the agent when this host began anew: all comes again when it hears of the run
+        with self._came:
+            held = sum(len(part.data) for frame in self._frames for part in frame.parts)
+            if len(self._frames) >= _FRAMES or held + sum(map(len, parts)) > _FRAMES_BYTES:
+                raise ProtocolError(
+                    f"volume {body.volume} came while {len(self._frames)} others ({held >> 20} MB) wait for "
+                    "the run; an agent must wait until earlier ones are done"
+                )
         self._last_volume = body.volume
         named = [
             Part(_UNSAFE.sub("_", about.name), about.media_type, data)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from rtflow.agents import replaying
 from rtflow.agents.kept_run import KeptRun
 from rtflow.agents.protection import Protection
 from rtflow.agents.replaying import VolumeSender
 from rtflow.agents.sending import Outlet
 from rtflow.documents import Event, Frame, Part
-from rtflow.server.messages import BeginRun, SourceEnded, SourceOpened, Trouble, VolumeSent
+from rtflow.server.messages import BeginRun, Done, SourceEnded, SourceOpened, Trouble, VolumeSent
 from rtflow.server.scanner_channel import ScannerChannel
 
 RUN = BeginRun(run_uid="run")
@@ -67,3 +68,36 @@ def test_a_volume_larger_than_a_message_is_missing(tmp_path: Path, monkeypatch: 
     assert first[0].parts == () == first[1]
     assert second[0].missing == ""
     assert any(isinstance(body, Trouble) for body, _ in said)
+
+
+class Waited(queue.SimpleQueue):
+    """Answers of a server that has a volume for good as soon as that is waited for."""
+
+    def __init__(self) -> None:
+        self.waited = False
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if timeout and not self.waited:
+            self.waited = True
+            self.put(Done(run_uid="run", key="1"))
+        return super().get(block, timeout)
+
+
+def test_not_too_many_bytes_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second volume is not even read before the server has the first one, which is as much as may be."""
+    monkeypatch.setattr(replaying, "_AWAY_BYTES", 10)
+    answers, ended = Waited(), threading.Event()
+    had_waited: list[bool] = []
+
+    def post(body: Any, parts: Any) -> None:
+        if isinstance(body, SourceEnded):
+            ended.set()
+
+    source: Any = TwoVolumes(lambda: had_waited.append(answers.waited))
+    outlet = Outlet(post, lambda: 0, lambda: True)
+    sender = VolumeSender(RUN, KeptRun(tmp_path), Protection(None), outlet, lambda says: None, lambda: source)
+    sender.answers = answers
+    sender.start()
+    assert ended.wait(60.0)
+    sender.end()
+    assert had_waited == [True]

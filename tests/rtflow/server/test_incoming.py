@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtflow.errors import ProtocolError
-from rtflow.server.incoming import Incoming
+from rtflow.server.incoming import BULK_LIMIT, Incoming, NoRoomError, Room
 from rtflow.server.messages import Note
 from rtflow.server.wire import BULK, URGENT, Post, chunk
 
@@ -41,3 +41,27 @@ def test_a_message_that_never_becomes_whole_is_given_up():
     at = 130.0
     with pytest.raises(ProtocolError, match="not whole"):
         incoming.require_progress()
+
+
+def test_all_of_one_room_hold_no_more_than_it_has():
+    room = Room(10)
+    one, other = Incoming(1000, room), Incoming(1000, room)
+    assert one.begin(post(6)) is None
+    with pytest.raises(NoRoomError, match=r"5 bytes came while 6 of other messages .* at most 10"):
+        other.begin(post(5))
+    assert other.begin(post(4)) is None
+    assert one.add(chunk(URGENT, memoryview(b"123456"))) is not None
+    with pytest.raises(NoRoomError):  # it is whole, and not worked on yet
+        one.begin(post(1, lane=BULK))
+    one.worked_on(URGENT)
+    assert one.begin(post(6)) is None
+    one.close()  # in the middle
+    other.close()
+    assert Incoming(1000, room).begin(post(10)) is None
+
+
+def test_a_piece_of_a_file_is_no_larger_than_a_piece():
+    incoming = Incoming(1 << 30)
+    assert incoming.begin(post(BULK_LIMIT, lane=BULK)) is None
+    with pytest.raises(ProtocolError, match="at most 1048576"):
+        Incoming(1 << 30).begin(post(BULK_LIMIT + 1, lane=BULK))

@@ -166,7 +166,7 @@ def test_a_volume_waits_for_one_chunk_of_a_file_and_no_more():
         ends[1].receive = seen  # type: ignore[method-assign]
         async with joined(one, other, ends):
             for number in range(4):
-                one.post(Piece(id=1, offset=number), [bytes(20 * CHUNK)], BULK)
+                one.post(Piece(id=1, offset=number), [bytes(16 * CHUNK)], BULK)
             while sum(frame[:1] == b"\x01" for frame in frames) < 5:
                 await asyncio.sleep(0)
             before = len(frames)

@@ -27,7 +27,7 @@ from rtflow.engine import run
 from rtflow.journal import Recording
 from rtflow.server.listening import Limits
 from rtflow.server.messages import Listening, Note, Response, Value
-from rtflow.server.wire import Ack, Bye, Hello, Post, decode, encode
+from rtflow.server.wire import Ack, Bye, Hello, Ping, Pong, Post, decode, encode
 from rtflow.settings import RunSettings
 from rtflow.workflow_file import load_workflow
 
@@ -737,3 +737,48 @@ def test_who_enters_by_the_page_keeps_no_connection_for_that(served: Served, add
         answered = answer_of(connection)  # to its end
     assert b" 204 " in answered
     assert b"connection: close" in answered.lower()
+
+
+def test_one_token_does_not_fill_the_memory_by_many_connections(served: Served, address: str):
+    """Each of its messages would be taken by itself; another token's are all the same."""
+    greedy, other = (served.access.add_token(f"{name}-{address}", "scanner") for name in ("large", "small"))
+    large = encode(Post(seq=1, body=Note(text="n"), sizes=(200 << 20,)))
+    small = encode(Post(seq=1, body=Note(text="n"), sizes=(1 << 20,)))
+
+    async def begin(websocket: aiohttp.ClientWebSocketResponse, message: bytes) -> Bye | None:
+        """Begin to send it; what the server says to that, other than to go on."""
+        await websocket.send_bytes(encode(Hello(epoch="x")))
+        await websocket.send_bytes(message)
+        await websocket.send_bytes(encode(Ping(sent=7.0)))  # answered only if it was taken
+        while (came := await websocket.receive()).type is aiohttp.WSMsgType.BINARY:
+            frame = decode(came.data)
+            if isinstance(frame, Bye):
+                return frame
+            if isinstance(frame, Pong) and frame.sent == 7.0:
+                return None
+        raise AssertionError("it was ended without a word")
+
+    def path(name: str) -> str:
+        return f"/ws/scanner?name={name}-{address}&instance=x"
+
+    async def story() -> None:
+        async with opened(served, path("a"), address, role=greedy) as first:
+            assert await begin(first, large) is None
+            async with opened(served, path("b"), address, role=greedy) as second:
+                bye = await begin(second, large)
+                assert bye is not None
+                assert "at most" in bye.reason
+                assert not bye.final  # it may come again when the other one is through
+            async with opened(served, path("c"), address, role=other) as third:
+                assert await begin(third, small) is None
+
+        async with contextlib.AsyncExitStack() as stack:
+            for attempt in itertools.count():  # the server may not have seen yet that the first has gone
+                last = await stack.enter_async_context(
+                    opened(served, path(f"d{attempt}"), address, role=greedy)
+                )
+                if await begin(last, large) is None:
+                    break
+
+    play(story())
+    assert "held at a time" in served.wait_for_line("protocol error", address=address)["says"]

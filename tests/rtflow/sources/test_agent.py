@@ -231,6 +231,20 @@ def volume(number: int, *parts: str) -> VolumeSent:
     return VolumeSent(run_uid="run", volume=number, received=1.0, parts=named)
 
 
+@pytest.mark.parametrize(("limit", "value"), [("_FRAMES", 3), ("_FRAMES_BYTES", 30)])
+def test_volumes_that_the_run_does_not_take_do_not_fill_the_memory(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(agent_feed, limit, value)
+    sent = Sent(server, tmp_path)
+    for number in (1, 2, 3):
+        sent.say(volume(number, "a.nii"), parts=(bytes(10),))
+    with pytest.raises(ProtocolError, match="volume 4 came while 3 others"):
+        sent.say(volume(4, "a.nii"), parts=(bytes(10),))
+    assert sent.feed.next_volume(30.0) is not None
+    sent.say(volume(4, "a.nii"), parts=(bytes(10),))  # there is room again
+
+
 def test_volumes_come_once_and_in_order(server: Server, tmp_path: Path) -> None:
     sent = Sent(server, tmp_path, last=2)
     for number in (1, 2):
