@@ -109,6 +109,8 @@ def commands() -> str:
             continue
         rows = []
         for parameter in command.params:
+            if getattr(parameter, "hidden", False):  # of one rtflow for another, not for a person
+                continue
             argument = isinstance(parameter, TyperArgument)
             shown = parameter.metavar or parameter.name.upper()
             if argument:

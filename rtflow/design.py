@@ -12,7 +12,7 @@ import msgspec
 
 from rtflow.errors import SettingsError, UsageError
 from rtflow.setting_types import Count, LocalPath, NotNegative, Positive
-from rtflow.trials import REST, Design, ShownTrial, Trial
+from rtflow.trials import LATE, REST, Design, ShownTrial, Trial
 
 NO_TRIAL = (REST, "n/a")
 
@@ -195,7 +195,7 @@ TOLD = {
         "Levels": {
             "planned": "The design; the display did not tell of it",
             "shown": "The display, which told of it at once",
-            "late": "The display, which told of it more than a second after its end: labels of volumes "
+            "late": f"The display, which told of it more than {LATE:g} s after its end: labels of volumes "
             "before that are those of the plan",
         },
     }

@@ -32,8 +32,12 @@ class Trial(msgspec.Struct, frozen=True):
     trial_type: str
 
 
+LATE = 1.0
+"""Seconds after the end of what was shown: an event that is told later came over a lost connection."""
+
+
 class ShownTrial(Trial, frozen=True):
-    """A trial that the display told of; ``late`` if it did so more than a second after its end."""
+    """A trial that the display told of; ``late`` if it did so more than `LATE` seconds after its end."""
 
     late: bool = False
 

@@ -248,7 +248,7 @@ class Listener:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """A socket that listens; at ``::``, for IPv4 as well on every system.
 
     Raises
     ------
@@ -259,7 +259,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.create_server(address[:2], family=family, backlog=1024)
+        both = address[0] == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=both)
     except (OSError, OverflowError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen at {host}:{port} ({why}); choose another port") from None

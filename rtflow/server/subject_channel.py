@@ -29,9 +29,7 @@ from rtflow.server.messages import (
     Trigger,
     Value,
 )
-
-LATE = 1.0
-"""Seconds after the end of what was shown: an event that is told later came over a lost connection."""
+from rtflow.trials import LATE
 
 _BACK = 6.0
 """Seconds at the end of a run in which a display that was lost may come back for the last values."""
