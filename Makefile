@@ -15,7 +15,7 @@ help:
 	@echo "make format       put the code into the house's format"
 	@echo "make soak         sessions, replays and drawn examples on end, by other seeds, for SECONDS=600"
 	@echo "make constraints  pin anew what pip finds, on Python 3.11, 3.12 and 3.13"
-	@echo "make vendor       fetch jsPsych for the subject's page from npm; what it fetches is committed"
+	@echo "make vendor       fetch from npm what pages bring along (jsPsych, niivue); what it fetches is committed"
 	@echo "make clean        remove environments, caches and builds; recorded runs stay"
 
 run:

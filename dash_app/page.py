@@ -42,6 +42,7 @@ def make_page(engine: Engine, port: int) -> Flask:
     app = Dash(
         "rtflow",
         assets_folder=str(_FOLDER / "assets"),
+        assets_ignore=r"niivue\.",  # loaded when it is asked for
         external_scripts=["/plotly.js"],
         title="rtflow",
         update_title="",

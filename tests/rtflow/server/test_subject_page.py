@@ -1,9 +1,7 @@
 """The subject's page over HTTP: what is served, to whom, and who may use its cookie."""
 
-import hashlib
 import http.client
 import json
-import runpy
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,6 @@ from rtflow.access import certificates
 from rtflow.server import subject_page
 from rtflow.server.thread import Server
 
-ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "rtflow_a-token"
 WHO = "name=subject&instance=one"
 
@@ -152,14 +149,3 @@ def test_a_second_page_is_told_that_there_is_one(server: Server) -> None:
         assert subject.channel.wait_for_connection(30)
         assert enter(server, **kept)[0] == 409
         assert try_socket(server, **kept) == 409
-
-
-def test_what_is_vendored_is_what_its_package_has_and_its_licence_stands_beside_it() -> None:
-    vendor = runpy.run_path(str(ROOT / ".ci" / "vendor"))
-    content = vendor["TARGET"].read_bytes()
-    assert hashlib.sha256(content).hexdigest() == vendor["SHA256"], "run: make vendor"
-    assert f"jspsych@{vendor['VERSION']}" in content[-200:].decode()
-    licence = (vendor["TARGET"].parent / "LICENSE").read_text(encoding="utf-8")
-    assert vendor["VERSION"] in licence
-    assert "Copyright (c) 2014-2018 Joshua R. de Leeuw" in licence
-    assert "The MIT License (MIT)" in licence
