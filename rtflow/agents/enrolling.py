@@ -120,8 +120,14 @@ async def _ask(
 ) -> bytes:
     try:
         async with session.request(method, url, ssl=tls, json=content, allow_redirects=False) as response:
-            answer = await response.content.read(_LONGEST)
             status = response.status
+            answer = b""
+            async for some in response.content.iter_any():  # it may come in many parts
+                answer += some
+                if len(answer) > _LONGEST:
+                    raise ProtocolError(
+                        f"{url}: the answer is longer than {_LONGEST} bytes; is that an rtflow server?"
+                    )
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise UsageError(
             f"{url}: no answer ({str(error) or type(error).__name__}); check the address, and that rtflow "

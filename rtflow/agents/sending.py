@@ -213,6 +213,7 @@ class ObjectSender(Sender):
         super().__init__(run, kept, protection, outlet, tell)
         self._open_feed = open_feed
         self._away: dict[str, tuple[Arrived, Arrival]] = {}
+        self._unread: set[str] = set()
 
     def send_all(self) -> None:
         """Send until the run is over."""
@@ -264,15 +265,21 @@ class ObjectSender(Sender):
         )
         self._away[key] = body, Arrival(arrival.name, arrival.path, b"", arrival.received)
         held = self.outlet.waiting() < _IN_MEMORY
-        self.post(body, (data if held else self._reading(arrival.name, arrival.path),))
+        self.post(body, (data if held else self._reading(key, arrival),))
         self.told.sent += 1
         self.wait_for_room(lambda: self._answer(feed))
 
-    def _reading(self, name: str, path: Path) -> Callable[[], bytes]:
+    def _reading(self, key: str, arrival: Arrival) -> Callable[[], bytes]:
+        """What reads an object when its turn comes, one that cannot be read is told of once."""
+
         def read() -> bytes:
             try:
-                return self.protection.of_object(name, path.read_bytes())[1]
-            except DicomError as error:
+                return self.protection.of_object(arrival.name, arrival.path.read_bytes())[1]
+            except (DicomError, OSError) as error:
+                if key not in self._unread:
+                    self._unread.add(key)
+                    why = getattr(error, "strerror", None) or error
+                    self.trouble(f"{arrival.name} cannot be read, when its turn to be sent has come ({why})")
                 raise OSError(str(error)) from None
 
         return read
@@ -284,7 +291,7 @@ class ObjectSender(Sender):
                 if isinstance(answer, BeginRun):
                     self._say_opened()
                     for body, arrival in self._away.values():
-                        self.post(body, (self._reading(arrival.name, arrival.path),))
+                        self.post(body, (self._reading(body.key, arrival),))
                     continue
                 _, gone = self._away.pop(answer.key, (None, None))
                 if isinstance(answer, Done):

@@ -14,8 +14,9 @@ from typing import Any, get_type_hints
 import msgspec
 
 from rtflow.errors import UsageError, in_words
-from rtflow.server.signatures import Parameter, Signature
+from rtflow.server.signatures import LONGEST_NAME, LONGEST_TYPE, MOST_PARAMETERS, Parameter, Signature
 from rtflow.server.signatures import in_words as type_in_words
+from rtflow.server.wire import FRAME_LIMIT, MOST_METHODS, Hello, encode
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,31}")
 _TAKEN = frozenset({"files", "agent"})
@@ -84,7 +85,7 @@ def load_services(texts: list[str]) -> dict[str, Method]:
     Raises
     ------
     UsageError
-        As for `load_service`, or if two have the same name.
+        As for `load_service`, if two have the same name, or if they are more than the server can be told.
     """
     methods: dict[str, Method] = {}
     for text in texts:
@@ -92,12 +93,31 @@ def load_services(texts: list[str]) -> dict[str, Method]:
         if methods.keys() & more.keys():
             raise UsageError(f"--service {text}: another service is of the same name")
         methods |= more
+    _require_told(declaration(methods))
     return methods
 
 
-def declaration(methods: dict[str, Method]) -> str:
+def declaration(methods: dict[str, Method]) -> dict[str, Signature]:
     """What the server is told of them."""
-    return msgspec.json.encode({name: method.signature for name, method in methods.items()}).decode()
+    return {name: method.signature for name, method in methods.items()}
+
+
+def _require_told(declared: dict[str, Signature]) -> None:
+    for name, signature in declared.items():
+        try:
+            msgspec.convert(msgspec.to_builtins(signature), Signature)
+        except msgspec.ValidationError as error:
+            raise UsageError(
+                f"--service: {name} is more than the server can be told ({error}); at most {MOST_PARAMETERS} "
+                f"parameters, with names of {LONGEST_NAME} and types of {LONGEST_TYPE} characters"
+            ) from None
+    size = len(encode(Hello(methods=declared), text=True))
+    if len(declared) > MOST_METHODS or size > FRAME_LIMIT // 2:
+        raise UsageError(
+            f"--service: {len(declared)} methods ({size} bytes of names and types) are more than the server "
+            f"can be told; at most {MOST_METHODS} in {FRAME_LIMIT // 2} bytes: begin the names of those that "
+            "nodes do not call with an underscore"
+        )
 
 
 def _signature(function: Callable[..., Any], what: str) -> Signature:

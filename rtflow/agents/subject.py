@@ -54,8 +54,9 @@ class SubjectAgent:
         self._kept: KeptValues | None = None
         self._ended = True
         methods = services or {}
-        about = {"rtflow": rtflow.__version__, "methods": declaration(methods)}
-        self.link = Link(self._work, about=about, met=self._met, failed=self._failed)
+        about = {"rtflow": rtflow.__version__}
+        told = declaration(methods)
+        self.link = Link(self._work, about=about, methods=told, met=self._met, failed=self._failed)
         self._answering = Answering(self.link, methods, {})
 
     @property

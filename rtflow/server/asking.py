@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
-import msgspec
-
-from rtflow.errors import ProtocolError, RemoteError
+from rtflow.errors import RemoteError
 from rtflow.server.link import Link
 from rtflow.server.messages import Body, Kept, Piece, Reply, Request
 from rtflow.server.signatures import Signature
@@ -68,21 +66,11 @@ class Asking:
             asked.value = body.value
             asked.end()
 
-    def began_anew(self, about: dict[str, str]) -> None:
-        """Another process is at the other end: it knows nothing of what the last one was asked.
-
-        Raises
-        ------
-        ProtocolError
-            If it declares its methods in another way than expected.
-        """
+    def began_anew(self, methods: dict[str, Signature]) -> None:
+        """Another process is at the other end: it knows nothing of what the last one was asked."""
         for asked in self._asked.values():
             asked.end(RemoteError(f"agent {self._name!r} began anew meanwhile; ask again"))
-        try:
-            declared = msgspec.json.decode(about.get("methods", "{}"), type=dict[str, Signature])
-        except msgspec.DecodeError as error:
-            raise ProtocolError(f"agent {self._name!r} declares its methods wrongly ({error})") from None
-        self._declared = declared
+        self._declared = methods
 
     # From any other thread
 

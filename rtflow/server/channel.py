@@ -114,7 +114,7 @@ class Channel:
     def failed(self, error: Exception) -> None:
         """Something went wrong with a message, which was acknowledged all the same."""
 
-    def began_anew(self) -> None:
+    def began_anew(self, hello: Hello) -> None:
         """Another process than before is at the other end: it knows nothing of what the last one was told."""
         if self._run is not None and not self.link.is_waiting(self._run):
             self.link.post(self._run)
@@ -194,7 +194,7 @@ class Channel:
         self._about = hello.about
         self.since = now()
         if anew:
-            self.began_anew()
+            self.began_anew(hello)
         self._there.set()
         self._changed(self, "connected")
 

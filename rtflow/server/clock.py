@@ -67,6 +67,10 @@ class Clock:
             agreeing = [old for old in self._exchanges if old.agrees_with(new)]
             self._exchanges = deque([*agreeing, new], maxlen=_WINDOW)
 
+    def forget(self) -> None:
+        """What was exchanged counts no more: another process answers, perhaps of another host."""
+        self._exchanges.clear()
+
     @property
     def offset(self) -> Offset | None:
         """The best estimate; None before the first exchange."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from rtflow.documents import now
@@ -19,10 +18,10 @@ from rtflow.errors import ProtocolError, in_words
 from rtflow.server.clock import Clock
 from rtflow.server.incoming import Incoming, NoRoomError, Room
 from rtflow.server.messages import SCHEMA_VERSION, Body
-from rtflow.server.outbox import Inbox, Outbox, Part, Posted
+from rtflow.server.outbox import Inbox, Outbox, Part
+from rtflow.server.outgoing import Outgoing
+from rtflow.server.signatures import Signature
 from rtflow.server.wire import (
-    BULK,
-    CHUNK,
     URGENT,
     Ack,
     Bye,
@@ -31,7 +30,6 @@ from rtflow.server.wire import (
     Ping,
     Pong,
     Post,
-    chunk,
     decode,
     encode,
     is_chunk,
@@ -42,9 +40,6 @@ HEARTBEAT = 1.0
 
 SILENCE = 5.0
 """Seconds without anything from the other side after which a connection counts as lost."""
-
-_BULK_WINDOW = 2
-"""So many pieces of files may be on their way: more would stand in the way of a volume, in buffers."""
 
 _FIRST_QUESTIONS, _FIRST_EVERY = 8, 0.05
 """So many questions come at short intervals at first: the clocks are to agree by the first volume."""
@@ -85,7 +80,7 @@ class Link:
         Called with what ``work`` raises.
     repeated
         Called with a message that came once more; it is acknowledged, and passed over.
-    about
+    about, methods
         What the other side is told of this one.
     size_limit
         Bytes of all parts of one message, at most.
@@ -104,20 +99,20 @@ class Link:
         failed: Callable[[Exception], None] = lambda error: None,
         repeated: Callable[[Post], None] = lambda post: None,
         about: dict[str, str] | None = None,
+        methods: dict[str, Signature] | None = None,
         size_limit: int = _SIZE_LIMIT,
         clock: Callable[[], float] = now,
     ) -> None:
         self.clock = Clock()
-        self.about = about or {}
         self.room: Room | None = None
+        self._about, self._methods = about or {}, methods or {}
         self.connected = False
         self.sent_bytes = self.received_bytes = 0
         self._work, self._met, self._failed, self._repeated = work, met, failed, repeated
-        self._text = False
         self._limit = size_limit
         self._now = clock
         self._outbox, self._inbox = Outbox(), Inbox()
-        self._control: deque[Frame] = deque()
+        self._outgoing = Outgoing(self._outbox)
         self._something = asyncio.Event()
         self._emptied = asyncio.Event()
         self._heard_at = 0.0
@@ -125,7 +120,7 @@ class Link:
 
     def speak(self, *, text: bool) -> None:
         """Speak JSON, or MessagePack, from the next connection on."""
-        self._text = text
+        self._outgoing.text = text
 
     def post(self, body: Body, parts: Sequence[Part] = (), lane: int = URGENT) -> int:
         """Send a message as soon as there is a connection; its number in the lane."""
@@ -174,18 +169,18 @@ class Link:
                 final = not isinstance(error, NoRoomError)  # who has to wait may come back
                 farewell = Bye(reason=str(error)[:2000], final=final)
                 async with asyncio.timeout(1.0):
-                    await self._send(socket, encode(farewell, text=self._text))
+                    await self._send(socket, encode(farewell, text=self._outgoing.text))
             await socket.close(str(error)[:100])
             raise
         finally:
             self.connected = False
-            self._control.clear()  # at the end: a goodbye that is said before the next one begins is for that
+            self._outgoing.clear()  # now: a goodbye that is said before the next one begins is for that
         await socket.close(bye.reason[:100])
         return bye
 
     def hang_up(self, reason: str, *, final: bool = False) -> None:
         """Say goodbye on this connection; ``final`` tells the other side not to come back."""
-        self._control.append(Bye(reason=reason, final=final))
+        self._outgoing.say(Bye(reason=reason, final=final))
         self._something.set()
 
     async def _run(self, socket: Socket) -> Bye:
@@ -194,12 +189,13 @@ class Link:
             first=self._outbox.first,
             heard_epoch=self._inbox.epoch,
             heard=(self._inbox.heard[0], self._inbox.heard[1]),
-            about=self.about,
+            about=self._about,
+            methods=self._methods,
         )
         try:
             # (`wait_for` of Python 3.11 may swallow that this is cancelled.)
             async with asyncio.timeout(SILENCE):
-                await self._send(socket, encode(hello, text=self._text))
+                await self._send(socket, encode(hello, text=self._outgoing.text))
                 theirs = await self._next(socket)
         except TimeoutError:
             return Bye(reason="nothing was said on the new connection")
@@ -211,7 +207,10 @@ class Link:
         self._outbox.resume(theirs)
         self._tell_emptied()
         self.connected = True
-        self._met(theirs, self._inbox.resume(theirs))
+        anew = self._inbox.resume(theirs)
+        if anew:
+            self.clock.forget()  # it may be another host by now
+        self._met(theirs, anew)
         self._heard_at = time.monotonic()
         tasks = [asyncio.ensure_future(job) for job in (self._read(socket), self._write(socket), self._ask())]
         try:
@@ -265,7 +264,8 @@ class Link:
     def _answer(self, frame: Frame) -> None:
         at = self._now()
         if isinstance(frame, Ping):
-            self._control.append(Pong(sent=frame.sent, received=at, answered=self._now()))
+            self._outgoing.say(Pong(sent=frame.sent, received=at, answered=self._now()))
+            self._outgoing.may_post = True
             self._something.set()
         elif isinstance(frame, Pong):
             self.clock.add(frame.sent, frame.received, frame.answered, at)
@@ -283,7 +283,7 @@ class Link:
             await asyncio.shield(self._working)
         else:
             self._repeated(post)
-        self._control.append(Ack(lane=post.lane, seq=self._inbox.heard[post.lane]))
+        self._outgoing.say(Ack(lane=post.lane, seq=self._inbox.heard[post.lane]))
         self._something.set()
 
     async def _work_on(self, post: Post, parts: list[bytes]) -> None:
@@ -300,47 +300,31 @@ class Link:
     async def _ask(self) -> Bye:
         asked = 0
         while True:
-            self._control.append(Ping(sent=self._now()))
+            self._outgoing.say(Ping(sent=self._now()))
             self._something.set()
             asked += 1
             await asyncio.sleep(_FIRST_EVERY if asked < _FIRST_QUESTIONS else HEARTBEAT)
+            if asked >= _FIRST_QUESTIONS:  # the other side asks nothing, and is posted to all the same
+                self._outgoing.may_post = True
             silent = time.monotonic() - self._heard_at
             if silent > SILENCE:
                 return Bye(reason=f"nothing was heard for {silent:.0f} s")
 
     async def _write(self, socket: Socket) -> Bye:
-        left: deque[bytes] = deque()  # of the piece of a file that is being sent
         while True:
             self._something.clear()
-            while self._control:
-                frame = self._control.popleft()
-                await self._send(socket, encode(frame, text=self._text))
-                if isinstance(frame, Bye):
-                    return frame
-            post = self._outbox.take(URGENT)
-            if post is not None:
-                for data in self._frames(URGENT, post):
-                    await self._send(socket, data)
-            elif left:
-                await self._send(socket, left.popleft())
-            elif self._outbox.under_way(BULK) < _BULK_WINDOW and (piece := self._outbox.take(BULK)):
-                left.extend(self._frames(BULK, piece))
-            elif not self._control:
+            frame = self._outgoing.next()
+            if frame is None:
                 await self._something.wait()
-
-    def _frames(self, lane: int, post: Posted) -> list[bytes]:
-        parts = list(_read_parts(post))
-        head = Post(seq=post.seq, lane=lane, body=post.body, sizes=tuple(map(len, parts)))
-        frames = [encode(head, text=self._text)]
-        whole = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
-        if len(whole) and self._text:
-            raise ProtocolError("bytes cannot go to a client that speaks JSON")
-        frames += [chunk(lane, whole[at : at + CHUNK]) for at in range(0, len(whole), CHUNK)]
-        return frames
+                continue
+            data = frame if isinstance(frame, bytes) else encode(frame, text=self._outgoing.text)
+            await self._send(socket, data)
+            if isinstance(frame, Bye):
+                return frame
 
     async def _send(self, socket: Socket, data: bytes) -> None:
         self.sent_bytes += len(data)
-        await socket.send(data, text=self._text)
+        await socket.send(data, text=self._outgoing.text)
 
 
 def _require_hello(frame: Frame) -> Hello:
@@ -356,11 +340,3 @@ def _require_hello(frame: Frame) -> Hello:
 
 def _lost(error: BaseException) -> Bye:
     return Bye(reason=f"the connection was lost ({in_words(error)})"[:2000])
-
-
-def _read_parts(post: Posted) -> Iterator[bytes]:
-    for part in post.parts:
-        try:
-            yield part if isinstance(part, bytes) else part()
-        except OSError:  # the file is gone: the other side learns it from the part that is lacking
-            return

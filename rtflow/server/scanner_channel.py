@@ -20,6 +20,7 @@ from rtflow.server.messages import (
     Trouble,
     VolumeSent,
 )
+from rtflow.server.wire import Hello
 
 FromSource = Arrived | VolumeSent | Listening | Trouble | SourceOpened | SourceEnded
 Hear = Callable[[FromSource, list[bytes]], Awaitable[None]]
@@ -52,10 +53,10 @@ class ScannerChannel(Channel):
             return
         await super().work(body, parts)
 
-    def began_anew(self) -> None:
+    def began_anew(self, hello: Hello) -> None:
         """Another process than before is at the other end."""
-        self.asking.began_anew(self._about)
-        super().began_anew()
+        self.asking.began_anew(hello.methods)
+        super().began_anew(hello)
 
     # From any thread
 

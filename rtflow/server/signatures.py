@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import types
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -17,20 +17,26 @@ from rtflow.errors import ProtocolError, UsageError
 _PLAIN: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str, "None": type(None)}
 _DEEPEST = 8
 
+MOST_PARAMETERS, LONGEST_NAME, LONGEST_TYPE = 32, 64, 500
+"""Of a method; and characters of each name and type."""
+
+ShortName = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+TypeInWords = Annotated[str, msgspec.Meta(max_length=LONGEST_TYPE)]
+
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A parameter of a method: its name, its type in words, and whether it may be left out."""
 
-    name: str
-    type: str
+    name: ShortName
+    type: TypeInWords
     optional: bool = False
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of a method, and the type of what it returns."""
 
-    parameters: tuple[Parameter, ...] = ()
-    returns: str = "None"
+    parameters: Annotated[tuple[Parameter, ...], msgspec.Meta(max_length=MOST_PARAMETERS)] = ()
+    returns: TypeInWords = "None"
 
     def check(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments, each of its type.
@@ -105,7 +111,7 @@ def from_words(text: str) -> Any:
         If it says none of the list.
     """
     try:
-        if len(text) > 500:
+        if len(text) > LONGEST_TYPE:
             raise ValueError
         return _read(ast.parse(text, mode="eval").body, 0)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):

@@ -29,6 +29,7 @@ from rtflow.server.messages import (
     Trigger,
     Value,
 )
+from rtflow.server.wire import Hello
 from rtflow.trials import LATE
 
 _BACK = 6.0
@@ -153,10 +154,10 @@ class SubjectChannel(Channel):
         self._allowance = Allowance(_DOCUMENTS, _EACH_SECOND)
         super()._begin(run)
 
-    def began_anew(self) -> None:
+    def began_anew(self, hello: Hello) -> None:
         """Another process than before is at the other end."""
-        self.asking.began_anew(self._about)
-        super().began_anew()
+        self.asking.began_anew(hello.methods)
+        super().began_anew(hello)
 
     # From any thread
 

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import ssl
 import threading
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterator
 from typing import Any
 
 from aiohttp import web
@@ -178,13 +178,20 @@ class Server:
     async def _tend(self) -> None:
         for turn in itertools.count(1):
             await asyncio.sleep(_TENDING)
-            if turn % _TELLING == 0:
-                self._port.log.tell_untold()
-            try:
+            with self._going_on("turn out"):
                 await self._port.turn_out()
-            except Exception as error:  # what goes wrong once must not end it for good
-                self._port.log.refused("", "turn out", "", reason=in_words(error))
-            self._notes.look_at_clocks(self.channels)
+            with self._going_on("look at clocks"):
+                self._notes.look_at_clocks(self.channels)
+            if turn % _TELLING == 0:
+                with self._going_on("tell untold"):
+                    self._port.log.tell_untold()
+
+    @contextlib.contextmanager
+    def _going_on(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # what goes wrong once must not end tending for good
+            self._port.log.refused("", what, "", reason=in_words(error))
 
     async def _start(self) -> None:
         self._runner = web.AppRunner(make_app(self._port), access_log=None)

@@ -17,6 +17,7 @@ import msgspec
 
 from rtflow.errors import ProtocolError
 from rtflow.server.messages import SCHEMA_VERSION, Body
+from rtflow.server.signatures import Signature
 
 URGENT, BULK = 0, 1
 LANES = (URGENT, BULK)
@@ -40,6 +41,13 @@ About = Annotated[
 ]
 """A few words on each of a few things."""
 
+MOST_METHODS = 256
+"""Methods of one agent; what they take and give fills no more than half of a frame."""
+Methods = Annotated[
+    dict[Annotated[str, msgspec.Meta(max_length=97)], Signature], msgspec.Meta(max_length=MOST_METHODS)
+]
+"""What can be called, by the names of `Request`."""
+
 
 class _Frame(msgspec.Struct, frozen=True, tag_field="frame", forbid_unknown_fields=True):
     """Base of what stands in a frame."""
@@ -60,6 +68,8 @@ class Hello(_Frame, frozen=True, kw_only=True, tag=True):
         Numbering of the other side as far as it is known, and the last post that was worked on for each lane.
     about
         Whatever else the other side should know, such as the version.
+    methods
+        What the experimenter's own services on this host offer.
     """
 
     schema: int = SCHEMA_VERSION
@@ -68,6 +78,7 @@ class Hello(_Frame, frozen=True, kw_only=True, tag=True):
     heard_epoch: Epoch = ""
     heard: tuple[Sequence, Sequence] = (0, 0)
     about: About = {}
+    methods: Methods = {}
 
 
 class Post(_Frame, frozen=True, kw_only=True, tag=True):

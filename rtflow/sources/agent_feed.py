@@ -337,7 +337,8 @@ class AgentFeed:
             Part(_UNSAFE.sub("_", about.name), about.media_type, data)
             for about, data in zip(body.parts, parts, strict=True)
         ]
-        acquired = self._channel.link.clock.to_ours(body.acquired) if body.acquired is not None else None
+        offset = self._channel.link.clock.offset
+        acquired = None if body.acquired is None or offset is None else offset.to_ours(body.acquired)
         frame = Frame(
             body.volume, self._by_our_clock(body.received), tuple(named), acquired, missing=body.missing
         )

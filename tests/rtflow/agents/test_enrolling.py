@@ -1,19 +1,25 @@
 """A machine enrols with a real server over TLS: the code shows that it is the right one, and holds once."""
 
 import asyncio
+import contextlib
+import socket
 import stat
 import sys
+import threading
+import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 from typer.testing import CliRunner
 from visitors import guarded
 
 from rtflow.access.certificates import client_context
 from rtflow.access.enrolment import Enrolling, load_credentials
+from rtflow.agents import enrolling
 from rtflow.agents.enrolling import enrol, https_address, kept_credentials
 from rtflow.cli.main import app
-from rtflow.errors import AccessError, UsageError
+from rtflow.errors import AccessError, ProtocolError, UsageError
 
 
 def test_two_agents_of_one_machine_enrol_and_each_is_known_by_its_own(tmp_path: Path):
@@ -76,3 +82,47 @@ def test_the_command_says_what_comes_next(tmp_path: Path):
 def test_a_wrong_address_is_told(address: str, says: str, tmp_path: Path):
     with pytest.raises(UsageError, match=says):
         asyncio.run(enrol(address, "whatever", tmp_path))
+
+
+class Piecemeal(threading.Thread):
+    """Answers one question, with a header and then byte by byte; a context manager."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(daemon=True)
+        self._pieces = pieces
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.start()
+
+    def run(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.recv(65536)
+            length = sum(map(len, self._pieces))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
+            for piece in self._pieces:
+                connection.sendall(piece)
+                time.sleep(0.01)  # or the system would join them to one
+
+    def __enter__(self) -> "Piecemeal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(30.0)
+        self._listening.close()
+
+
+async def asked(url: str) -> bytes:
+    async with aiohttp.ClientSession() as session:
+        return await enrolling._ask(session, "GET", url, tls=False)
+
+
+def test_an_answer_that_comes_in_parts_is_read_to_its_end():
+    with Piecemeal(b"-----BEGIN", b" CERTIFICATE-----", b"...") as server:
+        assert asyncio.run(asked(server.url)) == b"-----BEGIN CERTIFICATE-----..."
+
+
+def test_an_answer_without_end_is_not_read_to_its_end():
+    with Piecemeal(*[bytes(32 * 1024)] * 5) as server, pytest.raises(ProtocolError, match="longer than"):
+        asyncio.run(asked(server.url))

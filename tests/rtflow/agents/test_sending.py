@@ -146,7 +146,8 @@ def test_an_object_that_is_larger_than_a_message_stays(
 
 
 def test_what_waits_for_its_turn_is_read_again_then(folder: Path, tmp_path: Path) -> None:
-    """So many objects on their way are not held in memory; one that has gone meanwhile is left out."""
+    """So many objects on their way are not held in memory; one that has gone meanwhile is told of."""
+    told: list[Any] = []
     with Sending(folder, tmp_path / "state", waiting=100) as sending:
         sending.next(SourceOpened)
         path = put(folder, 1)
@@ -155,8 +156,23 @@ def test_what_waits_for_its_turn_is_read_again_then(folder: Path, tmp_path: Path
         (part,) = posted[1]
         assert volume([part()]) == 1
         path.unlink()
+        for _ in range(2):  # on one connection, and on the next
+            with pytest.raises(OSError, match="No such file"):
+                part()
+        put(folder, 2, name="b.dcm")
+        while not isinstance((posted := sending._posted.get(timeout=LONG))[0], Arrived):
+            told.append(posted[0])
+        (folder / "b.dcm").unlink()
         with pytest.raises(OSError, match="No such file"):
-            part()
+            posted[1][0]()
+        told.append(sending.next(Trouble)[0])
+    says = [one.says for one in told if isinstance(one, Trouble)]
+    assert len(says) == 2  # once for each, and by no name that may be a patient's
+    assert {one.partition(", when")[0] for one in says} == {"a file cannot be read"}
+    assert [text.partition(" ")[0] for text in sending.told if "cannot be read" in text] == [
+        path.name,
+        "b.dcm",
+    ]
 
 
 def test_a_folder_that_has_gone_is_told_to_the_run(folder: Path, tmp_path: Path) -> None:

@@ -177,3 +177,48 @@ NO_TYPES = ("__import__('os')", "list[os]", "int()", "None | None", "a" * 1000, 
 def test_what_is_no_type_is_never_run(text: str) -> None:
     with contextlib.suppress(ProtocolError):
         in_words(from_words(text))
+
+
+def many(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, annotation: str) -> str:
+    body = "\n    ".join(
+        f"def method_{number:03d}(self, value: {annotation}) -> {annotation}: return value"
+        for number in range(count)
+    )
+    return written(folder, monkeypatch, name, body)
+
+
+def test_a_service_of_many_methods_is_told_and_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = load_services([many(tmp_path, monkeypatch, "most", 256, "dict[str, list[float] | None] | str")])
+    monkeypatch.chdir(tmp_path)
+    with (
+        Server("127.0.0.1", 0, authorise=anyone) as server,
+        Agent(server.port, tmp_path / "state", "--service", "most:One"),
+    ):
+        channel = server.scanner("scanner")
+        assert channel.wait_for_connection(LONG)
+        assert channel.asking.methods.keys() == methods.keys()
+        assert channel.call("most.method_255", value={"a": [1.0]}, timeout=LONG) == {"a": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "annotation", "says"),
+    [
+        ("toomany", 257, "int", "257 methods"),
+        ("toolong", 1, " | ".join(f"{'list[' * n}int{']' * n}" for n in range(40)), "toolong.method_000"),
+    ],
+)
+def test_more_than_the_server_can_be_told_is_refused_on_the_agents_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, annotation: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        load_services([many(tmp_path, monkeypatch, name, count, annotation)])
+
+
+def test_more_bytes_than_a_greeting_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = " | ".join(f"{'list[' * n}int{']' * n}" for n in range(1, 8))
+    with pytest.raises(UsageError, match=r"250 methods \(\d+ bytes"):
+        load_services([many(tmp_path, monkeypatch, "wide", 250, f"{wide} | {wide.replace('int', 'str')}")])

@@ -508,3 +508,68 @@ def test_why_a_connection_ended_is_told_by_what_was_read_last(attempt):
             await Host("a").link.run(Falling(ProtocolError("too large")))
 
     play(story())
+
+
+def test_a_new_process_is_never_taken_by_the_clock_of_the_one_before():
+    """Another host may stand at the other end: what it says first is already on its own clock."""
+
+    async def story() -> None:
+        offsets: list[float | None] = []
+
+        async def work(body: Body, parts: list[bytes]) -> None:
+            offsets.append(link.clock.offset and round(link.clock.offset.seconds, 3))
+
+        async def deaf(body: Body, parts: list[bytes]) -> None: ...
+
+        at = 1000.0
+        met: list[float | None] = []
+        link = Link(
+            work,
+            met=lambda hello, anew: met.append(link.clock.offset and link.clock.offset.seconds),
+            clock=lambda: at,
+        )
+        for ahead in (50.0, 50.0 + 1e-3):  # so little that the exchanges would agree with each other
+            other = Link(deaf, clock=lambda ahead=ahead: at + ahead)
+            other.post(Note(text="waits for the connection"))
+            async with joined(link, other, pipe()):
+                await other.emptied()
+        assert met == [None, None]
+        assert offsets == [50.0, 50.001]
+
+    play(story())
+
+
+def test_the_same_process_is_known_by_its_clock_on_the_next_connection():
+    async def story() -> None:
+        async def work(body: Body, parts: list[bytes]) -> None: ...
+
+        link, other = Link(work), Link(work, clock=lambda: 7.0)
+        met: list[bool] = []
+        link._met = lambda hello, anew: met.append(link.clock.offset is not None)
+        for times in (1, 2):
+            async with joined(link, other, pipe()):
+                while link.clock.offset is None or len(met) < times:
+                    await asyncio.sleep(0)
+        assert met == [False, True]
+
+    play(story())
+
+
+def test_a_side_that_never_asks_for_the_time_is_posted_to(monkeypatch):
+    monkeypatch.setattr(link_module, "_FIRST_EVERY", 0.01)
+
+    async def story() -> None:
+        async def work(body: Body, parts: list[bytes]) -> None: ...
+
+        ours, theirs = pipe()
+        one = Link(work)
+        one.post(_NOTE)
+        run = asyncio.ensure_future(one.run(ours))
+        await theirs.send(HELLO, text=False)
+        while (data := await theirs.receive()) is not None:
+            if isinstance(decode(data), Post):
+                break
+        theirs.cut()
+        await run
+
+    play(story())

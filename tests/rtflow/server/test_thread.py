@@ -3,10 +3,13 @@
 import asyncio
 import http.client
 import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from subjects import serving
 
+from rtflow.server.channel import Channel
 from rtflow.server.thread import Server
 
 
@@ -29,3 +32,24 @@ def test_a_server_at_all_addresses_is_reached_by_both_families() -> None:
             connection.request("GET", "/nothing")
             assert connection.getresponse().status == 404
             connection.close()
+
+
+def test_what_goes_wrong_with_a_look_at_the_clocks_does_not_end_the_looks_after_it() -> None:
+    looked = threading.Event()
+
+    with serving() as server:
+
+        class Channels:
+            times = 0
+
+            def __iter__(self) -> Iterator[Channel]:
+                self.times += 1
+                if self.times == 1:
+                    raise ValueError("something went wrong")
+                looked.set()
+                return iter(())
+
+        look = server._notes.look_at_clocks
+        channels = Channels()
+        server._notes.look_at_clocks = lambda _: look(channels)  # type: ignore[method-assign]
+        assert looked.wait(60.0)
