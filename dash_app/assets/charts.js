@@ -105,7 +105,7 @@ window.rtflow ||= {};
       }
       this.shapes = JSON.stringify(this.spec.shapes?.(rtflow.scheme() === "dark") ?? []);
       this.lengths = rows.map((row) => row.y.length);
-      this.painted?.();
+      document.dispatchEvent(new CustomEvent("rtflow:drawn", { detail: { id: this.spec.id, length: Math.max(...this.lengths) } }));
     }
 
     remove() {

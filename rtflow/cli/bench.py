@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = "Example: [cyan]rtflow bench engine --json[/cyan]"
 
 BELOW = 4
-NAMES = ("engine", "dicom", "receiving", "archive", "realign", "nodes", "remote")
+NAMES = ("engine", "dicom", "receiving", "archive", "realign", "nodes", "remote", "dashboard")
 
 
 def names() -> list[str]:
