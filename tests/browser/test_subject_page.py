@@ -228,6 +228,50 @@ def test_the_next_connection_goes_on_where_the_last_one_stood(
     assert opened.seen == [1]
 
 
+def test_a_new_servers_clock_is_not_taken_for_the_earlier_ones(
+    server: Server, context: BrowserContext
+) -> None:
+    connections: list[WebSocketRoute] = []
+    shown: list[dict[str, Any]] = []
+    ahead = {1: 5000.0, 2: 0.0}  # seconds by which each server's clock is ahead of this machine's
+
+    def connected(route: WebSocketRoute) -> None:
+        connections.append(route)
+        which = len(connections)
+
+        def answer(said: str) -> None:
+            frame = json.loads(said)
+            if frame["frame"] == "Hello":
+                told = {"epoch": f"server {which}", "first": [1, 1], "heard_epoch": "", "heard": [0, 0]}
+                route.send(json.dumps({"frame": "Hello", "schema": 1, **told}))
+                value = Value(run_uid="r", volume=which, value=0.0, time=now() + ahead[which], delay=2.0)
+                post = {"seq": 1, "lane": 0, "sizes": [], "body": msgspec.to_builtins(value)}
+                route.send(json.dumps({"frame": "Post", **post}))
+            elif frame["frame"] == "Ping":
+                there = frame["sent"] + ahead[which]
+                # As if the second were slower: of one server, the quicker answers would count.
+                asked = frame["sent"] - (0.2 if which == 2 else 0.0)
+                pong = {"sent": asked, "received": there, "answered": there}
+                route.send(json.dumps({"frame": "Pong", **pong}))
+            elif frame["frame"] == "Post" and frame["body"]["type"] == "Shown":
+                shown.append(frame["body"])
+
+        offered[which] = now()
+        route.on_message(answer)
+
+    offered: dict[int, float] = {}
+    context.route_web_socket("**/subject/socket**", connected)
+    opened = Opened(context, server.port)
+    for number in (1, 2):
+        opened.wait_for(number)
+        if number == 1:
+            connections[0].close()
+    while not any(body["volume"] == 2 for body in shown):
+        opened.page.wait_for_timeout(30)
+    for body in shown:
+        assert body["at"] - offered[body["volume"]] > 1.5, body
+
+
 def test_keys_are_responses_and_triggers_with_the_time_of_the_page(
     subject: Subject, context: BrowserContext
 ) -> None:

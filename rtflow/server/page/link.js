@@ -247,6 +247,7 @@ export class Link {
       this.theirEpoch = hello.epoch;
       this.taken = hello.first.map((first) => first - 1);
       this.heard = [...this.taken];
+      this.exchanges = []; // what is known of the clock is the earlier server's
     }
     this.socket = socket;
     for (const post of this.posts) this.say({ frame: "Post", lane: 0, ...post });
