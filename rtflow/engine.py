@@ -106,6 +106,7 @@ def execute(
     options
         Further options of `StreamPlugin`: source, decisions, resumed.
     """
+    from rtflow.bids.picture import pictures
     from rtflow.stream import StreamPlugin
 
     recorded = settings_to_builtins(settings)
@@ -143,7 +144,7 @@ def execute(
     )
     try:
         if context.server is not None:
-            context.server.begin_run(_told_to_agents(workflow, settings, context))
+            context.server.begin_run(_told_to_agents(workflow, settings, context), pictures)
         flow.run(plugin=plugin)
     finally:
         journal.close()

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from rtflow.documents import decode, now
-from rtflow.errors import UsageError
 from rtflow.server.answers import Refusal, answer
-from rtflow.server.desk import Desk
+from rtflow.server.handling import Handlers, number, read_json
 
-if TYPE_CHECKING:
-    from rtflow.access.store import Action
-    from rtflow.server.app import Port
-    from rtflow.server.guard import Visitor
-
-_BODY_SECONDS = 10.0
 _MOST_DOCUMENTS = 5000
 
 
-class Api:
+class Api(Handlers):
     """The handlers.
 
     Parameters
@@ -31,9 +23,6 @@ class Api:
     port
         What they speak of.
     """
-
-    def __init__(self, port: Port) -> None:
-        self._port = port
 
     def routes(self) -> list[web.RouteDef]:
         """Each path and its handler."""
@@ -84,7 +73,7 @@ class Api:
     async def documents(self, request: web.Request) -> web.Response:
         """Documents of a run from a number on: lines of JSON, or one MessagePack array."""
         await self._admit(request, "watch")
-        since, most = _number(request, "since", 0), _number(request, "most", _MOST_DOCUMENTS)
+        since, most = number(request, "since", 0), number(request, "most", _MOST_DOCUMENTS)
         most = min(most, _MOST_DOCUMENTS)
         reading, uid = self._port.pools.reading, request.match_info["uid"]
         lines = await reading.run(self._desk.runs.lines, uid, since, most)
@@ -119,53 +108,6 @@ class Api:
         await self._tell(request, visitor, "settings", changed=msgspec.json.encode(values).decode())
         await self._port.pools.short.run(self._desk.change_settings, values)
         return answer(self._desk.describe_settings())
-
-    async def _act(self, request: web.Request, what: str) -> None:
-        visitor = await self._admit(request, "act")
-        await self._tell(request, visitor, what)
-
-    async def _admit(self, request: web.Request, action: Action) -> Visitor | None:
-        return await self._port.admit(request, action)
-
-    async def _tell(
-        self, request: web.Request, visitor: Visitor | None, what: str, **details: object
-    ) -> None:
-        who = visitor.name if visitor else "?"
-        await self._port.log.act(who, what, address=request.remote or "?", **details)
-
-    @property
-    def _desk(self) -> Desk:
-        if self._port.desk is None:
-            raise UsageError("this server has no runs of its own to speak of")
-        return self._port.desk
-
-
-async def read_json(request: web.Request, kind: Any) -> Any:
-    """The body of a request, which must be JSON of some type.
-
-    Raises
-    ------
-    Refusal
-        If it is none, too large, or takes too long to come.
-    """
-    if request.content_type != "application/json":
-        raise Refusal(415, "expected Content-Type: application/json")
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            body = await request.read()
-    except TimeoutError:
-        raise Refusal(408, "the body of the request took too long") from None
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"the body is not what was expected: {error}"[:500]) from None
-
-
-def _number(request: web.Request, name: str, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Refusal(400, f"{name} must be a whole number from 0 on")
-    return int(text)
 
 
 def _pack(lines: list[bytes]) -> bytes:

@@ -19,10 +19,12 @@ from rtflow.documents import AnyDocument, decode
 from rtflow.errors import ProtocolError, RtflowError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
 from rtflow.server.api import Api
+from rtflow.server.api_images import ImagesApi
 from rtflow.server.channel import Channel
 from rtflow.server.channels import Channels
 from rtflow.server.desk import Desk
 from rtflow.server.guard import Authorise, Guard, Visitor
+from rtflow.server.images import Images
 from rtflow.server.incoming import Room
 from rtflow.server.listening import Listener
 from rtflow.server.log import Log
@@ -81,6 +83,7 @@ class Port:
         self.pools = guard.pools if guard is not None else Pools()
         self.monitor = Monitor(loop, desk.runs if desk is not None else None, self.pools.reading)
         self.progress = Progress()
+        self.images = Images()
         self.run: BeginRun | None = None
         self.clock: RunClock | None = None
         self.listener: Listener | None = None
@@ -154,7 +157,8 @@ def make_app(port: Port) -> web.Application:
     app.router.add_get("/ws/{kind:scanner|subject}", sockets.agent)
     app.router.add_get("/ws/monitor", sockets.monitor)
     app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.names))
-    app.router.add_routes(Api(port).routes())
+    for part in (Api, ImagesApi):
+        app.router.add_routes(part(port).routes())
     if port.guard is not None:
         app.router.add_routes(Login(port.guard, port).routes())
     return app

@@ -13,8 +13,8 @@ from rtflow.access.one_time import OneTimeLogins
 from rtflow.access.sessions import csrf_token
 from rtflow.errors import AccessError, UsageError
 from rtflow.server.answers import Refusal, answer
-from rtflow.server.api import read_json
 from rtflow.server.guard import Guard, cookie_name
+from rtflow.server.handling import read_json
 
 if TYPE_CHECKING:
     from rtflow.access.store import Identity

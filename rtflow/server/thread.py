@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import ssl
 import threading
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from rtflow.server.channel import Channel, Emit
 from rtflow.server.channels import Channels
 from rtflow.server.desk import Desk
 from rtflow.server.guard import Authorise, Guard
+from rtflow.server.images import FindImages
 from rtflow.server.listening import Limits, Listener
 from rtflow.server.messages import BeginRun, EndRun
 from rtflow.server.notes import Notes
@@ -125,8 +126,17 @@ class Server:
 
     # Of a run; from any thread
 
-    def begin_run(self, run: BeginRun) -> None:
-        """Tell all subjects, also those that come later, of a run; scanners hear of it from their source."""
+    def begin_run(self, run: BeginRun, images: FindImages | None = None) -> None:
+        """Tell all subjects, also those that come later, of a run; scanners hear of it from their source.
+
+        Parameters
+        ----------
+        run
+            The run.
+        images
+            What can be drawn of an output of its nodes.
+        """
+        self._port.images.begin(run.run_uid, images)
         self._port.states.try_to_enter("preparing")
         self.channels.run = run
         self._port.begin(run)
@@ -157,6 +167,12 @@ class Server:
     def observe(self, document: AnyDocument) -> None:
         """A document of the run stands in the journal: whoever looks on is to have it."""
         self._loop.call_soon_threadsafe(self._port.tell, document, encode(document))
+
+    def show(
+        self, run_uid: str, volume: int, nodes: Sequence[str], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """A volume's Result stands in the journal; these are its nodes' outputs, for whoever wants to see."""
+        self._port.images.hold(run_uid, volume, nodes, outputs)
 
     def end_run(self, run_uid: str, status: str) -> None:
         """The run is over: ``completed``, ``failed`` or ``aborted``."""

@@ -81,6 +81,11 @@ class Outside:
         for step in sinks:
             self._deliver(step, item, result)
 
+    def show(self, server: Server | None, item: VolumeInFlight, names: Sequence[str]) -> None:
+        """Leave a volume's outputs with the server, for whoever looks on; nothing is done with them here."""
+        if server is not None and not item.frame.missing:
+            server.show(self._chronicle.run_uid, item.volume, names, item.slots)
+
     def settle(self, sinks: Sequence[Step]) -> None:
         """The stream is over: hear what is still to be said of its last volumes."""
         for step in sinks:

@@ -292,6 +292,7 @@ class StreamRun:
             )
         self.results.append(result)
         self.outside.hand_over(self.sinks, item, result)
+        self.outside.show(self.context.server, item, self.names)
         for end in self.ends:
             end.gather(item.slots)
 
