@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -330,7 +331,8 @@ def test_a_server_that_ends_the_connection_for_good_is_believed(
     opened = Opened(context, subject.server.port)
     subject.offer(1)
     opened.wait_for(1)
-    subject.server._loop.call_soon_threadsafe(subject.channel.hang_up, "the token was revoked")
+    goodbye = functools.partial(subject.channel.link.hang_up, final=True)
+    subject.server._loop.call_soon_threadsafe(goodbye, "the token was revoked")
     wait_for_status(opened.page, "the token was revoked")
 
 
