@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ class FolderStream:
             )
         if not folder.is_dir():
             raise SourceError(f"source {folder} is a file, expected a folder of DICOM files")
+        self._ending = contextlib.ExitStack()
         self._watcher = Watcher(folder, spec.pattern, existing=spec.existing)
         self._stream = DicomStream(self._watcher, spec, str(folder))
         if spec.existing:
@@ -66,10 +68,12 @@ class FolderStream:
     def begin(self, run_dir: Path, emit: Emit) -> None:
         """There is a run now: what is no volume is told to it, and kept in its folder.
 
-        Which files were left alone stands there too: a run that is taken up leaves the same ones.
+        From now on it listens: what comes while nodes warm up is brought in the order in which it came. Which
+        files were left alone stands in the run's folder too: a run that is taken up leaves the same ones.
         """
         if not self._spec.existing:
             self._leave_alone(run_dir / _LEFT_ALONE)
+        self._ending.enter_context(self._watcher)
         self._stream.begin(run_dir, emit)
 
     def _leave_alone(self, listing: Path) -> None:
@@ -84,7 +88,8 @@ class FolderStream:
             account.tell("left_alone", f"{count} files that were there already are left alone", files=count)
 
     def end(self) -> None:
-        """Nothing is open but while frames are asked for."""
+        """Listen no more."""
+        self._ending.close()
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         """Frames in the order of their volumes, one for each; ends soon after ``stopping`` is set.

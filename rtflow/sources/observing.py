@@ -32,7 +32,9 @@ class Observer:
         self._observer: Any = None
 
     def start(self) -> None:
-        """Begin; where no events can be had (the system's limit is reached, say), nothing is told."""
+        """Begin, if it has not; where no events can be had (the system's limit, say), nothing is told."""
+        if self._observer is not None:
+            return
         observer: Any = None
         try:
             observer = _observer()

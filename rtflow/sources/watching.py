@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from rtflow.dicom.read import looks_like_dicom
 from rtflow.documents import now
 from rtflow.sources.feed import Arrival
+from rtflow.sources.file_content import Content, read_content
 from rtflow.sources.listing import Listing, Stamp
 from rtflow.sources.observing import Observer
 
@@ -41,9 +40,6 @@ _RECENT = 100
 """So many of the files that were brought last are looked at for another one in the place of theirs, where no
 event tells of it: each costs a question to the share at each rescan."""
 
-_BEGINNING = 4096
-"""Bytes by which an object is told from another: its header, with its UID, begins there."""
-
 
 class _Notice(NamedTuple):
     path: Path
@@ -57,13 +53,6 @@ class _Look(NamedTuple):
     stamp: Stamp
     looks: int
     since: float
-
-
-class _Brought(NamedTuple):
-    """What a file was when it was brought: its stamp, and a hash of its beginning."""
-
-    stamp: Stamp
-    beginning: int
 
 
 class _Refused(NamedTuple):
@@ -97,8 +86,8 @@ class Watcher:
         self._pattern = pattern
         self._listing = Listing(self._folder, pattern, self._say)
         self._events: queue.SimpleQueue[_Notice] = queue.SimpleQueue()
-        self._brought: dict[str, _Brought] = {}
-        self._recent: dict[str, _Brought] = {}
+        self._brought: dict[str, Content] = {}
+        self._recent: dict[str, Content] = {}
         # Hashes: the names themselves, of a long run by the slice, would take tens of megabytes.
         self._done: set[int] = set()
         self._refused: dict[str, _Refused] = {}
@@ -169,10 +158,9 @@ class Watcher:
             except OSError:
                 continue
             if entry.path not in self._refused:
-                # A copy may keep the time of the original, so the time of its coming counts too.
-                there.append((entry.path, max(status.st_mtime, status.st_ctime)))
-        for path, changed in sorted(there):
-            arrival = self._bring(Path(path), changed)
+                there.append((entry.path, _came(status)))
+        for path, came in sorted(there):
+            arrival = self._bring(Path(path), came)
             if arrival is not None:
                 yield arrival
 
@@ -213,27 +201,19 @@ class Watcher:
     def _bring(self, path: Path, at: float) -> Arrival | None:
         began = now()
         try:
-            with open(path, "rb", opener=_open_at_once) as stream:
-                status = os.fstat(stream.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    return None
-                # The stamp from before it is read: what comes after that is a change.
-                stamp = Stamp.read(status)
-                start = stream.read(132)
-                # A file of another kind may be large: it is not read to its end.
-                data = start + stream.read() if looks_like_dicom(start) else start
-        except FileNotFoundError:
-            return None
+            read = read_content(path)
         except OSError as error:
             self._say(f"{path.name} cannot be read ({error.strerror or error})")
             self._refused[str(path)] = _Refused(Stamp.of(path), began, began + _AGAIN)
             return None
-        brought = _Brought(stamp, hash(data[:_BEGINNING]))
+        if read is None:
+            return None
+        content, data = read
         for taken in (self._brought, self._recent):
-            if str(path) in taken and taken[str(path)].beginning == brought.beginning:
-                taken[str(path)] = brought  # the same object: its times were set after it was written, say
+            if str(path) in taken and taken[str(path)].ends == content.ends:
+                taken[str(path)] = content  # the same object: its times were set after it was written, say
                 return None
-        self._brought[str(path)] = brought
+        self._brought[str(path)] = content
         return Arrival(path.name, path, data, at)
 
     def _leave_alone(self) -> None:
@@ -308,7 +288,7 @@ class Watcher:
             if last is None:
                 self._looked[path] = _Look(stamp, 1, self._swept)
             elif last.stamp == stamp or last.looks >= _LOOKS:
-                ripe.append(_Notice(Path(path), now(), told=False))
+                ripe.append((_came(status), _Notice(Path(path), now(), told=False)))
             else:
                 self._looked[path] = _Look(stamp, last.looks + 1, last.since)
         self._rescanned = now()
@@ -317,7 +297,8 @@ class Watcher:
         # The questions to a slow share must not take all of the time.
         share = _SHARE_HEARD if self._told else _SHARE_DEAF
         self._rescan_every = max(_RESCAN, share * (self._rescanned - began - elsewhere))
-        for notice in ripe:
+        # A folder is listed in no order, and the first file to be brought says what run it is.
+        for _, notice in sorted(ripe):
             if self._is_news(notice):
                 yield notice
         if self._identity is not None:
@@ -341,6 +322,6 @@ class Watcher:
             self._troubles.append(trouble)
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    # To open a pipe would wait for its other end, for ever.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+def _came(status: os.stat_result) -> float:
+    # A copy may keep the time of the original, so the time of its coming counts too.
+    return max(status.st_mtime, status.st_ctime)

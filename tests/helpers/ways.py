@@ -78,6 +78,12 @@ class Came:
     def told(self, name: str) -> list[Event]:
         return [one for one in self.events if one.name == name]
 
+    def in_words(self) -> str:
+        """What came so far, for whoever waits for more."""
+        there = [f"{frame.volume}{' missing' * bool(frame.missing)}" for frame in self.frames]
+        says = [f"{one.name} ({one.volume}): {one.data.get('says')}" for one in self.events]
+        return f"volumes: {', '.join(there) or 'none'}; told: {'; '.join(says) or 'nothing'}"
+
     @property
     def names(self) -> set[str]:
         return {one.name for one in self.events} - {"listening"}
@@ -92,7 +98,7 @@ def until(condition: Callable[[Came], bool]) -> Callable[[Came], None]:
     def wait(came: Came) -> None:
         end = time.monotonic() + LIMIT
         while not condition(came):
-            assert time.monotonic() < end, "what was waited for did not come"
+            assert time.monotonic() < end, f"what was waited for did not come; {came.in_words()}"
             time.sleep(0.005)
 
     return wait
@@ -137,33 +143,39 @@ def stream(
     came = Came(source, run_dir)
     source.begin(run_dir, came.events.append)
     errors: list[BaseException] = []
-    over = threading.Event()
+    over, stopping = threading.Event(), threading.Event()
 
-    def work() -> None:
+    def deliver() -> None:
         target: Target = FolderTarget(incoming, "in-place")
         if way == "dicom":
             target = Sender(Address("127.0.0.1", source.port))  # type: ignore[attr-defined]
+        with target:
+            for step in steps:
+                time.sleep(every)
+                if over.is_set():  # nobody listens any more
+                    return
+                if isinstance(step, Put):
+                    target.put(step.folder, step.name, step.data, step.have)
+                else:
+                    step(came)
+
+    def work() -> None:
         try:
-            with target:
-                for step in steps:
-                    time.sleep(every)
-                    if over.is_set():  # nobody listens any more
-                        return
-                    if isinstance(step, Put):
-                        target.put(step.folder, step.name, step.data, step.have)
-                    else:
-                        step(came)
+            deliver()
         except RunError as error:
             # A receiver that has all it wants ends the association; if it has not, frames are missing.
             if way != "dicom":
                 errors.append(error)
         except BaseException as error:
             errors.append(error)
+        if not errors and not over.wait(LIMIT):
+            errors.append(AssertionError(f"no end within {LIMIT:g} s of the last step; {came.in_words()}"))
+        stopping.set()
 
     scanner = threading.Thread(target=work)
     scanner.start()
     try:
-        came.frames.extend(source.frames(threading.Event()))
+        came.frames.extend(source.frames(stopping))
     finally:
         over.set()
         source.end()

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,61 @@ def test_the_same_object_is_brought_once_whenever_its_times_are_set(tmp_path: Pa
         os.utime(path, (1e9, 1e9))
         put(tmp_path, 3)
         assert next_of(watcher).data == volume_file(3)
+
+
+def test_what_was_caught_half_written_is_brought_again_though_nobody_has_refused_it_yet(
+    tmp_path: Path,
+) -> None:
+    """An agent is told long after it has sent a file that it was not whole."""
+    watcher, path, data = Watcher(tmp_path), tmp_path / "1.dcm", volume_file(1)
+    for share in (0.9, 1.0):
+        path.write_bytes(data[: int(share * len(data))])
+        watcher.heard(str(path))
+        (arrival,) = watcher.arrivals(0.0)
+        assert len(arrival.data) == int(share * len(data))
+        if share < 1.0:
+            half = arrival
+    watcher.refuse(half)
+    watcher.done(arrival)
+    assert list(watcher.arrivals(0.0)) == []
+
+
+def test_a_rescan_brings_files_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    """The first to be brought says what run it is: its series, its matrix."""
+    watcher = Watcher(tmp_path)
+    names = [f"{number * 7 % 12:02d}.dcm" for number in range(12)]
+    last = 0
+    for name in names:
+        while (path := put(tmp_path, 1, name=name)).stat().st_ctime_ns == last:
+            time.sleep(0.001)  # the clock of a file system is coarse
+        last = path.stat().st_ctime_ns
+    found: list[str] = []
+    until = now() + 60.0
+    while len(found) < len(names) and now() < until:
+        found += [arrival.name for arrival in watcher.arrivals(0.1)]
+    assert found == names
+
+
+def test_a_folder_listens_from_the_beginning_of_the_run_and_holds_nothing_after_its_end(
+    tmp_path: Path,
+) -> None:
+    """While nodes warm up, for seconds, a scan may be stopped and started again."""
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    threads = set(threading.enumerate())
+    source = open_source(FolderSource(path=str(incoming), volumes=2, idle=600.0))
+    source.begin(tmp_path / "run", lambda _: None)
+    listening = set(threading.enumerate()) - threads
+    put(incoming, 1)
+    put(incoming, 2)
+    assert told(list(source.frames(threading.Event()))) == [1, 2]
+    source.end()
+    assert listening
+    assert not any(thread.is_alive() for thread in listening)
+    again = open_source(FolderSource(path=str(incoming)))
+    again.begin(tmp_path / "again", lambda _: None)
+    again.end()  # a node failed at set-up: no frame was asked for
+    assert set(threading.enumerate()) <= threads
 
 
 def test_a_run_of_one_name(tmp_path: Path) -> None:
