@@ -37,10 +37,16 @@ def told(frames: list[Frame]) -> list[int]:
     return [-frame.volume if frame.missing else frame.volume for frame in frames]
 
 
-def collect(folder: Path, **options: object) -> list[Frame]:
-    """All frames; a test that is not about time has so much of it that a slow machine cannot fail it."""
+def collect(folder: Path, *actions: Callable[[], object], **options: object) -> list[Frame]:
+    """All frames; a test that is not about time has so much of it that a slow machine cannot fail it.
+
+    The actions are a scanner's, once the source listens: files are brought in their order.
+    """
     spec = FolderSource(path=str(folder), **{"idle": 600.0, "patience": 1e4, **options})  # type: ignore[arg-type]
-    return list(open_source(spec).frames(threading.Event()))
+    source = open_source(spec)
+    source.begin(folder / ".run", lambda _: None)
+    with Scanner(*actions):
+        return list(source.frames(threading.Event()))
 
 
 class Scanner:

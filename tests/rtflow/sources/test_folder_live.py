@@ -116,19 +116,16 @@ def test_the_plan_makes_the_rest_missing_when_the_scan_stops(tmp_path: Path) -> 
 
 def test_a_new_series_ends_the_run(tmp_path: Path) -> None:
     later = ScanSeries(AFFINE, number=6, uid="1.2.3.2", began=SERIES.began + datetime.timedelta(minutes=10))
-    with Scanner(lambda: put(tmp_path, 1), lambda: put(tmp_path, 2), lambda: put(tmp_path, 1, later)):
-        frames = collect(tmp_path, volumes=3)
+    actions = [lambda: put(tmp_path, 1), lambda: put(tmp_path, 2), lambda: put(tmp_path, 1, later)]
+    frames = collect(tmp_path, *actions, volumes=3)
     assert told(frames) == [1, 2, -3]
     assert frames[2].missing == "series 6 'func_task-feedback' began before it came"
 
 
 def test_two_series_at_once_are_not_guessed_between(tmp_path: Path) -> None:
     corrected = ScanSeries(AFFINE, number=6, uid="1.2.3.1", tr=0.2, name="MoCoSeries")
-    with (
-        Scanner(lambda: put(tmp_path, 1), lambda: put(tmp_path, 1, corrected)),
-        pytest.raises(SourceError, match=r"two series .* at once: series 5 .* and series 6 'MoCoSeries'"),
-    ):
-        collect(tmp_path)
+    with pytest.raises(SourceError, match=r"two series .* at once: series 5 .* and series 6 'MoCoSeries'"):
+        collect(tmp_path, lambda: put(tmp_path, 1), lambda: put(tmp_path, 1, corrected))
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     actions = [lambda n=n, s=s: put(tmp_path, n, s) for n in (1, 2) for s in (SERIES, corrected)]

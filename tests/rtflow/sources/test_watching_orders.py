@@ -1,4 +1,4 @@
-"""A watched folder under every order of writing, events, rescans and answers: each object is brought whole."""
+"""A watched folder under any order of writing, events, rescans and answers: each object is brought whole."""
 
 import itertools
 import os
