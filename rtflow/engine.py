@@ -71,8 +71,7 @@ def run(
     RtflowError
         If the run failed; its RunStop has been written.
     """
-    if server is None and isinstance(settings.source, AgentSource):
-        raise no_port_for(settings.source)
+    require_port(settings, server)
     context = replace(new_context(out, session, settings), server=server)
     require_subject(context.session_dir, settings.bids.subject)
     if isinstance(settings.source, JournalSource):
@@ -83,6 +82,18 @@ def run(
     if session is not None:
         require_writable(session)
     return execute(workflow, settings, context, observe=observe, stopping=stopping)
+
+
+def require_port(settings: RunSettings, server: Server | None) -> None:
+    """Refuse a source on another machine where there is no port that its agent could connect to.
+
+    Raises
+    ------
+    SettingsError
+        If there is none.
+    """
+    if server is None and isinstance(settings.source, AgentSource):
+        raise no_port_for(settings.source)
 
 
 def execute(
@@ -149,7 +160,7 @@ def execute(
     finally:
         journal.close()
         if context.server is not None:
-            context.server.end_run(context.run_uid, plugin.stop.status if plugin.stop else "failed")
+            context.server.end_run(context.run_uid, plugin.stop.status if plugin.stop else None)
         if plugin.stop is not None:
             with contextlib.suppress(OutputError):  # which is said of the table, or of the run itself
                 status = "" if plugin.stop.status == "completed" else plugin.stop.status

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtflow.documents import Result, RunStop
-from rtflow.engine import Observe, execute, new_context
+from rtflow.engine import Observe, execute, new_context, require_port
 from rtflow.errors import JournalError, UsageError
 from rtflow.journal import Recording
 from rtflow.named_files import as_kept
@@ -180,6 +180,7 @@ def resume(
     start = recording.start
     require_unfinished(recording)
     workflow, settings = as_it_ran(recording)
+    require_port(settings, server)
     settings.work_dir = str(recording.located(settings.work_dir)) if settings.work_dir else ""
     settings.source = in_its_series(settings.source, recording.run_dir)
     context = RunContext(

@@ -1,7 +1,7 @@
 """From a Result in the journal to its point on the page, in three browsers; and what they cost the engine.
 
 The template runs at two volumes a second, first with nobody who looks on, then with three browsers, then
-alone again. Browsers are real ones (Chromium, by Playwright), and everything is on this machine: they take its
+alone again. Browsers are real ones (Chromium, by Playwright). Everything is on this machine: they take its
 processors from each other and from the dashboard.
 """
 

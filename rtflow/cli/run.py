@@ -78,7 +78,7 @@ def command(
     port = ListenOptions(listen, access, plain, client_certificates, quiet, shown)
     try:
         with stdout_to_stderr(json):
-            watched = Watched(json=json, quiet=quiet)
+            watched = Watched(json=json, quiet=quiet, listen=listen)
             if resume is not None:
                 if workflow or config or source or set_ or speed or subject or session:
                     raise UsageError(

@@ -84,20 +84,26 @@ def command(
             typer.echo(f"waiting for Run: POST {server.http}/api/start", err=True)
         while not desk.closed:
             if desk.wait_for_order(_LOOK):
-                _run(loaded, desk, server, out, session, quiet)
+                _run(loaded, desk, server, out, session, quiet, listen)
                 if not quiet:
                     typer.echo("waiting for Run", err=True)
 
 
 def _run(
-    loaded: WorkflowFile, desk: Desk, server: Server, out: Path, session: Path | None, quiet: bool
+    loaded: WorkflowFile,
+    desk: Desk,
+    server: Server,
+    out: Path,
+    session: Path | None,
+    quiet: bool,
+    listen: str,
 ) -> None:
     """One run; whatever goes wrong in it, the server waits for the next."""
     from rtflow.cli.output import NipypeLog
     from rtflow.cli.watching import Watched
     from rtflow.workflow_file import as_it_stands
 
-    watched, log = Watched(json=False, quiet=quiet), NipypeLog()
+    watched, log = Watched(json=False, quiet=quiet, listen=listen), NipypeLog()
     trouble = ""
     try:
         workflow, settings = as_it_stands(loaded, desk.settings)

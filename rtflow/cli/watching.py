@@ -35,8 +35,10 @@ class Watched:
         Print one JSON object to stdout, and all else to stderr.
     quiet
         Print nothing else.
+    listen
+        Port that the run has for other machines.
     goes_on
-        How a run goes on that was ended at once.
+        How a run goes on that was ended at once, where it is not by ``--resume``.
 
     Attributes
     ----------
@@ -44,14 +46,13 @@ class Watched:
         Whether the run was ended by Ctrl-C.
     """
 
-    def __init__(
-        self, *, json: bool, quiet: bool, goes_on: str = "'rtflow run --resume RUN_DIR' goes on"
-    ) -> None:
+    def __init__(self, *, json: bool, quiet: bool, listen: str | None = None, goes_on: str = "") -> None:
         from rtflow.summary import Summary
 
         self.json = json
         self.quiet = quiet
-        self.goes_on = goes_on
+        port = f" --listen {listen}" if listen else ""
+        self.goes_on = goes_on or f"'rtflow run --resume RUN_DIR{port}' goes on"
         self.interrupted = False
         self.summary: Summary = Summary()
 

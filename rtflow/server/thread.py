@@ -174,11 +174,12 @@ class Server:
         """A volume's Result stands in the journal; these are its nodes' outputs, for whoever wants to see."""
         self._port.images.hold(run_uid, volume, nodes, outputs)
 
-    def end_run(self, run_uid: str, status: str) -> None:
-        """The run is over: ``completed``, ``failed`` or ``aborted``."""
+    def end_run(self, run_uid: str, status: str | None) -> None:
+        """The run is over: ``completed``, ``failed`` or ``aborted``; None if it was cut off and may go on."""
         self.channels.run = None
-        for channel in self.channels:
-            channel.end_run(EndRun(run_uid=run_uid, status=status))
+        if status is not None:
+            for channel in self.channels:
+                channel.end_run(EndRun(run_uid=run_uid, status=status))
         self._port.states.try_to_enter("finishing")  # wherever it was cut off
         if self._port.desk is None or not self._port.desk.waits:  # else whoever waits for orders says when
             self._port.states.try_to_enter("idle")

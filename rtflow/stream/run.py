@@ -76,6 +76,7 @@ class StreamRun:
         self.source_known = given.source is not None or not plan.source.constants
         self.constants: dict[int, Any] = {}
         self.values: dict[str, Scalar] = {}
+        self.went_on = False  # a run that was taken up has seen something new
         self.status: Ending = "completed"
         self.reason = ""
 
@@ -111,6 +112,8 @@ class StreamRun:
             error = raised
         if error is not None:
             self._failed(error)
+            if self.resumed is not None and not self.went_on:
+                self.chronicle.cut_off = True  # nothing came of it: it can be tried once more
         self.chronicle.close()
         if not self.chronicle.cut_off:
             try:
@@ -268,6 +271,7 @@ class StreamRun:
             if frame.volume not in self.resumed.results:
                 self.chronicle.reopen(frame)
         else:
+            self.went_on = True
             self.chronicle.frame(frame)
 
     def _finish(self, item: VolumeInFlight) -> None:

@@ -14,6 +14,7 @@ from streamtools import CounterInput, CounterOutput, Number, Sum, doubling
 from streamtools import frames as numbered
 
 from rtflow.documents import Event, Frame, Result
+from rtflow.errors import SourceError
 from rtflow.settings import RunSettings
 from rtflow.stream import RunContext, StreamSink, StreamSource, stream
 
@@ -28,21 +29,28 @@ class Settings(RunSettings):
     sleep: float = 0.0
     interval: float = 0.0
     halt: int = 0
+    refuses: str = ""
 
 
 class PacedInput(CounterInput):
     interval = traits.Float(0.0, usedefault=True)
     halt = traits.Int(0, usedefault=True)
+    refuses = traits.Str("", usedefault=True)
 
 
 class Paced(StreamSource):
-    """Numbered frames, one every ``interval`` seconds; waits for ever after volume ``halt``."""
+    """Numbered frames, one every ``interval`` seconds; waits for ever after volume ``halt``.
+
+    It cannot begin as long as there is a file ``refuses``.
+    """
 
     input_spec = PacedInput
     output_spec = CounterOutput
 
     def start_run(self, context: RunContext) -> None:
         self._context = context
+        if self.inputs.refuses and Path(self.inputs.refuses).exists():
+            raise SourceError("the scanner is not there")
 
     def frames(self, stopping: threading.Event) -> Iterator[Frame]:
         assert self._context.run_uid, "frames are asked for within a run only"
@@ -94,6 +102,7 @@ def build(settings: Settings) -> Workflow:
             missing=settings.missing,
             interval=settings.interval,
             halt=settings.halt,
+            refuses=settings.refuses,
         ),
         name="scanner",
     )

@@ -18,7 +18,7 @@ from cutting import cut
 
 from rtflow.documents import Event, Result, RunStop, VolumeReceived
 from rtflow.engine import run
-from rtflow.errors import JournalError, UsageError
+from rtflow.errors import JournalError, RtflowError, UsageError
 from rtflow.journal import Recording
 from rtflow.rerun import replay, resume
 from rtflow.settings import load_settings
@@ -208,6 +208,42 @@ def test_a_line_that_was_not_finished_was_never_said(tmp_path, cut):
     assert [r.volume for r in after.results] == list(range(1, 9))
     assert [r.values_sha256 for r in after.results] == [r.values_sha256 for r in whole.results]
     assert list(after.frames())[-1].parts[0].data == b"8"
+
+
+def cut_off(whole: Recording, run_dir: Path, results: int) -> Path:
+    """A copy of a run whose process ended after so many Results."""
+    shutil.copytree(whole.run_dir, run_dir)
+    path = run_dir / "journal" / "documents.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = [n for n, document in enumerate(whole.documents) if isinstance(document, Result)][results - 1]
+    path.write_bytes(b"".join(lines[: last + 1]))
+    return path
+
+
+def test_what_cannot_be_taken_up_now_can_be_tried_again(tmp_path):
+    refuses = tmp_path / "refuses"
+    whole = recorded(tmp_path / "out", f"refuses={refuses}")
+    path = cut_off(whole, tmp_path / "cut", 5)
+    before = path.read_bytes()
+    refuses.touch()
+    with pytest.raises(RtflowError, match="the scanner is not there"):
+        resume(tmp_path / "cut")
+    assert path.read_bytes() == before
+    refuses.unlink()
+    assert resume(tmp_path / "cut").status == "completed"
+    assert [r.volume for r in Recording(tmp_path / "cut").results] == list(range(1, 9))
+
+
+def test_a_run_with_an_agent_is_not_taken_up_without_a_port(tmp_path):
+    path = cut_off(recorded(tmp_path / "out"), tmp_path / "cut", 5)
+    start, *others = path.read_bytes().splitlines(keepends=True)
+    changed = json.loads(start)
+    changed["settings"]["source"] = {"kind": "agent", "name": "scanner"}
+    path.write_bytes(json.dumps(changed).encode() + b"\n" + b"".join(others))
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="--listen"):
+        resume(tmp_path / "cut")
+    assert path.read_bytes() == before
 
 
 def test_a_run_that_has_ended_is_not_resumed(tmp_path):
