@@ -482,6 +482,7 @@ class _Talk:
         self._control: deque[dict[str, Any]] = deque()
         self._exchanges: deque[tuple[float, float]] = deque(maxlen=64)  # round trip, offset
         self._something: asyncio.Event | None = None  # while there is a connection
+        self._may_post = False  # behind the first answer: then the server knows the clock of what it hears
         self._closing = False
         self._heard_at = 0.0
 
@@ -529,6 +530,7 @@ class _Talk:
             self._their_epoch, self._heard = theirs["epoch"], [first - 1 for first in theirs["first"]]
         self._sent = (self.posts[0][0] if self.posts else self._next) - 1
         self._control.clear()
+        self._may_post = False
         self._exchanges.clear()  # it may be another server, or another way to it
         self._something = asyncio.Event()
         self._heard_at = time.monotonic()
@@ -565,6 +567,7 @@ class _Talk:
                 self._acknowledge(frame["seq"])
             elif kind == "Ping":
                 at = now()
+                self._may_post = True
                 self._say("Pong", sent=frame["sent"], received=at, answered=now())
             elif kind == "Pong":
                 there = frame["answered"] - frame["received"]
@@ -594,7 +597,7 @@ class _Talk:
             self._something.clear()
             while self._control:
                 await socket.send(json.dumps(self._control.popleft()))
-            if self.posts and self.posts[-1][0] > self._sent:
+            if self._may_post and self.posts and self.posts[-1][0] > self._sent:
                 self._sent, body = self.posts[max(0, self._sent + 1 - self.posts[0][0])]
                 await socket.send(json.dumps({"frame": "Post", "seq": self._sent, "lane": 0, "body": body}))
             elif self._closing and not self.posts:
@@ -606,6 +609,8 @@ class _Talk:
     async def _ask(self) -> str:
         asked = 0
         while True:
+            if asked >= _FIRST_QUESTIONS:
+                self._may_post = True
             self._say("Ping", sent=now())
             asked += 1
             await asyncio.sleep(_FIRST_EVERY if asked < _FIRST_QUESTIONS else _HEARTBEAT)

@@ -194,6 +194,10 @@ def test_the_next_connection_goes_on_where_the_last_one_stood(
         until(lambda: frames(heard[-1], "Ping"))
         asked = frames(heard[-1], "Ping")[0]["sent"]
         say("Pong", sent=asked, received=asked, answered=asked)
+        say("Ping", sent=1.0)
+        until(lambda: frames(heard[-1], "Pong"))
+        kinds = [frame["frame"] for frame in heard[-1]]
+        assert "Post" not in kinds[: kinds.index("Pong")]
         return frames(heard[-1], "Hello")[0]
 
     def offer(seq: int, volume: int, delay: float = 0.0) -> None:

@@ -425,6 +425,19 @@ def test_the_next_connection_goes_on_where_the_last_one_stood() -> None:
             feedback.wait_for_run()
 
 
+def test_what_was_pressed_is_told_when_the_server_knows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtflow.client._FIRST_QUESTIONS", 1_000_000)
+    with Scripted() as server, Feedback(server.url, "token") as feedback:
+        feedback.respond("left")
+        server.meet()
+        for _ in range(2):
+            server.hear("Ping")
+        server.say("Ping", sent=1.0)
+        server.hear("Pong")  # no post came before it
+        assert server.hear("Post")["body"]["button"] == "left"
+        server.say("Ack", lane=0, seq=1)
+
+
 def test_a_server_of_another_version_is_not_spoken_to() -> None:
     with Scripted() as server, Feedback(server.url, "token") as feedback:
         server.meet(schema=2)

@@ -78,6 +78,7 @@ export class Link {
     this.wanting = null;
     this.exchanges = [];
     this.socket = null;
+    this.mayPost = false; // behind the first answer: then the server knows the clock of what it hears
     this.live();
   }
 
@@ -250,7 +251,7 @@ export class Link {
       this.exchanges = []; // what is known of the clock is the earlier server's
     }
     this.socket = socket;
-    for (const post of this.posts) this.say({ frame: "Post", lane: 0, ...post });
+    this.mayPost = false;
     this.onStatus("connected", false);
     return true;
   }
@@ -259,6 +260,10 @@ export class Link {
     if (frame.frame === "Ping") {
       const received = now();
       this.say({ frame: "Pong", sent: frame.sent, received, answered: now() });
+      if (!this.mayPost) {
+        this.mayPost = true;
+        for (const post of this.posts) this.say({ frame: "Post", lane: 0, ...post });
+      }
     } else if (frame.frame === "Pong") {
       const there = frame.answered - frame.received;
       const roundTrip = now() - frame.sent - there;
@@ -300,7 +305,7 @@ export class Link {
     const post = { seq: this.nextSeq, body };
     this.nextSeq += 1;
     this.posts.push(post);
-    this.say({ frame: "Post", lane: 0, ...post });
+    if (this.mayPost) this.say({ frame: "Post", lane: 0, ...post });
   }
 
   forget(seq) {
