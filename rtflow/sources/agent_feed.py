@@ -12,7 +12,6 @@ from types import TracebackType
 
 from rtflow.documents import Frame, Part, now
 from rtflow.errors import ProtocolError, SourceError
-from rtflow.server.allowance import Allowance
 from rtflow.server.messages import (
     Again,
     Arrived,
@@ -25,15 +24,13 @@ from rtflow.server.messages import (
     VolumeSent,
 )
 from rtflow.server.scanner_channel import FromSource, ScannerChannel
+from rtflow.sources.agent_troubles import AgentTroubles
 from rtflow.sources.feed import Arrival
 from rtflow.sources.spool import Spool
 
 LOST_LIMIT = 60.0
 """Seconds for which time stands still, at most, while nothing is heard of the agent: volumes are not given up
 for a cable that was pulled, and a run whose agent is gone for good ends all the same."""
-
-_TROUBLES, _EACH_SECOND = 100, 1.0
-"""Troubles that an agent may tell at once, and in the long run."""
 
 _FRAMES, _FRAMES_BYTES = 64, 512 << 20
 """Volumes that may wait for the run, at most: an agent has fewer on their way."""
@@ -84,9 +81,7 @@ class AgentFeed:
         self._last_volume = self.volumes_done = 0
         self._until = 0.0
         self._hint = ""
-        self._troubles: dict[str, None] = {}  # in their order, each once
-        self._allowance = Allowance(_TROUBLES, _EACH_SECOND)
-        self._was_connected: bool | None = None
+        self._troubles = AgentTroubles(channel.name)
         self._ended: SourceEnded | None = None
         self._begun = False
         self.opened: SourceOpened | None = None
@@ -125,7 +120,7 @@ class AgentFeed:
             self._channel.listen_no_more(self._run.run_uid)
             count = self._spool.count()
             if count:
-                self._say(f"received, and still in {self._spool.folder} at the end: {count} objects")
+                self._troubles.say(f"received, and still in {self._spool.folder} at the end: {count} objects")
             self._spool.close()
 
     def wait_until_open(self, timeout: float) -> bool:
@@ -159,18 +154,7 @@ class AgentFeed:
 
     def troubles(self) -> list[str]:
         """What the agent says, and whether it is there."""
-        connected, name = self.connected, self._channel.name
-        with self._came:
-            if connected != self._was_connected:
-                if not connected:
-                    never = self._was_connected is None and self.opened is None
-                    says = "is not connected" if never else "is lost: what it has is waited for"
-                    self._troubles[f"the agent {name!r} {says}"] = None
-                elif self._was_connected is not None:
-                    self._troubles[f"the agent {name!r} is connected"] = None
-                self._was_connected = connected
-            said, self._troubles = list(self._troubles), {}
-        return said
+        return self._troubles.take(connected=self.connected, opened=self.opened is not None)
 
     @property
     def hint(self) -> str:
@@ -203,7 +187,9 @@ class AgentFeed:
                 try:
                     data = arrival.path.read_bytes()
                 except OSError as error:
-                    self._say(f"{arrival.name} was received and can no longer be read ({error.strerror})")
+                    self._troubles.say(
+                        f"{arrival.name} was received and can no longer be read ({error.strerror})"
+                    )
                     self.refuse(arrival)
                     continue
                 arrival = Arrival(arrival.name, arrival.path, data, arrival.received)
@@ -268,7 +254,7 @@ class AgentFeed:
                     self._until = max(self._until, self._by_our_clock(body.until))
                     self._hint = body.hint
             case Trouble():
-                self._hear_trouble(body.says)
+                self._troubles.hear(body.says)
             case SourceOpened():
                 with self._came:
                     if self.opened is not None and self.opened.brings != body.brings:
@@ -302,7 +288,7 @@ class AgentFeed:
             else:
                 path = self._spool.keep(body.key, data)
         except OSError as error:
-            self._say(f"what comes cannot be kept in {self._spool.folder} ({error.strerror})")
+            self._troubles.say(f"what comes cannot be kept in {self._spool.folder} ({error.strerror})")
             path = self._spool.folder / f"{body.key}.dcm"
         arrival = Arrival(_UNSAFE.sub("_", body.name) or path.name, path, data, received)
         with self._came:
@@ -352,22 +338,11 @@ class AgentFeed:
         clock = self._channel.link.clock
         return now() if clock.offset is None else min(now(), clock.to_ours(theirs))
 
-    def _hear_trouble(self, says: str) -> None:
-        name = self._channel.name
-        if self._allowance.take():
-            self._say(f"agent {name!r}: {says}")
-        elif self._allowance.refused == 1:
-            self._say(f"agent {name!r} tells more troubles than can be; what is beyond is dropped")
-
-    def _say(self, trouble: str) -> None:
-        with self._came:
-            self._troubles[trouble] = None
-
     def _drop(self, path: Path) -> None:
         try:
             self._spool.drop(path)
         except OSError as error:  # the run has it, and goes on
-            self._say(f"objects cannot be removed from {self._spool.folder} ({error.strerror})")
+            self._troubles.say(f"objects cannot be removed from {self._spool.folder} ({error.strerror})")
 
     def _check_ending(self) -> None:
         if self._ended is not None and self._ended.error:

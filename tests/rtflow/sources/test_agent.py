@@ -26,7 +26,7 @@ from rtflow.server.messages import (
 from rtflow.server.thread import Server
 from rtflow.settings import RunSettings
 from rtflow.source_settings import AgentSource
-from rtflow.sources import agent_feed
+from rtflow.sources import agent_feed, agent_troubles
 from rtflow.sources.agent import AgentStream
 from rtflow.sources.agent_feed import LOST_LIMIT, AgentFeed
 from rtflow.sources.spool import Spool
@@ -79,8 +79,8 @@ class Sent:
 def test_an_agent_that_floods_the_run_with_troubles_is_stopped_and_that_is_told(
     server, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(agent_feed, "_TROUBLES", 3)
-    monkeypatch.setattr(agent_feed, "_EACH_SECOND", 0.0)
+    monkeypatch.setattr(agent_troubles, "_TROUBLES", 3)
+    monkeypatch.setattr(agent_troubles, "_EACH_SECOND", 0.0)
     sent = Sent(server, tmp_path)
     sent.feed.troubles()
     sent.say(*(Trouble(run_uid="run", says=str(number // 2)) for number in range(20)))
