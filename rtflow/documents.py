@@ -213,8 +213,9 @@ class Event(Document, frozen=True, kw_only=True, tag=True):
     """What the stimulus, the operator or the clock decided.
 
     ``name`` is one of ``deadline_missed`` (a replay misses it again), ``late``, ``response``, ``trigger`` and
-    ``stimulus`` (from the subject's side), a name of the source's (what came and is no volume of the run) or
-    of a node's own; ``data`` says more, ``data["says"]`` in words.
+    ``stimulus`` (from the subject's side), ``note`` (of the operator ``data["who"]``), ``step`` (a node at
+    set-up or at the end has begun or ended), a name of the source's (what came and is no volume of the run)
+    or of a node's own; ``data`` says more, ``data["says"]`` in words.
     """
 
     name: str

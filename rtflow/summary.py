@@ -159,6 +159,8 @@ class Summary:
                     self._notes.pop(self._standing.get(name, ""), None)
                     self._standing[name] = says
                     _count(self._notes, says)
+                case Event(name="note", data={"says": str(says), "who": str(who)}):
+                    _count(self._notes, f"{said_by(who, document.volume)}: {says}")
                 case Event(data={"says": str(says)}):
                     _count(self._notes, says)
                 case Result():
@@ -241,6 +243,15 @@ class Summary:
         if stop.reason:
             told["reason"] = stop.reason
         return told
+
+
+def said_by(who: str, volume: int | None) -> str:
+    """Who took a note, and when.
+
+    >>> said_by("anna", 12), said_by("anna", None)
+    ('note of anna at volume 12', 'note of anna before the first volume')
+    """
+    return f"note of {who} " + (f"at volume {volume}" if volume else "before the first volume")
 
 
 _RESIDUAL = re.compile(r" \(residual [0-9.]+\)")

@@ -7,6 +7,7 @@ volume's value, is ``n/a``.
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ from rtflow.bids.entities import relative_path
 from rtflow.bids.grid import Grid
 from rtflow.bids.tables import tables
 from rtflow.bids.unfinished import leave_to_others, put_in_order
-from rtflow.documents import AnyDocument
+from rtflow.documents import AnyDocument, Event
 from rtflow.errors import OutputError
 from rtflow.whole_file import write_whole
 
@@ -118,9 +119,12 @@ def write_derivatives(
     about: dict[str, Any] = {"RunUID": run_uid} | ({"Sources": [f"bids:raw:{source}"]} if source else {})
     about |= {RUN_STATUS: status} if status else {}
     made: list[tuple[Path, bytes, dict[str, Any]]] = []
+    documents = list(documents)
+    noted = {"Notes": notes} if (notes := _notes(documents)) else {}
     for label, table in tables(documents).items():
+        said = noted if label == "results" else {}
         path = root / relative_path({**entities, "description": label}, "func", "timeseries", ".tsv")
-        made.append((path, table.text().encode(), about | table.about))
+        made.append((path, table.text().encode(), about | said | table.about))
     for label, (mask, grid) in (masks or {}).items():
         path = root / relative_path({**entities, "description": label}, "func", "mask", ".nii.gz")
         kind = {"Type": "Brain"} if label == "brain" else {"Type": "ROI"}
@@ -142,6 +146,20 @@ def write_derivatives(
         write_whole(path, data)
         write_json(_beside(path), says_of_it)
     return [file for path, _, _ in made for file in (path, _beside(path))]
+
+
+def _notes(documents: Iterable[AnyDocument]) -> list[dict[str, Any]]:
+    """Notes of the operators; times in UTC, volumes as they were counted."""
+    return [
+        {
+            "Time": datetime.datetime.fromtimestamp(one.time, datetime.UTC).isoformat(timespec="seconds"),
+            "Volume": one.volume or "n/a",
+            "Author": str(one.data.get("who", "")),
+            "Text": str(one.data.get("says", "")),
+        }
+        for one in documents
+        if isinstance(one, Event) and one.name == "note"
+    ]
 
 
 def _beside(path: Path) -> Path:
@@ -188,8 +206,8 @@ _DESCRIPTION = {
 _README = """# Results of rtflow
 
 Made while the runs were scanned. `desc-confounds` has motion under fMRIPrep's column names, `desc-results`
-every output of every volume, `desc-feedback` what the participant got and what was true of the volume,
-`desc-timing` when everything happened. Row n is volume n; `n/a`: the volume does not have it. `statmap`
+every output of every volume (and in its JSON the operator's `Notes`), `desc-feedback` what the participant
+got and what was true of the volume, `desc-timing` when everything happened. Row n is volume n; `n/a`: the volume does not have it. `statmap`
 are maps of a linear model, `design` its rows. The JSON file beside each describes it.
 """
 

@@ -20,7 +20,8 @@ from rtflow.errors import ProtocolError, RtflowError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
 from rtflow.server.api import Api
 from rtflow.server.api_images import ImagesApi
-from rtflow.server.channel import Channel
+from rtflow.server.api_notes import NotesApi
+from rtflow.server.channel import Channel, Emit
 from rtflow.server.channels import Channels
 from rtflow.server.desk import Desk
 from rtflow.server.guard import Authorise, Guard, Visitor
@@ -86,6 +87,7 @@ class Port:
         self.images = Images()
         self.run: BeginRun | None = None
         self.clock: RunClock | None = None
+        self.emit: Emit | None = None
         self.listener: Listener | None = None
         self._authorise = authorise
         self.places = Places()
@@ -157,7 +159,7 @@ def make_app(port: Port) -> web.Application:
     app.router.add_get("/ws/{kind:scanner|subject}", sockets.agent)
     app.router.add_get("/ws/monitor", sockets.monitor)
     app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.names))
-    for part in (Api, ImagesApi):
+    for part in (Api, ImagesApi, NotesApi):
         app.router.add_routes(part(port).routes())
     if port.guard is not None:
         app.router.add_routes(Login(port.guard, port).routes())

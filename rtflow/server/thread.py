@@ -150,7 +150,7 @@ class Server:
         When this returns, the run before hears nothing any more.
         """
         self.channels.attend(emit)
-        self._port.clock = clock
+        self._port.clock, self._port.emit = clock, emit
 
         async def begin() -> None:
             self._notes.begin(emit, self.channels)

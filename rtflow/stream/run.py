@@ -28,6 +28,7 @@ from rtflow.stream.interface import StreamInterface, StreamSink
 from rtflow.stream.outside import Outside
 from rtflow.stream.pipeline import Pipeline
 from rtflow.stream.plan import Plan, PlannedNode
+from rtflow.stream.steps import telling
 from rtflow.stream.stock import EndNode, named_outputs, run_at_set_up
 from rtflow.stream.volume import VolumeInFlight, result_of, scalars
 
@@ -176,7 +177,7 @@ class StreamRun:
     def _set_up(self) -> None:
         if self.source_known:
             self._begin_source()  # what is sent while nodes warm up is not lost
-        self.constants = run_at_set_up(self.plan, self.updatehash)
+        self.constants = run_at_set_up(self.plan, self.updatehash, self.chronicle.add)
         work = self.context.run_dir / "work"
         if self.context.resuming:
             shutil.rmtree(work, ignore_errors=True)  # files of its volumes are written anew
@@ -322,9 +323,10 @@ class StreamRun:
         outputs = dict(self.constants)
         for end in self.ends:
             interface = end.planned.node.interface
-            if isinstance(interface, StreamInterface):
-                interface.start_run(self.context)
-            outputs[end.planned.index] = found = end.run(outputs, self.context.run_dir / "work")
+            with telling(self.chronicle.add, "end", end.planned.name):
+                if isinstance(interface, StreamInterface):
+                    interface.start_run(self.context)
+                outputs[end.planned.index] = found = end.run(outputs, self.context.run_dir / "work")
             for name, value in scalars(named_outputs(found)).items():
                 self.values[f"{end.planned.name}.{name}"] = value
 

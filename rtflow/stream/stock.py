@@ -12,12 +12,22 @@ from nipype.pipeline.engine.nodes import NodeExecutionError
 from rtflow.errors import CompileError, RunError
 from rtflow.stream.checks import cached_array, holds_array
 from rtflow.stream.plan import Plan, PlannedNode
+from rtflow.stream.steps import Tell, telling
 
 _ABSENT: Any = object()
 
 
-def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
+def run_at_set_up(plan: Plan, updatehash: bool, tell: Tell) -> dict[int, Any]:
     """Run the nodes that do not depend on the source; their outputs by index.
+
+    Parameters
+    ----------
+    plan
+        The compiled graph.
+    updatehash
+        Whether the cache takes what is there for what would be computed.
+    tell
+        Told of each node that begins and ends.
 
     Raises
     ------
@@ -29,13 +39,13 @@ def run_at_set_up(plan: Plan, updatehash: bool) -> dict[int, Any]:
     """
     outputs: dict[int, Any] = {}
     for planned in plan.when("set-up"):
-        node = planned.node
         try:
-            for field, producer, output, function in planned.constants:
-                value = getattr(outputs[producer], output)
-                if holds_array(value if function is None else function(value)):
-                    raise cached_array(planned.name, field)
-            outputs[planned.index] = node.run(updatehash=updatehash).outputs
+            with telling(tell, "set-up", planned.name):
+                for field, producer, output, function in planned.constants:
+                    value = getattr(outputs[producer], output)
+                    if holds_array(value if function is None else function(value)):
+                        raise cached_array(planned.name, field)
+                outputs[planned.index] = planned.node.run(updatehash=updatehash).outputs
         except CompileError:
             raise
         except (Exception, SystemExit) as error:
