@@ -47,9 +47,14 @@ setup(
     if (HERE / "README.md").exists()
     else "",
     long_description_content_type="text/markdown",
-    # All but Apache-2.0: jsPsych and niivue, which pages bring along
-    license="Apache-2.0 AND BSD-2-Clause AND BSD-3-Clause AND ISC AND MIT AND Zlib",
-    license_files=["LICENSE", "rtflow/server/page/jspsych/LICENSE", "dash_app/assets/niivue/LICENSE"],
+    # All but Apache-2.0: jsPsych, niivue and noVNC, which pages bring along
+    license="Apache-2.0 AND BSD-2-Clause AND BSD-3-Clause AND ISC AND MIT AND MPL-2.0 AND Zlib",
+    license_files=[
+        "LICENSE",
+        "rtflow/server/page/jspsych/LICENSE",
+        "dash_app/assets/niivue/LICENSE",
+        "dash_app/novnc/LICENSE",
+    ],
     python_requires=">=3.11,<3.14",
     package_dir={"rtflow": "rtflow"} | {f"rtflow.{folder}": folder for folder in FOLDERS},
     packages=packages_under("rtflow", "rtflow")
@@ -58,7 +63,7 @@ setup(
         "rtflow": ["py.typed"],
         "rtflow.server": ["page/*", "page/jspsych/*"],
         "rtflow.workflows": ["*.toml"],
-        "rtflow.dash_app": ["assets/*", "assets/niivue/*", "static/*"],
+        "rtflow.dash_app": ["assets/*", "assets/niivue/*", "static/*", "novnc/**/*"],
         "rtflow.bids_apps": ["apps/*.toml", "apps/*.md"],
     },
     include_package_data=False,

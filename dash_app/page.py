@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from dash import Dash
 
 from rtflow.dash_app.elements import html
 from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.tabs import desktop as desktop_tab
 from rtflow.dash_app.tabs import header, live, runs, timing
 from rtflow.dash_app.visitor import visitor
 from rtflow.dash_app.web import csrf_cookie
@@ -21,15 +23,19 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
-TABS: tuple[tuple[str, str, Any], ...] = (
+Tab = tuple[str, str, Any]
+
+TABS: tuple[Tab, ...] = (
     ("live", "Live", live),
     ("timing", "Timing", timing),
     ("runs", "Runs", runs),
 )
 """Name, title and module of each tab, in their order."""
 
+DESKTOP: Tab = ("desktop", "Desktop", desktop_tab)
 
-def make_page(engine: Engine, port: int) -> Flask:
+
+def make_page(engine: Engine, port: int, *, desktop: bool = False) -> Flask:
     """The page, as a WSGI application.
 
     Parameters
@@ -38,7 +44,10 @@ def make_page(engine: Engine, port: int) -> Flask:
         What its callbacks ask.
     port
         That of the dashboard.
+    desktop
+        Whether there is a desktop to be shown.
     """
+    tabs = (*TABS, DESKTOP) if desktop else TABS
     app = Dash(
         "rtflow",
         assets_folder=str(_FOLDER / "assets"),
@@ -53,16 +62,16 @@ def make_page(engine: Engine, port: int) -> Flask:
         csrf_header_name="X-CSRF-Token",
         enable_mcp=False,
     )
-    app.layout = _layout
+    app.layout = partial(_layout, tabs)
     _serve_plotly(app.server)
     header.register(app, engine)
-    for _, _, tab in TABS:
+    for _, _, tab in tabs:
         tab.register(app, engine)
     server: Flask = app.server
     return server
 
 
-def _layout() -> Any:
+def _layout(tabs: tuple[Tab, ...]) -> Any:
     who = visitor()
     return dmc.MantineProvider(
         id="theme",
@@ -73,19 +82,19 @@ def _layout() -> Any:
             html.Main(
                 dmc.Tabs(
                     id="tabs",
-                    value=TABS[0][0],
+                    value=tabs[0][0],
                     keepMounted=True,
                     children=[
                         html.Div(
                             [
-                                dmc.TabsList([dmc.TabsTab(title, value=name) for name, title, _ in TABS]),
+                                dmc.TabsList([dmc.TabsTab(title, value=name) for name, title, _ in tabs]),
                                 header.account(who),
                             ],
                             className="tabrow",
                         ),
                         *(
                             dmc.TabsPanel(tab.layout(who), value=name, className="panel")
-                            for name, _, tab in TABS
+                            for name, _, tab in tabs
                         ),
                     ],
                 )

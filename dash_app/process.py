@@ -31,6 +31,8 @@ class DashboardOptions:
         Certificate and key; None for plain connections.
     names
         Names that others reach it by.
+    desktop
+        Socket of a VNC server, for operators; None for no desktop.
     """
 
     engine: EnginePlace
@@ -39,6 +41,7 @@ class DashboardOptions:
     port: int = 0
     tls: ssl.SSLContext | None = None
     names: tuple[str, ...] = field(default=("localhost",))
+    desktop: Path | None = None
 
 
 async def serve(
@@ -65,7 +68,8 @@ async def serve(
     access = Access(options.access)
     guard = Guard(access, AuditLog(access.folder / "audit.jsonl"), names=options.names)
     engine = Engine(options.engine)
-    web = Web(engine, guard, lambda port: make_page(engine, port))
+    shown = options.desktop is not None
+    web = Web(engine, guard, lambda port: make_page(engine, port, desktop=shown), options.desktop)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

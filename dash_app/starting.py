@@ -28,6 +28,7 @@ def run_dashboard(
     plain: bool,
     access: Path | None,
     names: tuple[str, ...],
+    desktop: Path | None,
     ready: Callable[[str], None],
     ends_with: TextIO | None = None,
 ) -> None:
@@ -49,6 +50,8 @@ def run_dashboard(
         Folder of the accounts; None for the usual one.
     names
         Names that the dashboard is reached by.
+    desktop
+        Socket of a VNC server; None for no desktop.
     ready
         Called with the address of the page.
     ends_with
@@ -67,7 +70,7 @@ def run_dashboard(
     place, towards = _place(server, ca, folder)
     with _token(accounts, token) as known:
         options = DashboardOptions(
-            EnginePlace(place, known, towards), accounts.folder, host, port, tls, names
+            EnginePlace(place, known, towards), accounts.folder, host, port, tls, names, desktop
         )
         scheme = "http" if tls is None else "https"
         asyncio.run(serve(options, lambda port: ready(f"{scheme}://{_shown(host)}:{port}"), ends_with))

@@ -14,7 +14,9 @@ import aiohttp
 from aiohttp import hdrs, web
 
 from rtflow.access.sessions import csrf_token
+from rtflow.access.store import Action
 from rtflow.dash_app.bridge import Bridge
+from rtflow.dash_app.desktop import Desktop
 from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.hub import Browser, Hub, Slow, slim_lines
 from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
@@ -53,9 +55,17 @@ class Web:
         Who is let in.
     make_page
         Makes the page, a WSGI application, for a port.
+    desktop
+        Socket of a VNC server; None for no desktop.
     """
 
-    def __init__(self, engine: Engine, guard: Guard, make_page: Callable[[int], WSGIApplication]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        guard: Guard,
+        make_page: Callable[[int], WSGIApplication],
+        desktop: Path | None = None,
+    ) -> None:
         self.engine = engine
         self.hub = Hub(engine)
         self._guard = guard
@@ -63,6 +73,7 @@ class Web:
         self._bridge: Bridge | None = None
         self._listener: Listener | None = None
         self._here: dict[web.WebSocketResponse, Visitor] = {}
+        self._desktop = Desktop(desktop, self._admit, self._here)
 
     # Its life
 
@@ -116,6 +127,7 @@ class Web:
                 web.post("/api/logout", login.logout),
                 web.get("/api/session", login.session),
                 web.get("/live", self._live),
+                *self._desktop.routes(),
                 web.get("/documents/{uid}", self._documents),
                 web.get("/runs/{path:.*}", self._run_file),
                 web.route("*", "/{path:.*}", self._dash),
@@ -234,8 +246,8 @@ class Web:
             if message.type != aiohttp.WSMsgType.TEXT:
                 return
 
-    async def _admit(self, request: web.Request) -> Visitor:
-        visitor = await self._guard.authorise(request, "watch")
+    async def _admit(self, request: web.Request, action: Action = "watch") -> Visitor:
+        visitor = await self._guard.authorise(request, action)
         self.welcome(request)
         return visitor
 

@@ -38,6 +38,12 @@ def command(
         bool, typer.Option("--plain", help="Without TLS towards browsers; on this machine only.")
     ] = False,
     access: accounts.Folder = None,
+    desktop: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SOCKET", help="Socket of a VNC server of this machine, to be shown to operators."
+        ),
+    ] = None,
     beside: Annotated[
         bool,
         typer.Option(
@@ -61,6 +67,7 @@ def command(
         host,
         port,
         names=names,
+        desktop=desktop,
         token=sys.stdin.readline().strip() if beside else _token(token_file),
         ca=ca,
         plain=plain,

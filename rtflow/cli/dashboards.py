@@ -70,7 +70,12 @@ def private_accounts() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def dashboard_beside(
-    server: Server, listen: str, accounts: Access, *, one_time: bool = False
+    server: Server,
+    listen: str,
+    accounts: Access,
+    *,
+    one_time: bool = False,
+    desktop: Path | None = None,
 ) -> Iterator[DashboardAddress]:
     """A dashboard of a server while the block lasts.
 
@@ -85,6 +90,9 @@ def dashboard_beside(
     one_time
         Whether to give a link by which one browser logs in as the first operator that there is.
 
+    desktop
+        Socket of a VNC server, to be shown to operators.
+
     Raises
     ------
     OutputError
@@ -95,7 +103,9 @@ def dashboard_beside(
     name = f"dashboard-{secrets.token_hex(3)}"
     token = accounts.add_token(name, "operator")
     plain = server.url.startswith("ws://")
-    keeper = _Keeper(_command(server, accounts, plain=plain), token)
+    command = _command(server, accounts, plain=plain)
+    command += ["--desktop", str(desktop)] if desktop is not None else []
+    keeper = _Keeper(command, token)
     try:
         url = keeper.start(listen)
         login = ""

@@ -48,6 +48,8 @@ class ListenOptions:
         Say nothing to newcomers.
     dashboard
         ``HOST:PORT`` for browsers; empty for no dashboard.
+    desktop
+        Whether the dashboard has a display of this machine.
     """
 
     listen: str | None
@@ -56,6 +58,7 @@ class ListenOptions:
     client_certificates: bool
     quiet: bool
     dashboard: str = ""
+    desktop: bool = False
 
     @contextlib.contextmanager
     def opened(
@@ -64,6 +67,8 @@ class ListenOptions:
         """The server while the block lasts, and what ends the run when an operator says so; None without."""
         if self.listen is None and (self.plain or self.client_certificates):
             raise UsageError("--plain and --client-certificates need a port; add --listen HOST:PORT")
+        if self.desktop and not self.dashboard:
+            raise UsageError("--desktop is shown by the dashboard; add --dashboard")
         if self.listen is None and not self.dashboard:
             yield None, None
             return
@@ -84,7 +89,8 @@ class ListenOptions:
                 if not self.dashboard:
                     yield server, desk.stopping
                     return
-                with shown(server, self.dashboard, access, demo=access != self.access):
+                page = shown(server, self.dashboard, access, demo=access != self.access, desktop=self.desktop)
+                with page:
                     yield server, desk.stopping
 
     def linger(self) -> None:
@@ -110,12 +116,18 @@ class ListenOptions:
 
 
 @contextlib.contextmanager
-def shown(server: Server, listen: str, access: Path | None, *, demo: bool = False) -> Iterator[None]:
-    """A dashboard while the block lasts; where it is, is said."""
+def shown(
+    server: Server, listen: str, access: Path | None, *, demo: bool = False, desktop: bool = False
+) -> Iterator[None]:
+    """A dashboard while the block lasts, with a desktop if asked for; where it is, is said."""
     from rtflow.access.store import Access
+    from rtflow.cli.desktop import opened_display
 
     accounts = Access(access)
-    with dashboard_beside(server, listen, accounts, one_time=demo) as address:
+    with (
+        opened_display() if desktop else contextlib.nullcontext() as socket,
+        dashboard_beside(server, listen, accounts, one_time=demo, desktop=socket) as address,
+    ):
         typer.echo(f"dashboard at {address.login or address.url}", err=True)
         if not accounts.users():
             typer.echo("nobody can log in yet: rtflow user add NAME --role operator|viewer", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtflow.cli import accounts, dashboards, options
+from rtflow.cli.desktop import Desktop
 from rtflow.cli.listening import ClientCertificates, ListenOptions, Plain
 from rtflow.errors import UsageError
 
@@ -66,6 +67,7 @@ def command(
         bool, typer.Option("--dashboard", help="Show the run in a browser, and stay until Ctrl-C.")
     ] = False,
     dashboard_listen: dashboards.Listen = dashboards.DEFAULT,
+    desktop: Desktop = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -75,7 +77,7 @@ def command(
 
     log = NipypeLog()
     shown = dashboard_listen if dashboard else ""
-    port = ListenOptions(listen, access, plain, client_certificates, quiet, shown)
+    port = ListenOptions(listen, access, plain, client_certificates, quiet, shown, desktop)
     try:
         with stdout_to_stderr(json):
             watched = Watched(json=json, quiet=quiet, listen=listen)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtflow.cli import accounts, dashboards, options
+from rtflow.cli.desktop import Desktop
 from rtflow.cli.listening import ClientCertificates, Plain
 from rtflow.errors import RtflowError, in_words
 
@@ -52,6 +53,7 @@ def command(
         bool, typer.Option("--dashboard/--no-dashboard", help="Open a dashboard for browsers.")
     ] = True,
     dashboard_listen: dashboards.Listen = dashboards.DEFAULT,
+    desktop: Desktop = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Wait for orders, and run a workflow whenever one comes; one run at a time.
@@ -79,7 +81,7 @@ def command(
         if not quiet:
             tell_newcomers(reached_at(server))
         if dashboard:
-            page.enter_context(shown(server, dashboard_listen, access))
+            page.enter_context(shown(server, dashboard_listen, access, desktop=desktop))
         if not quiet:
             typer.echo(f"waiting for Run: POST {server.http}/api/start", err=True)
         while not desk.closed:
