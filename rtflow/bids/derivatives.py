@@ -208,7 +208,8 @@ _README = """# Results of rtflow
 Made while the runs were scanned. `desc-confounds` has motion under fMRIPrep's column names, `desc-results`
 every output of every volume (and in its JSON the operator's `Notes`), `desc-feedback` what the participant
 got and what was true of the volume, `desc-timing` when everything happened. Row n is volume n; `n/a`: the
-volume does not have it. `statmap` are maps of a linear model, `design` its rows. The JSON file beside each describes it.
+volume does not have it. `statmap` are maps of a linear model, `design` its rows. The
+JSON file beside each describes it.
 """
 
 #: BIDS has no name for them yet; fMRIPrep's and FitLins' are left out of validation in this way, too.

@@ -75,6 +75,12 @@ Credentials = Annotated[
 ]
 
 
+def settings_file(workflow: WorkflowFile, config: Path | None) -> Path | None:
+    """The TOML file of a workflow: the one that was given, or the one beside it, if there is one."""
+    beside = workflow.path.with_suffix(".toml")
+    return config or (beside if beside.is_file() else None)
+
+
 def settings_for(
     workflow: WorkflowFile,
     config: Path | None,
@@ -93,14 +99,11 @@ def settings_for(
     """
     from rtflow.settings import load_settings
 
-    beside = workflow.path.with_suffix(".toml")
     as_typed = {f"source={source}": f"--source {source}"} if source is not None else {}
     paced = {f"source.speed={speed}": f"--speed {speed}"} if speed is not None else {}
     overrides = [*as_typed, *(settings or []), *paced]
     try:
-        return load_settings(
-            workflow.settings_type, config or (beside if beside.is_file() else None), overrides
-        )
+        return load_settings(workflow.settings_type, settings_file(workflow, config), overrides)
     except SettingsError as error:
         message = str(error)
         for override, typed in (as_typed | paced).items():

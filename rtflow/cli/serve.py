@@ -72,10 +72,11 @@ def command(
     try:
         loaded = load_workflow(workflow_path(workflow))
         settings = options.settings_for(loaded, config, source, set_, speed)
+        file = options.settings_file(loaded, config)
     finally:
         log.close()
     require_writable(out.absolute())
-    desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True)
+    desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True, file=file)
     opened = open_server(listen, desk, access=access, plain=plain, client_certificates=client_certificates)
     with opened as server, on_interrupt(desk.close), contextlib.ExitStack() as page:
         if not quiet:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from rtflow.access.throttle import Throttle, network_of
 from rtflow.errors import AccessError, OutputError, RtflowError, SettingsError, UsageError
-from rtflow.server.desk import BusyError
+from rtflow.server.desk import BusyError, FieldError
 from rtflow.server.log import Log
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -118,7 +118,8 @@ def in_one_form(log: Log) -> Any:
             return _last(answer({"error": error.reason.lower()}, error.status, allow))
         except RtflowError as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
-            return answer({"error": str(error)}, status)
+            field = {"field": error.field} if isinstance(error, FieldError) and error.field else {}
+            return answer({"error": str(error)} | field, status)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 from rtflow.documents import decode, now
 from rtflow.server.answers import Refusal, answer
-from rtflow.server.handling import Handlers, number, read_json
+from rtflow.server.handling import Handlers, number
 
 _MOST_DOCUMENTS = 5000
 
@@ -33,8 +34,6 @@ class Api(Handlers):
             web.get("/api/runs/{uid}/documents", self.documents),
             web.post("/api/start", self.start),
             web.post("/api/stop", self.stop),
-            web.get("/api/settings", self.settings),
-            web.put("/api/settings", self.change_settings),
         ]
 
     async def health(self, request: web.Request) -> web.Response:
@@ -47,18 +46,26 @@ class Api(Handlers):
         port = self._port
         states, run, clock, at = port.states, port.run, port.clock, now()
         begins = clock.next_volume(at) if clock else None
+        desk, progress, tr = port.desk, port.progress, clock.tr if clock else run.tr if run else None
+        free = await port.pools.short.run(_free, desk.out) if desk else None
+        left = max(run.volumes - progress.received, 0) if run and run.volumes else None
         return answer(
             {
                 "state": states.now,
                 "since": states.since,
                 "time": at,
                 "run_uid": run.run_uid if run else None,
-                "trouble": port.desk.trouble if port.desk else "",
-                "workflow": port.desk.workflow if port.desk else (run.workflow if run else ""),
+                "trouble": desk.trouble if desk else "",
+                "workflow": desk.workflow if desk else (run.workflow if run else ""),
                 "volumes": run.volumes if run else None,
-                "tr": clock.tr if clock else run.tr if run else None,
-                "received": port.progress.received,
-                "results": port.progress.results,
+                "tr": tr,
+                "received": progress.received,
+                "results": progress.results,
+                "began": progress.began,
+                "deadline": desk.deadline(tr) if desk else None,
+                "waits": bool(desk and desk.waits),
+                "out": str(desk.out) if desk else None,
+                "disk": {"free": free, "needed": progress.bytes_for(left)},
                 "next_volume": begins - at if begins is not None else None,
                 "onlookers": len(port.monitor),
                 "agents": [asdict(channel.standing) for channel in port.channels],
@@ -96,18 +103,14 @@ class Api(Handlers):
         self._desk.stop()
         return answer({"state": self._port.states.now}, 202)
 
-    async def settings(self, request: web.Request) -> web.Response:
-        """Schema and values of the settings."""
-        await self._admit(request, "watch")
-        return answer(self._desk.describe_settings())
 
-    async def change_settings(self, request: web.Request) -> web.Response:
-        """Take other settings for the next run; what is not named stays."""
-        visitor = await self._admit(request, "act")
-        values = await read_json(request, dict[str, Any])
-        await self._tell(request, visitor, "settings", changed=msgspec.json.encode(values).decode())
-        await self._port.pools.short.run(self._desk.change_settings, values)
-        return answer(self._desk.describe_settings())
+def _free(folder: Path) -> int | None:
+    """Bytes that are free where a folder is, or will be."""
+    there = next((one for one in (folder, *folder.parents) if one.is_dir()), None)
+    try:
+        return shutil.disk_usage(there).free if there else None
+    except OSError:
+        return None
 
 
 def _pack(lines: list[bytes]) -> bytes:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rtflow.errors import UsageError
+from rtflow.errors import SettingsError, UsageError
 from rtflow.server.runs import Runs
 from rtflow.server.states import States
 from rtflow.settings import RunSettings, settings_from_builtins, settings_to_builtins
 
+_FIELD = re.compile(r"unknown (?:setting )?'?([\w.]+)|setting '([\w.]+)' has no value|([\w.]+): expected")
+
 
 class BusyError(UsageError):
     """It cannot be done while the server does something else."""
+
+
+class FieldError(SettingsError):
+    """A setting is wrong.
+
+    Attributes
+    ----------
+    field
+        Its name, ``a.b``; empty where it is not one of them alone.
+    """
+
+    def __init__(self, message: str) -> None:
+        found = _FIELD.match(message)
+        self.field = next(filter(None, found.groups()), "") if found else ""
+        super().__init__(message)
 
 
 class Desk:
@@ -31,6 +50,8 @@ class Desk:
         Its name.
     waits
         Whether the server waits for orders to run; else it carries one run, which has begun.
+    file
+        TOML file that the settings are from, if there is one.
 
     Attributes
     ----------
@@ -46,11 +67,22 @@ class Desk:
         Why the last run that was ordered could not begin, in words.
     """
 
-    def __init__(self, settings: RunSettings, out: Path, *, workflow: str = "", waits: bool = False) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        out: Path,
+        *,
+        workflow: str = "",
+        waits: bool = False,
+        file: Path | None = None,
+    ) -> None:
         self.states = States()
         self.stopping = threading.Event()
         self.workflow = workflow
+        self.out = out
         self.runs = Runs(out / "runs")
+        self._file = file
+        self._given = settings_to_builtins(settings)
         self._settings = settings
         self.waits = waits
         self._lock = threading.Lock()
@@ -71,11 +103,14 @@ class Desk:
         return not self.waits or self.states.now != "idle"
 
     def describe_settings(self) -> dict[str, Any]:
-        """Schema (JSON Schema), values, and whether they are locked."""
+        """Schema (JSON Schema), values, whether they are locked, and how they were when the server began."""
+        values = settings_to_builtins(self._settings)
         return {
             "schema": msgspec.json.schema(type(self._settings)),
-            "values": settings_to_builtins(self._settings),
+            "values": values,
             "locked": self.locked,
+            "file": {"path": str(self._file or ""), "values": self._given},
+            "differences": differences(self._given, values),
         }
 
     def change_settings(self, values: dict[str, Any]) -> None:
@@ -85,14 +120,30 @@ class Desk:
         ------
         BusyError
             If there is a run.
-        SettingsError
-            If a name is unknown, or a value is of the wrong type.
+        FieldError
+            If a name is unknown, a value is of the wrong type, or they make no sense.
         """
         with self._lock:
             if self.locked:
                 raise BusyError("settings are locked while there is a run; wait for its end, or stop it")
-            changed = _merged(settings_to_builtins(self._settings), values)
-            self._settings = settings_from_builtins(type(self._settings), changed)
+            self._settings = self.checked_settings(values)
+
+    def checked_settings(self, values: dict[str, Any]) -> RunSettings:
+        """The settings that these changes would make; nothing is changed. Raises `FieldError`."""
+        changed = _merged(settings_to_builtins(self._settings), values)
+        try:
+            settings = settings_from_builtins(type(self._settings), changed)
+            settings.require()
+        except SettingsError as error:
+            raise FieldError(str(error).removeprefix("the recorded settings: ")) from None
+        return settings
+
+    def deadline(self, tr: float | None) -> float | None:
+        """Seconds from a volume's last byte after which its Result is late, by the settings and the TR."""
+        speed = getattr(self._settings.source, "speed", 1.0)
+        if self._settings.deadline is not None or tr is None or speed == "max":
+            return self._settings.deadline
+        return tr / float(speed)
 
     # Orders
 
@@ -151,6 +202,22 @@ class Desk:
         self.closed = True
         with self._ordered:
             self._ordered.notify_all()
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[dict[str, Any]]:
+    """Settings that are not as they were: name, how they were, and how they are; None where there are none.
+
+    >>> differences({"seed": 1, "bids": {"run": 1}}, {"seed": 1, "bids": {"run": 2}})
+    [{'name': 'bids.run', 'file': 1, 'now': 2}]
+    """
+    found = []
+    for key in dict.fromkeys((*before, *after)):
+        was, now, name = before.get(key), after.get(key), f"{where}{key}"
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += differences(was, now, f"{name}.")
+        elif was != now:
+            found.append({"name": name, "file": was, "now": now})
+    return found
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""Settings as a TOML file, as `rtflow.settings.load_settings` reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rtflow.errors import OutputError, SettingsError
+from rtflow.server.desk import BusyError
+from rtflow.setting_types import NONE
+from rtflow.settings import RunSettings, load_settings, settings_to_builtins
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def save_settings(settings: RunSettings, folder: Path, name: str) -> Path:
+    """Write settings into a file of a name that is free; every one of them stands in it.
+
+    Parameters
+    ----------
+    settings
+        What to write.
+    folder
+        Where to; it is made.
+    name
+        Of the file, without ``.toml``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SettingsError
+        If the name cannot be a file's, or the settings cannot stand in TOML.
+    BusyError
+        If there is such a file already.
+    OutputError
+        If the folder cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"the name {name[:64]!r}: expected up to 64 letters, digits, dots, hyphens and underscores"
+        )
+    path, values = folder / f"{name}.toml", settings_to_builtins(settings)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.open("x").close()
+        # Where any text is a value, "none" is one, too; most of these are none if nothing is said.
+        for none in (NONE, None):
+            path.write_text(to_toml(values, none=none), encoding="utf-8")
+            if _reads_as(type(settings), path, values):
+                return path
+        path.unlink()
+    except FileExistsError:
+        raise BusyError(f"{path} is there already; choose another name") from None
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; choose an output folder with room") from None
+    raise SettingsError("these settings cannot stand in a file; write one by hand")
+
+
+def _reads_as(settings_type: type[RunSettings], path: Path, values: dict[str, Any]) -> bool:
+    try:
+        return settings_to_builtins(load_settings(settings_type, path)) == values
+    except SettingsError:
+        return False
+
+
+def to_toml(values: Mapping[str, Any], *, none: str | None = NONE) -> str:
+    """Nested values as TOML, in which None is this text, or is left out.
+
+    >>> print(to_toml({"seed": 1, "deadline": None, "bids": {"subject": "01"}}), end="")
+    seed = 1
+    deadline = "none"
+    <BLANKLINE>
+    [bids]
+    subject = "01"
+    """
+    return "\n".join(_lines(values, (), none)).strip("\n") + "\n"
+
+
+def _lines(values: Mapping[str, Any], where: tuple[str, ...], none: str | None) -> Iterator[str]:
+    tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    if where and (len(tables) < len(values) or not values):
+        yield ""
+        yield f"[{'.'.join(map(_key, where))}]"
+    for key, value in values.items():
+        said = none if value is None else value
+        if key not in tables and said is not None:
+            yield f"{_key(key)} = {_value(said)}"
+    for key, table in tables.items():
+        yield from _lines(table, (*where, key), none)
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):  # TOML has no null within a list's tables either: it is left out
+        pairs = (f"{_key(key)} = {_value(one)}" for key, one in value.items() if one is not None)
+        return f"{{{', '.join(pairs)}}}"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
