@@ -29,7 +29,7 @@ def run_dashboard(
     access: Path | None,
     names: tuple[str, ...],
     desktop: Path | None,
-    ready: Callable[[str], None],
+    ready: Callable[[str, int], None],
     ends_with: TextIO | None = None,
 ) -> None:
     """Serve the dashboard until it is told to end.
@@ -53,7 +53,7 @@ def run_dashboard(
     desktop
         Socket of a VNC server; None for no desktop.
     ready
-        Called with the address of the page.
+        Called with the scheme and the port of the page's address.
     ends_with
         When this comes to its end, the dashboard ends, too.
 
@@ -73,7 +73,7 @@ def run_dashboard(
             EnginePlace(place, known, towards), accounts.folder, host, port, tls, names, desktop
         )
         scheme = "http" if tls is None else "https"
-        asyncio.run(serve(options, lambda port: ready(f"{scheme}://{_shown(host)}:{port}"), ends_with))
+        asyncio.run(serve(options, lambda port: ready(scheme, port), ends_with))
 
 
 def _place(server: str, ca: Path | None, folder: Path) -> tuple[str, ssl.SSLContext | None]:
@@ -104,7 +104,3 @@ def _token(accounts: Access, given: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(UsageError):
             accounts.remove_token(name)
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

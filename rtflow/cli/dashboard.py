@@ -57,7 +57,8 @@ def command(
     Users log in by the accounts of 'rtflow user'. To end it never touches a run.
     """
     from rtflow.access.store import Access
-    from rtflow.cli.listening import known_names, parse_address
+    from rtflow.cli.addresses import parse_address, reached_host
+    from rtflow.cli.listening import known_names
     from rtflow.dash_app.starting import run_dashboard
 
     host, port = parse_address(listen)
@@ -72,13 +73,14 @@ def command(
         ca=ca,
         plain=plain,
         access=access,
-        ready=_tell(beside=beside, quiet=quiet),
+        ready=_tell(reached_host(host, names), beside=beside, quiet=quiet),
         ends_with=sys.stdin if beside else None,
     )
 
 
-def _tell(*, beside: bool, quiet: bool) -> Callable[[str], None]:
-    def tell(url: str) -> None:
+def _tell(host: str, *, beside: bool, quiet: bool) -> Callable[[str, int], None]:
+    def tell(scheme: str, port: int) -> None:
+        url = f"{scheme}://{host}:{port}"
         if beside:
             print(url, flush=True)
         elif not quiet:

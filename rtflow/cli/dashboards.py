@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtflow.cli.addresses import EVERYWHERE
 from rtflow.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def dashboard_beside(
 
 
 def _command(server: Server, accounts: Access, *, plain: bool) -> list[str]:
-    host = server.host if server.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
+    host = server.host if server.host not in EVERYWHERE else "127.0.0.1"
     if not plain:  # the certificate is for names; of the first one we know that it leads here
         host = next((one for one in server.names if one in ("localhost", "127.0.0.1")), server.names[0])
     shown = f"[{host}]" if ":" in host else host

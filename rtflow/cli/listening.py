@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtflow.cli.addresses import parse_address, reached_host
 from rtflow.cli.dashboards import dashboard_beside, private_accounts
 from rtflow.errors import UsageError
 
@@ -31,7 +31,6 @@ ClientCertificates = Annotated[
         "--client-certificates", help="Agents must show their certificate too (mutual TLS), not a token only."
     ),
 ]
-_LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -177,25 +176,6 @@ def open_server(
     return Server(host, port, guard=guard, tls=tls, desk=desk, names=names)
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
-
-    >>> parse_address("[::1]:8443"), parse_address("0.0.0.0:0")
-    (('::1', 8443), ('0.0.0.0', 0))
-
-    Raises
-    ------
-    UsageError
-        If it is something else.
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else -1
-    if not colon or not host or not 0 <= number <= _LARGEST_PORT or (":" in host and not bracketed):
-        raise UsageError(f"--listen {text}: expected HOST:PORT, such as 0.0.0.0:8443 or 127.0.0.1:8443")
-    return host[1:-1] if bracketed else host, number
-
-
 def known_names(folder: Path) -> Sequence[str]:
     """Names that the server's certificate is for."""
     from rtflow.access.certificates import certificates
@@ -204,13 +184,9 @@ def known_names(folder: Path) -> Sequence[str]:
 
 
 def reached_at(server: Server) -> str:
-    """The address that others type: of a server that listens everywhere, by the first name it is known by."""
-    if server.host not in ("0.0.0.0", "::", ""):
-        return server.url
-    others = [name for name in server.names if name not in ("localhost", "127.0.0.1", "::1")]
-    host = others[0] if others else socket.gethostname()
+    """The address that others type."""
     scheme = server.url.partition(":")[0]
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
+    return f"{scheme}://{reached_host(server.host, server.names)}:{server.port}"
 
 
 def tell_newcomers(address: str) -> None:
