@@ -69,6 +69,12 @@ class Runs:
         newest = sorted(self._folder.glob("*/journal"), reverse=True)[:most]
         return [told for journal in newest if (told := self._told(journal.parent)) is not None]
 
+    def folder(self, run_uid: str) -> Path | None:
+        """The folder of a run; None if there is no such run."""
+        path = self._journal(run_uid)
+        found = path is not None and path.is_file() and not (self._folder / run_uid).is_symlink()
+        return self._folder / run_uid if found else None
+
     def lines(self, run_uid: str, since: int, most: int) -> list[bytes] | None:
         """Documents from number ``since`` on, each as its line of JSON; None if there is no such run."""
         path = self._journal(run_uid)
