@@ -41,6 +41,7 @@ _IN_MEMORY = 16
 """So many of these are held; those behind are read again when their turn comes."""
 
 _UNREADABLE = re.compile(r"^.+ cannot be read")
+_EXAMPLE = re.compile(r", such as .+$")
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Sender(threading.Thread):
         """Tell of something here and on the server."""
         self._tell(says)
         if self.protection.key is not None:  # the name of a file may be that of a patient
-            says = _UNREADABLE.sub("a file cannot be read", says)
+            says = _EXAMPLE.sub("", _UNREADABLE.sub("a file cannot be read", says))
         self.post(Trouble(run_uid=self.run_uid, says=says[:2000]))
 
     def withhold(self, why: str, path: Path) -> None:
@@ -221,20 +222,24 @@ class ObjectSender(Sender):
         with self._open_feed(self.begun, self.kept) as feed:
             self._say_opened()
             self.tell_begun()
+            self._tell_troubles(feed)  # what is left alone, before anything is sent
             for arrival in feed.before():
                 self._send(feed, arrival, before=True)
             while not self.ending.is_set():
                 for arrival in feed.arrivals(POLL):
                     self._send(feed, arrival)
                 self._answer(feed)
-                for says in feed.troubles():
-                    self.trouble(says)
+                self._tell_troubles(feed)
                 if now() - told_at >= _TELL_EVERY and self.outlet.connected() and not self.outlet.waiting():
                     told_at = now()
                     until = feed.brought_until
                     self.post(Listening(run_uid=self.run_uid, until=until, hint=feed.hint[:2000]))
         for says in feed.troubles():
             self._tell(says)
+
+    def _tell_troubles(self, feed: Feed) -> None:
+        for says in feed.troubles():
+            self.trouble(says)
 
     def _say_opened(self) -> None:
         self.post(SourceOpened(run_uid=self.run_uid, brings="objects"))

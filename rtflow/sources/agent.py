@@ -90,10 +90,11 @@ class AgentStream:
             existing=spec.existing,
             pattern=spec.pattern,
         )
-        self._feed = AgentFeed(channel, run, run_dir / "received")
+        stands = standing(run_dir)
+        self._feed = AgentFeed(channel, run, run_dir / "received", began=stands.began)
         self._stream = DicomStream(self._feed, spec, f"agent {spec.name!r}")
         self._stream.begin(run_dir, emit)
-        self._feed.begin(standing(run_dir).last)
+        self._feed.begin(stands.last)
         self._stream.tell_troubles()
 
     def end(self) -> None:

@@ -35,6 +35,9 @@ for a cable that was pulled, and a run whose agent is gone for good ends all the
 _FRAMES, _FRAMES_BYTES = 64, 512 << 20
 """Volumes that may wait for the run, at most: an agent has fewer on their way."""
 
+_EARLIER = 10.0
+"""Seconds by which what came before the run began is told of: clocks of file systems differ by some."""
+
 _IN_MEMORY = 64 << 20
 _AT_ONCE = 4 << 20
 """An object of more bytes is written by a thread: the display's values do not wait for it."""
@@ -58,6 +61,8 @@ class AgentFeed:
         What it is told of the run.
     folder
         Of the spool.
+    began
+        When the run began, seconds since 1970; None for now.
 
     Attributes
     ----------
@@ -67,9 +72,12 @@ class AgentFeed:
         Number of the last volume that the journal has, of a source that knows its volumes.
     """
 
-    def __init__(self, channel: ScannerChannel, run: BeginRun, folder: Path) -> None:
+    def __init__(
+        self, channel: ScannerChannel, run: BeginRun, folder: Path, began: float | None = None
+    ) -> None:
         self._channel = channel
         self._run = run
+        self._began = now() if began is None else began
         self._spool = Spool(folder)
         self._came = threading.Condition()
         self._queue: deque[tuple[str, Arrival, int]] = deque()
@@ -84,6 +92,7 @@ class AgentFeed:
         self._troubles = AgentTroubles(channel.name)
         self._ended: SourceEnded | None = None
         self._begun = False
+        self._told_of_early = False
         self.opened: SourceOpened | None = None
 
     # The run's side
@@ -282,6 +291,7 @@ class AgentFeed:
             return
         (data,) = parts
         received = self._by_our_clock(body.received)
+        self._note_time(body.name, received)
         try:
             if len(data) > _AT_ONCE:
                 path = await asyncio.to_thread(self._spool.keep, body.key, data)
@@ -337,6 +347,16 @@ class AgentFeed:
         """A time of the agent's in our scale; never in the future, for it has heard of it."""
         clock = self._channel.link.clock
         return now() if clock.offset is None else min(now(), clock.to_ours(theirs))
+
+    def _note_time(self, name: str, received: float) -> None:
+        # It is told, not refused: a share whose clock is wrong would cost the whole scan.
+        early = self._began - received
+        if early > _EARLIER and not self._run.existing and not self._told_of_early:
+            self._told_of_early = True
+            self._troubles.say(
+                f"{_UNSAFE.sub('_', name)} came {early:.0f} s before the run began: it may be of an earlier "
+                "scan; look at what 'rtflow scanner' watches, and at the clock of that folder's host"
+            )
 
     def _drop(self, path: Path) -> None:
         try:

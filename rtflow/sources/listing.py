@@ -45,13 +45,22 @@ class Listing:
         Of file names.
     trouble
         Called with a sentence about what cannot be listed.
+    passed
+        Called with each file whose name does not match, of those that are not hidden.
     """
 
-    def __init__(self, folder: Path, pattern: str, trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pattern: str,
+        trouble: Callable[[str], None],
+        passed: Callable[[os.DirEntry[str]], None],
+    ) -> None:
         self._folder = folder
         self._hidden_too = pattern.startswith(".")
         self._match = re.compile(fnmatch.translate(os.path.normcase(pattern))).match
         self._trouble = trouble
+        self._passed = passed
 
     def __iter__(self) -> Iterator[os.DirEntry[str]]:
         """The files that are there, one at a time as the system lists them."""
@@ -81,8 +90,10 @@ class Listing:
                         if entry.is_dir(follow_symlinks=False):
                             if not self._is_hidden(entry.name):
                                 below.append(entry.path)
-                        else:
-                            wanted = self._is_named(entry.name) and entry.is_file()
+                        elif self._is_named(entry.name):
+                            wanted = entry.is_file()
+                        elif not self._is_hidden(entry.name) and entry.is_file():
+                            self._passed(entry)
                     if wanted:
                         yield entry
         except FileNotFoundError:

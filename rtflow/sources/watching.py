@@ -79,12 +79,25 @@ class Watcher:
         Which file names to look at; hidden ones are passed over, as `Listing` says.
     existing
         Whether to bring what was there at the start; else it is left alone.
+
+    Attributes
+    ----------
+    folder
+        The folder.
+    pattern
+        As given.
+    began
+        When it looked at the folder first, seconds since 1970.
     """
 
     def __init__(self, folder: Path, pattern: str = "*", *, existing: bool = True) -> None:
-        self._folder = folder.resolve()
-        self._pattern = pattern
-        self._listing = Listing(self._folder, pattern, self._say)
+        self.folder = folder.resolve()
+        self.pattern = pattern
+        self.began = now()
+        self._passed: set[int] = set()
+        self._passed_example = ""
+        self._passed_since = self._passed_told = 0
+        self._listing = Listing(self.folder, pattern, self._say, self._pass_over)
         self._events: queue.SimpleQueue[_Notice] = queue.SimpleQueue()
         self._brought: dict[str, Content] = {}
         self._recent: dict[str, Content] = {}
@@ -93,10 +106,10 @@ class Watcher:
         self._refused: dict[str, _Refused] = {}
         self._looked: dict[str, _Look] = {}
         self._told = False
-        self._drained = self._swept = now()
+        self._drained = self._swept = self.began
         self._rescanned = 0.0
         self._rescan_every = _RESCAN
-        self._observer = Observer(self._folder, self.heard)
+        self._observer = Observer(self.folder, self.heard)
         self._identity = self._listing.identity()
         self._troubles: list[str] = []
         self._said: set[str] = set()
@@ -132,22 +145,39 @@ class Watcher:
     @property
     def hint(self) -> str:
         """What else to check if nothing comes."""
-        return f" and the pattern {self._pattern!r}"
+        passed = f" ({self._passed_since} files that came do not match it)" if self._passed_since else ""
+        return f" and the pattern {self.pattern!r}{passed}"
 
     @property
     def left_alone(self) -> frozenset[str]:
         """Files that were there at the start and do not belong to the run, by their paths in the folder."""
-        return frozenset(os.path.relpath(path, self._folder) for path in self._former)
+        return frozenset(os.path.relpath(path, self.folder) for path in self._former)
 
     def leave_alone_only(self, names: Iterable[str]) -> None:
         """Of the files that were left alone, bring those that are not among these after all.
 
         For a run that is taken up: what came after it had begun belongs to it.
         """
-        kept = {str(self._folder / name) for name in names}
+        kept = {str(self.folder / name) for name in names}
         for path in self._former - kept:
             self._refused.pop(path, None)
         self._former &= kept
+
+    def leave_alone_until(self, time: float) -> None:
+        """Of the files that were left alone, bring those that came or changed after ``time`` after all.
+
+        For a run that is taken up, and whose files came elsewhere, or were others, when it began.
+        """
+        names = []
+        for path in self._former:
+            with contextlib.suppress(OSError):
+                if _came(Path(path).stat()) <= time:
+                    names.append(path)
+        self.leave_alone_only(names)
+        self._say(
+            f"the run began with another folder or pattern than {self.folder} and {self.pattern!r}: "
+            f"{len(names)} files that are from before it are left alone"
+        )
 
     def before(self) -> Iterator[Arrival]:
         """What is there already, each file with the time of its last change (or of its coming here)."""
@@ -197,6 +227,29 @@ class Watcher:
         self._told = True
         if path in self._listing:
             self._events.put(_Notice(Path(path), now(), told=True))
+
+    def _pass_over(self, entry: os.DirEntry[str]) -> None:
+        """Count what came since the start under a name that does not match: the pattern may be wrong."""
+        if (known := hash(entry.path)) in self._passed:
+            return
+        self._passed.add(known)
+        with contextlib.suppress(OSError):
+            if _came(entry.stat()) < self.began:
+                return
+            self._passed_since += 1
+            self._passed_example = entry.name
+
+    def _tell_passed(self) -> None:
+        # Of a few beside those that match, a log say, nobody needs to hear.
+        if self._passed_since >= max(self._passed_told * 10, 1) and not (self._brought or self._done):
+            self._passed_told = self._passed_since
+            self._say(self._not_named())
+
+    def _not_named(self) -> str:
+        return (
+            f"files come that do not match the pattern {self.pattern!r}: {self._passed_since}, "
+            f"such as {self._passed_example!r}"
+        )
 
     def _bring(self, path: Path, at: float) -> Arrival | None:
         began = now()
@@ -301,6 +354,7 @@ class Watcher:
         for _, notice in sorted(ripe):
             if self._is_news(notice):
                 yield notice
+        self._tell_passed()
         if self._identity is not None:
             self._swept = began
 
@@ -309,7 +363,7 @@ class Watcher:
         was, self._identity = self._identity, identity
         if identity != was:
             how = "gone" if identity is None else "back" if was is None else "another one than before"
-            self._say(f"folder {self._folder} is {how}", again=True)
+            self._say(f"folder {self.folder} is {how}", again=True)
         if identity is not None and (identity != was or self._observer.deaf):
             # The operating system told of what was there before; this is another one.
             self._observer.stop()

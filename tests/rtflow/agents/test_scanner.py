@@ -62,6 +62,38 @@ def test_what_was_there_before_belongs_to_no_run_unless_it_is_asked_for(tmp_path
     assert run.said("no volume came into agent 'scanner' within 3 s")
 
 
+@pytest.mark.parametrize("wrong", ["folder", "pattern"])
+def test_an_agent_that_is_started_again_with_another_folder_takes_nothing_from_before_the_run(
+    wrong: str, tmp_path: Path
+) -> None:
+    folder, other = tmp_path / "in", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    for volume in (4, 5, 6):
+        put(folder, volume, name=f"earlier_{volume}.dcm")
+    port, state, watch = free_port(), tmp_path / "state", ["--watch", str(folder)]
+    mistaken = [*watch, "--pattern", "*.IMA"] if wrong == "pattern" else ["--watch", str(other)]
+    with ServedRun(port, tmp_path / "out", "source=agent:scanner?volumes=3&wait=60&patience=1000") as run:
+        with Agent(port, state, *mistaken) as agent:
+            agent.until(lambda: agent.said("begins"))
+            put(folder, 1)
+            if wrong == "pattern":
+                agent.until(lambda: agent.said("do not match the pattern '*.IMA': 1, such as '5_0001.dcm'"))
+            assert agent.interrupt() == 0
+        with Agent(port, state, *watch) as agent:
+            agent.until(lambda: agent.said("goes on"))
+            put(folder, 2)
+            put(folder, 3)
+            assert run.wait() == 0, run.lines
+            assert agent.said("3 files that are from before it are left alone")
+    names = [part.name for frame in run.recording.frames() for part in frame.parts]
+    assert len(names) == 3
+    assert [volume.volume for volume in run.recording.volumes] == [1, 2, 3]
+    told = run.events("source_trouble")
+    assert any("3 files that are from before it are left alone" in says for says in told)
+    assert wrong == "folder" or "agent 'scanner': files come that do not match the pattern '*.IMA': 1" in told
+
+
 def test_two_agents_do_not_share_a_state(tmp_path: Path) -> None:
     with Agent(free_port(), tmp_path) as one:
         one.until(lambda: one.said("not connected"))

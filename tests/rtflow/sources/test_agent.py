@@ -49,9 +49,17 @@ OPEN: list[AgentFeed] = []
 class Sent:
     """What the other side would be told, and a feed that hears what it is told to."""
 
-    def __init__(self, server: Server, folder: Path, last: int = 0) -> None:
+    def __init__(
+        self,
+        server: Server,
+        folder: Path,
+        last: int = 0,
+        *,
+        existing: bool = False,
+        began: float | None = None,
+    ) -> None:
         self.channel = server.scanner("scanner")
-        self.feed = AgentFeed(self.channel, BeginRun(run_uid="run"), folder)
+        self.feed = AgentFeed(self.channel, BeginRun(run_uid="run", existing=existing), folder, began)
         OPEN.append(self.feed)
         self.feed.begin(last)
         self._server = server
@@ -89,6 +97,24 @@ def test_an_agent_that_floods_the_run_with_troubles_is_stopped_and_that_is_told(
         "agent 'scanner': 1",
         "agent 'scanner' tells more troubles than can be; what is beyond is dropped",
     ]
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_objects_from_before_the_run_are_told_of_once_where_none_belong_to_it(
+    existing: bool, server: Server, tmp_path: Path
+) -> None:
+    sent = Sent(server, tmp_path, existing=existing, began=1000.0)
+    sent.channel.link.clock = clock = Clock()
+    clock.add(0.0, 0.0, 0.0, 0.0)
+    sent.feed.troubles()
+    sent.arrived("aa", received=995.0)
+    assert sent.feed.troubles() == []
+    sent.arrived("bb", received=700.0)
+    sent.arrived("cc", received=600.0)
+    said = sent.feed.troubles()
+    assert len(said) == (0 if existing else 1)
+    assert existing or "bb.dcm came 300 s before the run began" in said[0]
+    assert names(sent.feed) == ["aa.dcm", "bb.dcm", "cc.dcm"]
 
 
 def names(feed: AgentFeed) -> list[str]:
