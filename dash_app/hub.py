@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -37,6 +37,7 @@ class Heading(msgspec.Struct):
     document: str
     run_uid: str
     seq: int
+    volume: int | None = None
 
 
 _HEADING = msgspec.json.Decoder(Heading)
@@ -105,13 +106,16 @@ class Hub:
     ----------
     engine
         What is followed.
+    heard
+        Called with the heading of each document of the present run.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, heard: Callable[[Heading], None] = lambda _: None) -> None:
         self.run_uid = ""
         self.status: dict[str, Any] = {}
         self.trouble = "not connected yet"
         self._engine = engine
+        self._heard = heard
         self._recent: deque[str] = deque(maxlen=_KEPT)
         self._next = 0
         self._browsers: set[Browser] = set()
@@ -165,6 +169,7 @@ class Hub:
         text = slim(line, heading)
         self._recent.append(text)
         self._next = heading.seq + 1
+        self._heard(heading)
         for browser in self._browsers:
             if browser.run_uid == heading.run_uid and browser.cursor == heading.seq:
                 browser.put(text)

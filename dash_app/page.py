@@ -12,8 +12,8 @@ from dash import Dash
 
 from rtflow.dash_app.elements import html
 from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.tabs import brain, header, live, runs, timing
 from rtflow.dash_app.tabs import desktop as desktop_tab
-from rtflow.dash_app.tabs import header, live, runs, timing
 from rtflow.dash_app.visitor import visitor
 from rtflow.dash_app.web import csrf_cookie
 from rtflow.errors import RtflowError
@@ -27,6 +27,7 @@ Tab = tuple[str, str, Any]
 
 TABS: tuple[Tab, ...] = (
     ("live", "Live", live),
+    ("brain", "Brain", brain),
     ("timing", "Timing", timing),
     ("runs", "Runs", runs),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from aiohttp import hdrs, web
 
 from rtflow.access.sessions import csrf_token
@@ -18,7 +19,8 @@ from rtflow.access.store import Action
 from rtflow.dash_app.bridge import Bridge
 from rtflow.dash_app.desktop import Desktop
 from rtflow.dash_app.engine import Engine
-from rtflow.dash_app.hub import Browser, Hub, Slow, slim_lines
+from rtflow.dash_app.hub import Browser, Heading, Hub, Slow, slim_lines
+from rtflow.dash_app.pictures import Pictures, View
 from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
 from rtflow.server.guard import Guard, Visitor
 from rtflow.server.listening import Limits, Listener
@@ -67,7 +69,8 @@ class Web:
         desktop: Path | None = None,
     ) -> None:
         self.engine = engine
-        self.hub = Hub(engine)
+        self.hub = Hub(engine, self._heard)
+        self.pictures = Pictures(engine)
         self._guard = guard
         self._make_page = make_page
         self._bridge: Bridge | None = None
@@ -94,7 +97,8 @@ class Web:
         )
         self._bridge = Bridge(self._make_page(self._listener.port))
         self._listener.start()
-        tasks = [asyncio.ensure_future(one) for one in (self.hub.follow(), self.hub.look(), self._tend())]
+        lasting = (self.hub.follow(), self.hub.look(), self.pictures.follow(), self._tend())
+        tasks = [asyncio.ensure_future(one) for one in lasting]
         try:
             yield self._listener.port
         finally:
@@ -130,6 +134,7 @@ class Web:
                 *self._desktop.routes(),
                 web.get("/documents/{uid}", self._documents),
                 web.get("/runs/{path:.*}", self._run_file),
+                web.get("/images/{name}.nii.gz", self._image),
                 web.route("*", "/{path:.*}", self._dash),
             ]
         )
@@ -206,6 +211,13 @@ class Web:
         await response.write_eof()
         return response
 
+    async def _image(self, request: web.Request) -> web.StreamResponse:
+        """An image of the latest volume, as a file."""
+        await self._admit(request)
+        name = request.match_info["name"]
+        body, _ = await self.engine.fetch(f"/api/images/{quote(name)}", form="nifti")
+        return web.Response(body=body, content_type="application/gzip")
+
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """What happens, for one page."""
         visitor = await self._admit(request)
@@ -220,14 +232,18 @@ class Web:
         self._here[socket] = visitor
         try:
             async with self.hub.attended(run_uid, int(since)) as browser:
-                sending = asyncio.ensure_future(self._send(socket, browser))
-                listening = asyncio.ensure_future(self._listen(socket, browser))
-                try:
-                    await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    sending.cancel()
-                    listening.cancel()
-                    await asyncio.gather(sending, listening, return_exceptions=True)
+                with self.pictures.viewed() as view:
+                    tasks = [
+                        asyncio.ensure_future(self._send(socket, browser)),
+                        asyncio.ensure_future(self._send_pictures(socket, view)),
+                        asyncio.ensure_future(self._listen(socket, view)),
+                    ]
+                    try:
+                        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        for task in tasks:
+                            task.cancel()
+                        await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._here.pop(socket, None)
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -241,10 +257,24 @@ class Web:
                 async with asyncio.timeout(_SEND_SECONDS):
                     await socket.send_str(text)
 
-    async def _listen(self, socket: web.WebSocketResponse, browser: Browser) -> None:
+    async def _send_pictures(self, socket: web.WebSocketResponse, view: View) -> None:
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async for frame in view.frames():
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await socket.send_bytes(frame)
+
+    async def _listen(self, socket: web.WebSocketResponse, view: View) -> None:
         async for message in socket:
             if message.type != aiohttp.WSMsgType.TEXT:
                 return
+            try:
+                self.pictures.hear(view, message.data)
+            except msgspec.MsgspecError:
+                return  # no page of ours says this
+
+    def _heard(self, heading: Heading) -> None:
+        if heading.document in ("RunStart", "Result"):
+            self.pictures.look_again(heading.volume or 0)
 
     async def _admit(self, request: web.Request, action: Action = "watch") -> Visitor:
         visitor = await self._guard.authorise(request, action)

@@ -85,11 +85,12 @@ class Images:
         self._held = run_uid, volume, nodes, outputs
 
     def all(self) -> list[dict[str, Any]]:
-        """Name, kind, shape and volume of each."""
-        volume = self._held[1]
+        """Name, kind, shape, volume and run of each."""
+        run_uid, volume, _, _ = held = self._held
+        told = {"volume": volume, "run_uid": run_uid}
         return [
-            {"name": name, "kind": image.kind, "shape": image.shape, "volume": volume}
-            for name, image in self._images()
+            {"name": name, "kind": image.kind, "shape": image.shape} | told
+            for name, image in self._images(held)
         ]
 
     def picture(self, name: str) -> tuple[dict[str, Any], bytes] | None:

@@ -43,6 +43,7 @@ def test_the_latest_volume_of_a_run_can_be_seen(served: Served, tmp_path: Path):
         "kind": "volume",
         "shape": by_name["mask.mask"]["shape"],
         "volume": 60,
+        "run_uid": stop.run_uid,
     }
     assert (by_name["mask.mask"]["kind"], by_name["voxels.features"]["kind"]) == ("mask", "map")
 
