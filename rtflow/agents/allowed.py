@@ -109,6 +109,11 @@ class Allowed:
         self._types = tuple(one.casefold() for one in types)
         self._write = write
 
+    @property
+    def offers(self) -> str:
+        """What may be done with them: ``read`` or ``write``; empty if there are none."""
+        return ("write" if self._write else "read") if self._folders else ""
+
     def open(self, text: str) -> BinaryIO:
         """Open a file to read it.
 

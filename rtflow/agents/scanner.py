@@ -76,12 +76,13 @@ class ScannerAgent:
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         methods = services or {}
-        about = {"rtflow": rtflow.__version__}
+        allowed = files or Allowed([], [])
+        about = {"rtflow": rtflow.__version__, "files": allowed.offers}
         told = declaration(methods)
         self.link = Link(
             self._work, about=about, methods=told, met=self._met, failed=self._failed, size_limit=_LARGEST
         )
-        handlers = FileService(files or Allowed([], []), protection).handlers
+        handlers = FileService(allowed, protection).handlers
         self._answering = Answering(self.link, methods, handlers)
         _check(source)
         protection.prepare()

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from rtflow.access.throttle import Throttle, network_of
-from rtflow.errors import AccessError, OutputError, RtflowError, SettingsError, UsageError
+from rtflow.errors import AccessError, OutputError, RemoteError, RtflowError, SettingsError, UsageError
 from rtflow.server.desk import BusyError, FieldError
 from rtflow.server.log import Log
 
@@ -38,6 +38,7 @@ _STATUS: tuple[tuple[type[RtflowError], int], ...] = (
     (SettingsError, 422),
     (OutputError, 503),
     (UsageError, 409),
+    (RemoteError, 502),
     (RtflowError, 500),
 )
 

@@ -22,6 +22,7 @@ from rtflow.server.api import Api
 from rtflow.server.api_images import ImagesApi
 from rtflow.server.api_notes import NotesApi
 from rtflow.server.api_runs import RunsApi
+from rtflow.server.api_scanners import ScannersApi
 from rtflow.server.api_settings import SettingsApi
 from rtflow.server.channel import Channel, Emit
 from rtflow.server.channels import Channels
@@ -161,7 +162,7 @@ def make_app(port: Port) -> web.Application:
     app.router.add_get("/ws/{kind:scanner|subject}", sockets.agent)
     app.router.add_get("/ws/monitor", sockets.monitor)
     app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.names))
-    for part in (Api, ImagesApi, NotesApi, RunsApi, SettingsApi):
+    for part in (Api, ImagesApi, NotesApi, RunsApi, ScannersApi, SettingsApi):
         app.router.add_routes(part(port).routes())
     if port.guard is not None:
         app.router.add_routes(Login(port.guard, port).routes())

@@ -72,6 +72,11 @@ class Asking:
             asked.end(RemoteError(f"agent {self._name!r} began anew meanwhile; ask again"))
         self._declared = methods
 
+    def end(self) -> None:
+        """The server ends: whoever still waits for an answer is told so."""
+        for asked in self._asked.values():
+            asked.end(RemoteError("the server ends"))
+
     # From any other thread
 
     @property

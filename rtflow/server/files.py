@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -71,12 +71,12 @@ class RemoteFiles:
     def get(self, path: str, *, timeout: float = 60.0, progress: Progress = _quiet) -> bytes:
         """The bytes of a file; of a DICOM object, de-identified on its host."""
         gathered = io.BytesIO()
-        self._fetch(path, gathered.write, timeout, progress)
+        self.fetch(path, gathered.write, timeout=timeout, progress=progress)
         return gathered.getvalue()
 
     def put(self, path: str, data: bytes, *, timeout: float = 60.0, progress: Progress = _quiet) -> None:
         """Write a file there in one step; the agent must have been started with ``--write``."""
-        self._send(path, io.BytesIO(data), timeout, progress)
+        self.send(path, io.BytesIO(data), timeout=timeout, progress=progress)
 
     def download(
         self,
@@ -103,7 +103,7 @@ class RemoteFiles:
             try:
                 with partial.open("xb") as file:
                     path = f"{folder}/{one.path}" if folder else one.path
-                    self._fetch(path, file.write, left.seconds, progress, one.size)
+                    self.fetch(path, file.write, timeout=left.seconds, progress=progress, size=one.size)
                 partial.replace(target)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -135,7 +135,7 @@ class RemoteFiles:
                 below = file.relative_to(folder).as_posix()
                 path = f"{to}/{below}" if to else below
                 with file.open("rb") as opened:
-                    self._send(path, opened, left.seconds, progress, folders=True)
+                    self.send(path, opened, timeout=left.seconds, progress=progress, folders=True)
                 written.append(path)
         return written
 
@@ -147,9 +147,19 @@ class RemoteFiles:
         except msgspec.DecodeError as error:
             raise RemoteError(f"what came is no list of files ({error})") from None
 
-    def _fetch(
-        self, path: str, keep: Callable[[bytes], Any], timeout: float, progress: Progress, size: int = 0
+    def fetch(
+        self,
+        path: str,
+        keep: Callable[[bytes], Any],
+        *,
+        timeout: float = 600.0,
+        progress: Progress = _quiet,
+        size: int = 0,
     ) -> None:
+        """Hand the bytes of a file to ``keep``, piece by piece, no faster than it takes them; as `get`.
+
+        What was handed over is of no use if this raises.
+        """
         hashed, came = hashlib.sha256(), 0
 
         def take(data: bytes) -> None:
@@ -164,16 +174,17 @@ class RemoteFiles:
         if about != {"size": came, "sha256": hashed.hexdigest()}:
             raise RemoteError(f"{path} came with {came} bytes and is not what was sent; fetch it again")
 
-    def _send(
+    def send(
         self,
         path: str,
-        file: io.BytesIO | io.BufferedReader,
-        timeout: float,
-        progress: Progress,
+        file: BinaryIO,
         *,
+        timeout: float = 600.0,
+        progress: Progress = _quiet,
         folders: bool = False,
     ) -> None:
-        hashed = hashlib.file_digest(file, "sha256")
+        """Write what an open file holds; as `put`, and with ``folders`` those on the way are made."""
+        hashed = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         about = {"path": path, "size": size, "sha256": hashed.hexdigest(), "folders": folders}

@@ -78,14 +78,17 @@ class Pools:
         Journals and lists of runs, for onlookers.
     short
         What takes a moment: sessions, settings.
+    files
+        Files of the scanners' hosts, which may take long.
     """
 
     def __init__(self) -> None:
         self.logins = Pool("logins", 40, 60)
         self.reading = Pool("reading", 4, 400)
         self.short = Pool("short", 2, 400)
+        self.files = Pool("files", 8, 24)
 
     def close(self) -> None:
         """End all; as `Pool.close`."""
-        for pool in (self.logins, self.reading, self.short):
+        for pool in (self.logins, self.reading, self.short, self.files):
             pool.close()

@@ -242,6 +242,9 @@ class Server:
                 await asyncio.gather(*(link.emptied() for link in there))
         for link in there:
             link.hang_up("the server ends")
+        for channel in self.channels:
+            if isinstance(channel, ScannerChannel):
+                channel.asking.end()
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.wait([self._tending])
