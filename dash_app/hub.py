@@ -59,16 +59,17 @@ class Browser:
     def __init__(self, run_uid: str, since: int) -> None:
         self.run_uid, self.cursor = run_uid, since
         self._waiting: deque[str] = deque()
-        self._bytes = 0
+        self._live, self._bytes = 0, 0  # of what was not asked for
         self._there = asyncio.Event()
         self._slow = False
 
     def put(self, text: str) -> None:
         """Send a text after all others; one who has too much to read already is let go."""
-        if self._slow or len(self._waiting) >= _QUEUE or self._bytes > _QUEUE_BYTES:
+        if self._slow or self._live >= _QUEUE or self._bytes > _QUEUE_BYTES:
             self._slow = True
         else:
             self._waiting.append(text)
+            self._live += 1
             self._bytes += len(text)
         self._there.set()
 
@@ -93,7 +94,7 @@ class Browser:
             if self._waiting:
                 text = "\n".join(self._waiting)
                 self._waiting.clear()
-                self._bytes = 0
+                self._live, self._bytes = 0, 0
                 yield text
 
 
@@ -141,7 +142,7 @@ class Hub:
                 self._set_trouble("the engine has ended the connection")
             except EngineError as error:
                 self._set_trouble(str(error))
-            except (aiohttp.ClientError, OSError) as error:
+            except Exception as error:  # a page must not stand still for good over one bad message
                 self._set_trouble(f"the engine cannot be heard ({in_words(error)})")
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))
             wait = min(_LONGEST, 2 * wait)
