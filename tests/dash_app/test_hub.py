@@ -34,9 +34,9 @@ class Engine:
         return [line.encode() for line in self.runs.get(run_uid, [])[since : since + 10]]
 
 
-def seen(texts: list[str]) -> list[tuple[str, int]]:
+def seen(sent: list[str]) -> list[tuple[str, int]]:
     """Run and number of each document in what was sent."""
-    told = [json.loads(line) for text in texts for line in text.split("\n")]
+    told = [json.loads(line) for line in sent]
     return [(one["run_uid"], one["seq"]) for one in told if "document" in one]
 
 
@@ -48,7 +48,7 @@ async def listening(hub: Hub, run_uid: str = "", since: int = 0) -> AsyncIterato
 
         async def read() -> None:
             async for text in browser.texts():
-                got += [text]
+                got.extend(text.split("\n"))
 
         reading = asyncio.ensure_future(read())
         try:
@@ -179,7 +179,7 @@ def test_hashes_of_slices_stay_at_home() -> None:
     async def run() -> None:
         async with listening(hub) as got:
             await settled()
-        (told,) = [json.loads(line) for text in got for line in text.split("\n") if "VolumeReceived" in line]
+        (told,) = [json.loads(line) for line in got if "VolumeReceived" in line]
         assert told["volume"] == 1
         assert "parts" not in told
 
