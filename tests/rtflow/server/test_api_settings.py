@@ -7,8 +7,9 @@ from visitors import Served, ask, guarded
 from rtflow.documents import PartRecord, RunStart, VolumeReceived
 from rtflow.server.desk import Desk, FieldError
 from rtflow.server.messages import BeginRun
-from rtflow.server.settings_file import save_settings, to_toml
+from rtflow.server.settings_file import save_settings
 from rtflow.settings import RunSettings, load_settings
+from rtflow.toml_text import to_toml
 from rtflow.workflows.template import Settings
 
 
