@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,8 @@ TABS: tuple[Tab, ...] = (
 DESKTOP: Tab = ("desktop", "Desktop", desktop_tab)
 
 
-def make_page(engine: Engine, port: int, *, desktop: bool = False) -> Flask:
-    """The page, as a WSGI application.
+def make_page(engine: Engine, port: int, *, desktop: bool = False) -> tuple[Flask, Sequence[str]]:
+    """The page, as a WSGI application, and hashes of the scripts within it.
 
     Parameters
     ----------
@@ -68,8 +69,7 @@ def make_page(engine: Engine, port: int, *, desktop: bool = False) -> Flask:
     header.register(app, engine)
     for _, _, tab in tabs:
         tab.register(app, engine)
-    server: Flask = app.server
-    return server
+    return app.server, app.csp_hashes()
 
 
 def _layout(tabs: tuple[Tab, ...]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -38,12 +38,15 @@ _SEND_SECONDS = 10.0
 _MOST_PAGES = 100
 _TENDING = 1.0
 
-_POLICY = (
-    # Dash writes its settings into the page as a script, and Plotly its styles.
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-)
+
+def _policy(scripts: Collection[str]) -> str:
+    """What a page may load and run: what is ours, and by their hashes the scripts that Dash writes into it."""
+    # Plotly and Mantine write styles.
+    return (
+        f"default-src 'self'; script-src 'self' {' '.join(scripts)}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    )
 
 
 class Web:
@@ -56,7 +59,7 @@ class Web:
     guard
         Who is let in.
     make_page
-        Makes the page, a WSGI application, for a port.
+        Makes the page for a port: a WSGI application, and hashes of the scripts that it writes into its HTML.
     desktop
         Socket of a VNC server; None for no desktop.
     """
@@ -65,7 +68,7 @@ class Web:
         self,
         engine: Engine,
         guard: Guard,
-        make_page: Callable[[int], WSGIApplication],
+        make_page: Callable[[int], tuple[WSGIApplication, Collection[str]]],
         desktop: Path | None = None,
     ) -> None:
         self.engine = engine
@@ -74,6 +77,7 @@ class Web:
         self._guard = guard
         self._make_page = make_page
         self._bridge: Bridge | None = None
+        self._scripts: Collection[str] = ()
         self._listener: Listener | None = None
         self._here: dict[web.WebSocketResponse, Visitor] = {}
         self._desktop = Desktop(desktop, self._admit, self._here)
@@ -95,7 +99,8 @@ class Web:
             limits=Limits(),
             refused=lambda address, why: self._guard.log.refused("", "connection ended", address, reason=why),
         )
-        self._bridge = Bridge(self._make_page(self._listener.port))
+        page, self._scripts = self._make_page(self._listener.port)
+        self._bridge = Bridge(page)
         self._listener.start()
         lasting = (self.hub.follow(), self.hub.look(), self.pictures.follow(), self._tend())
         tasks = [asyncio.ensure_future(one) for one in lasting]
@@ -118,7 +123,7 @@ class Web:
 
     def _make_app(self) -> web.Application:
         app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[in_one_form(self._guard.log)])
-        app.on_response_prepare.append(_add_policy)
+        app.on_response_prepare.append(self._add_policy)
         app.on_response_prepare.append(add_headers)
         login = Login(self._guard, self)
         app.router.add_routes(
@@ -140,10 +145,18 @@ class Web:
         )
         return app
 
-    def welcome(self, request: web.Request) -> None:
-        """Let the connection of a request stay: it is somebody's."""
-        if self._listener is not None:
-            self._listener.admit(request.transport)
+    def welcome(self, request: web.Request, who: str = "") -> None:
+        """Let the connection of a request stay: it is somebody's.
+
+        Raises
+        ------
+        Refusal
+            If too many stay already.
+        """
+        if self._listener is not None and not self._listener.admit(request.transport, who):
+            raise Refusal(
+                503, "too many connections; close some pages, or try again later", "connections", who=who
+            )
 
     # Handlers
 
@@ -278,8 +291,13 @@ class Web:
 
     async def _admit(self, request: web.Request, action: Action = "watch") -> Visitor:
         visitor = await self._guard.authorise(request, action)
-        self.welcome(request)
+        self.welcome(request, visitor.name)
         return visitor
+
+    async def _add_policy(self, request: web.Request, response: web.StreamResponse) -> None:
+        del request
+        if response.content_type == "text/html":
+            response.headers.setdefault("Content-Security-Policy", _policy(self._scripts))
 
     async def _tend(self) -> None:
         """Turn out whoever may not look on any more."""
@@ -297,8 +315,3 @@ def csrf_cookie(port: int) -> str:
 
 def _wants_page(request: web.Request) -> bool:
     return "text/html" in request.headers.get(hdrs.ACCEPT, "")
-
-
-async def _add_policy(request: web.Request, response: web.StreamResponse) -> None:
-    if response.content_type == "text/html":
-        response.headers.setdefault("Content-Security-Policy", _POLICY)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Welcoming(Protocol):
     """A port whose connections stay when somebody has shown who they are."""
 
-    def welcome(self, request: web.Request) -> None:
+    def welcome(self, request: web.Request, who: str = "") -> None:
         """Let the connection of a request stay."""
 
 
