@@ -40,7 +40,7 @@ _TENDING = 1.0
 
 
 def _policy(scripts: Collection[str]) -> str:
-    """What a page may load and run: what is ours, and by their hashes the scripts that Dash writes into it."""
+    """What a page may load and run: what is ours, and by their hashes the scripts that Dash writes in."""
     # Plotly and Mantine write styles.
     return (
         f"default-src 'self'; script-src 'self' {' '.join(scripts)}; style-src 'self' 'unsafe-inline'; "
