@@ -165,7 +165,7 @@ class RecordRun(StreamInterface):
             number, name = first.metadata["SeriesNumber"], entry.bold.name.removesuffix("_bold.nii")
             says = (
                 f"series {number} is recorded already, as {known}, and becomes {name} as well: if it is not "
-                "meant, end this run; existing=false in the source leaves the files of earlier runs alone"
+                "meant, end this run; 'folder:DIR?existing=false' leaves the files of earlier runs alone"
             )
             self._tell("series_again", says, first.volume, recorded=known)
 

@@ -267,4 +267,5 @@ def _of_any(message: str, volume: int) -> str:
 
 
 def _count(counter: Counter[str], message: str) -> None:
-    counter[message if message in counter or len(counter) < KEPT_MESSAGES else "others"] += 1
+    kept = message if message in counter or len(counter) < KEPT_MESSAGES else "others"
+    counter[kept] = counter.pop(kept, 0) + 1  # the latest is the last, also if it was said before

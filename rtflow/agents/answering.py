@@ -105,7 +105,7 @@ class Answering:
         except RtflowError as error:
             self._link.post(Reply(id=body.id, error=str(error)[:2000] or "it failed"), (), lane)
         except OSError as error:
-            self._link.post(Reply(id=body.id, error=f"{error.strerror or error}"[:2000]), (), lane)
+            self._link.post(Reply(id=body.id, error=_of_file(body, error)[:2000]), (), lane)
         except Exception as error:
             self._link.post(Reply(id=body.id, error=in_words(error)[:2000]), (), lane)
 
@@ -118,3 +118,9 @@ class Answering:
         arguments = method.signature.check(body.method, body.arguments)
         value = await self._loop.run_in_executor(self._service, partial(method.call, **arguments))
         return method.signature.check_result(body.method, value)
+
+
+def _of_file(body: Request, error: OSError) -> str:
+    """What was wrong, by the name that was asked for: this host's own names are not told."""
+    asked = body.arguments.get("path") or body.arguments.get("folder")
+    return f"{asked!r}: {error.strerror or error}" if asked else str(error.strerror or error)

@@ -124,8 +124,8 @@ class VolumeSender(Sender):
                 timeout = 0.0
                 if isinstance(answer, Done):
                     if answer.key.isdecimal():
-                        self._away.pop(int(answer.key), None)
-                        self.mark_done(answer.key)
+                        gone = self._away.pop(int(answer.key), None)
+                        self.mark_done(answer.key, sent=gone is not None)
                 elif isinstance(answer, BeginRun) and self._opened is not None:
                     self.post(self._opened)
                     for body, data in self._away.values():

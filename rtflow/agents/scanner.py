@@ -21,7 +21,18 @@ from rtflow.agents.services import Method, declaration
 from rtflow.agents.state import State
 from rtflow.errors import OutputError, ProtocolError, RtflowError, SourceError, UsageError
 from rtflow.server.link import Link
-from rtflow.server.messages import Again, BeginRun, Body, Done, EndRun, Kept, Piece, Request, SourceEnded
+from rtflow.server.messages import (
+    Again,
+    BeginRun,
+    Body,
+    Done,
+    EndRun,
+    Kept,
+    Piece,
+    Request,
+    SourceEnded,
+    Trouble,
+)
 from rtflow.server.outbox import Part
 from rtflow.server.wire import Hello
 from rtflow.source_settings import AgentSource, AnySource, DicomSource, FolderSource
@@ -155,6 +166,9 @@ class ScannerAgent:
 
     async def _begin(self, run: BeginRun) -> None:
         if self._source is None:
+            says = "started without --watch, --listen-dicom or --source: it sends no volumes"
+            self._tell(f"run {run.run_uid} asks for volumes, and this agent was {says}")
+            self.link.post(Trouble(run_uid=run.run_uid, says=says))
             return
         if self._sender is not None:
             if self._sender.run_uid == run.run_uid and self._sender.is_alive():

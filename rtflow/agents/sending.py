@@ -169,9 +169,9 @@ class Sender(threading.Thread):
         self.told.withheld = len(self._withheld)
         self._trouble_once(f"not sent: {why}")
 
-    def mark_done(self, key: str) -> None:
-        """The server has it for good."""
-        self.told.done += 1
+    def mark_done(self, key: str, *, sent: bool) -> None:
+        """The server has it for good; ``sent`` says whether it is one of those that this process has sent."""
+        self.told.done += sent
         try:
             self.kept.mark_done(key)
         except OSError as error:
@@ -300,7 +300,7 @@ class ObjectSender(Sender):
                     continue
                 _, gone = self._away.pop(answer.key, (None, None))
                 if isinstance(answer, Done):
-                    self.mark_done(answer.key)
+                    self.mark_done(answer.key, sent=gone is not None)
                     if gone is not None:
                         feed.done(gone)
                 elif gone is not None:

@@ -47,7 +47,7 @@ Endpoint = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and what --json asks for).")
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what was asked for.")
 ]
 
 # Of the agents' commands.

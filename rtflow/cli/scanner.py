@@ -105,6 +105,11 @@ def command(
     taken = _source(watch, pattern, listen_dicom, source)
     kept = State((state or Path.home() / ".rtflow" / f"scanner-{name}").absolute())
     place = find_place(server, "scanner", name, kept.instance, token_file=token_file, credentials=credentials)
+    if taken is None and not folders and not services:
+        raise UsageError(
+            "there is nothing to send and nothing to serve; give --watch DIR, --listen-dicom HOST:PORT or "
+            "--source URI to send volumes, --allow DIR or --service MODULE:CLASS to serve files or methods"
+        )
     protection = _protection(key or kept.folder / "site.key", dates, descriptions, identified=identified)
 
     async def serve() -> None:

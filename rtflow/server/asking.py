@@ -134,8 +134,15 @@ class Asking:
         Raises
         ------
         RemoteError
-            If the agent cannot do it, or not in time.
+            If the agent cannot do it, or not in time; at once if no agent of this name has ever connected.
         """
+        if (
+            not self._link.was_connected
+        ):  # one that was lost may come back in time, this one may be a mistyped name
+            raise RemoteError(
+                f"no agent {self._name!r} has connected so far; start it, correct the name, or wait for it "
+                "by wait_for_connection(seconds)"
+            )
         number = secrets.randbits(48)  # never that of a question which an earlier server asked
         asked = _Asked(number, partial(self._post, BULK))
         until, came, answered = time.monotonic() + timeout, 0, False

@@ -106,7 +106,7 @@ class Link:
         self.clock = Clock()
         self.room: Room | None = None
         self._about, self._methods = about or {}, methods or {}
-        self.connected = False
+        self.connected = self.was_connected = False
         self.sent_bytes = self.received_bytes = 0
         self._work, self._met, self._failed, self._repeated = work, met, failed, repeated
         self._limit = size_limit
@@ -206,7 +206,7 @@ class Link:
         theirs = _require_hello(theirs)
         self._outbox.resume(theirs)
         self._tell_emptied()
-        self.connected = True
+        self.connected = self.was_connected = True
         anew = self._inbox.resume(theirs)
         if anew:
             self.clock.forget()  # it may be another host by now

@@ -35,7 +35,8 @@ class Notes:
         self._say(
             f"agent_{what}",
             channel,
-            says=f"{channel.kind} '{channel.name}' {'is connected' if what == 'connected' else 'was lost'}",
+            says=f"{channel.kind} '{channel.name}' "
+            + ("is connected" if what == "connected" else "was lost: it is waited for"),
         )
         self._told.pop(channel, None)
 

@@ -183,8 +183,16 @@ class SubjectChannel(Channel):
         """
         with self._said:
             self.post(value)
+            first = not self._offered
             self._offered.add(value.volume)
+        if first and not self.link.connected:
+            self._say_missing("is not connected: values wait for it, and stand in the run's feedback folder")
         self._look_back()
+
+    def _say_missing(self, says: str) -> None:
+        if self.emit is not None:
+            data = {"display": self.name, "says": f"display '{self.name}' {says}"}
+            self.emit(Event(name="display_missing", data=data))
 
     def was_received(self, volumes: Collection[int]) -> None:
         """These were received before the run was cut off; that they are shown may still be told."""
@@ -213,6 +221,8 @@ class SubjectChannel(Channel):
             Whether it has.
         """
         began = time.monotonic()
+        if self._offered and not self._reached["received"] and not self.link.connected:
+            self._say_missing("was not there: nobody has received the values")
         if self._allowance.refused and self.emit is not None:
             data = {"display": self.name, "says": f"dropped in all: {self._allowance.refused}"}
             self.emit(Event(name="display_floods", data=data))

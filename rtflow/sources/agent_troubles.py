@@ -49,13 +49,8 @@ class AgentTroubles:
             Whether it has ever opened its source for the run.
         """
         with self._lock:
-            if connected != self._was_connected:
-                if not connected:
-                    never = self._was_connected is None and not opened
-                    says = "is not connected" if never else "is lost: what it has is waited for"
-                    self._said[f"the agent {self._name!r} {says}"] = None
-                elif self._was_connected is not None:
-                    self._said[f"the agent {self._name!r} is connected"] = None
-                self._was_connected = connected
+            if self._was_connected is None and not connected and not opened:
+                self._said[f"the agent {self._name!r} is not connected: it is waited for"] = None
+            self._was_connected = connected
             said, self._said = list(self._said), {}
         return said

@@ -93,7 +93,7 @@ def test_the_agent_is_killed(layout: str, port: int, tmp_path: Path) -> None:
                 again.until(lambda: again.said("goes on"))
                 assert there < VOLUMES, "it was not killed in mid-run"
                 undisturbed(run, layout)
-    assert any("is lost" in says for says in run.events("source_trouble"))
+    assert "scanner 'scanner' was lost: it is waited for" in run.events("agent_lost")
 
 
 @pytest.mark.fault("the cable between scanner and server is pulled")

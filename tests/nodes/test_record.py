@@ -389,7 +389,7 @@ def test_a_series_that_is_recorded_already_is_recorded_again_and_that_is_said_on
         "series 5 is recorded already, as sub-01_task-faces_run-1, and becomes sub-01_task-"
     )
     assert "faces_run-3 as well" in says
-    assert "existing=false" in says
+    assert "'folder:DIR?existing=false'" in says  # of an agent it is the default
     assert stored(path).shape[3] == 2
     # Of another day it would be another series: neither its number nor its time are enough.
     record([1], "run-d", make=lambda volume: scanned(volume, 5, AcquisitionTime="11:00:00"), emit=told.append)

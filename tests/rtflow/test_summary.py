@@ -171,6 +171,14 @@ def test_messages_that_are_all_different_are_bounded() -> None:
     assert sum(seen.errors.values()) == sum(seen.doubts.values()) == 1000
 
 
+def test_the_latest_message_is_the_last_though_it_was_said_before() -> None:
+    """A display shows the last one: an agent that is back is not shown as lost."""
+    summary = Summary()
+    for says in ("connected", "lost", "connected"):
+        summary.add(Event(name="agent", data={"says": says}))
+    assert list(summary.seen().notes.items()) == [("lost", 1), ("connected", 2)]
+
+
 def test_looking_while_documents_come_in_never_sees_half_of_one() -> None:
     summary = Summary()
     wrong = []

@@ -55,6 +55,13 @@ def test_get_and_put(files: RemoteFiles, host: Path) -> None:
     assert files.get("empty.txt") == b""
 
 
+def test_a_file_that_is_not_there_is_told_by_the_name_that_was_asked_for(files: RemoteFiles) -> None:
+    with pytest.raises(RemoteError, match=r"agent 'scanner': 'run/none\.json': No such file or directory"):
+        files.get("run/none.json")
+    with pytest.raises(RemoteError, match=r"'nowhere': No such file or directory"):
+        files.list("nowhere")
+
+
 def test_list_and_newest(files: RemoteFiles, host: Path) -> None:
     assert [(one.path, one.size, one.folder) for one in files.list()][:1] == [
         ("large.tsv", len(LARGE), False)

@@ -95,16 +95,29 @@ def test_an_agent_that_is_started_again_with_another_folder_takes_nothing_from_b
 
 
 def test_two_agents_do_not_share_a_state(tmp_path: Path) -> None:
-    with Agent(free_port(), tmp_path) as one:
+    allow = ["--allow", str(tmp_path)]
+    with Agent(free_port(), tmp_path, *allow) as one:
         one.until(lambda: one.said("not connected"))
-        with Agent(free_port(), tmp_path) as other:
+        with Agent(free_port(), tmp_path, *allow) as other:
             assert other.wait() == 2
         assert other.said("in use by another agent")
+
+
+def test_an_agent_that_only_serves_files_says_that_it_sends_no_volumes(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        ServedRun(port, tmp_path / "out", "source=agent:scanner?volumes=3&wait=3") as run,
+        Agent(port, tmp_path / "state", "--allow", str(tmp_path)) as agent,
+    ):
+        agent.until(lambda: agent.said("asks for volumes, and this agent was started without --watch"))
+        assert run.wait() == 1, run.lines
+    assert any("started without --watch" in says for says in run.events("source_trouble"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ([], "nothing to send and nothing to serve; give --watch DIR"),
         (["--watch", "none"], "no folder none to watch"),
         (["--watch", ".", "--source", "simulate:"], "give one of them"),
         (["--source", "agent:other"], "cannot be the source of an agent"),

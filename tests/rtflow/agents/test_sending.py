@@ -103,7 +103,10 @@ def test_what_is_not_done_is_sent_again_when_it_is_asked_for(folder: Path, tmp_p
     with Sending(folder, tmp_path / "state") as again:  # as after a crash: what is done is known
         body, _ = again.next(Arrived)
         assert body.key == keys[2]
+        for key in ("of an earlier process", keys[2]):
+            again.sender.hear(Done(run_uid="run", key=key))
         again.nothing_more()
+    assert (again.sender.told.sent, again.sender.told.done) == (1, 1)
 
 
 def test_what_was_refused_is_sent_when_it_has_changed(folder: Path, tmp_path: Path) -> None:

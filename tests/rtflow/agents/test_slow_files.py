@@ -86,6 +86,8 @@ class Hosts:
 async def connected(allowed: Allowed) -> AsyncIterator[Hosts]:
     hosts = Hosts(allowed)
     async with joined(hosts.server, hosts.agent, pipe()):
+        while not hosts.server.connected:
+            await asyncio.sleep(0.001)
         yield hosts
         await hosts.answering.end()
 

@@ -259,7 +259,7 @@ def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
     (run_dir,) = (tmp_path / "out" / "runs").iterdir()
     events = {event.name: event.data for event in Recording(run_dir).events}
     assert events["agent_connected"]["agent"] == "scanner"
-    assert events["agent_lost"]["says"] == "scanner 'scanner' was lost"
+    assert events["agent_lost"]["says"] == "scanner 'scanner' was lost: it is waited for"
     assert abs(events["clock"]["offset"]) <= events["clock"]["round_trip"]
 
 

@@ -81,6 +81,16 @@ def test_a_display_that_comes_late_gets_all_of_this_run_and_nothing_of_the_one_b
         assert {value.run_uid for value in display.values} == {running.recording.start.run_uid}
 
 
+def test_a_display_that_is_not_there_is_told_of_at_the_first_value_and_at_the_end(tmp_path) -> None:
+    with serving() as server, Running(tmp_path, server, "count=3") as running:
+        running.wait()
+    says = [event.data["says"] for event in named(running.recording.documents, "display_missing")]
+    assert says == [
+        "display 'subject' is not connected: values wait for it, and stand in the run's feedback folder",
+        "display 'subject' was not there: nobody has received the values",
+    ]
+
+
 def test_another_process_gets_what_the_first_had_not_received(tmp_path) -> None:
     """The first one stops in the middle of volume 3, and is never heard of again."""
     stuck = threading.Event()

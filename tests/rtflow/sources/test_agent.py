@@ -362,7 +362,9 @@ def test_an_agent_that_is_not_there_is_told_and_the_run_ends(server: Server, tmp
     source, _, events = stream(server, tmp_path / "run", wait=0.0)
     with pytest.raises(SourceError, match="it is not connected; start it on the scanner's host"):
         list(source.frames(threading.Event()))
-    assert [event.data["says"] for event in events] == ["the agent 'scanner' is not connected"]
+    assert [event.data["says"] for event in events] == [
+        "the agent 'scanner' is not connected: it is waited for"
+    ]
 
 
 def test_a_run_without_a_server_says_what_to_do(tmp_path: Path) -> None:
