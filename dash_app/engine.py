@@ -31,10 +31,13 @@ class EngineError(UsageError):
         Its own words, or what is in the way.
     status
         Of HTTP; 0 where there was no answer.
+    field
+        Dotted name of the setting that is wrong, if one is.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, field: str = "") -> None:
         self.status = status
+        self.field = field
         super().__init__(message)
 
 
@@ -92,7 +95,7 @@ class Engine:
 
     # Questions
 
-    async def ask(self, path: str, **query: str | int) -> Any:
+    async def ask(self, path: str, /, **query: str | int) -> Any:
         """The JSON at a path.
 
         Raises
@@ -103,12 +106,14 @@ class Engine:
         async with self._request("GET", path, params=query) as response:
             return msgspec.json.decode(await response.read())
 
-    async def fetch(self, path: str, **query: str | int) -> tuple[bytes, dict[str, str]]:
+    async def fetch(self, path: str, /, **query: str | int) -> tuple[bytes, dict[str, str]]:
         """Bytes at a path, and the headers that they came with; raises as `ask` does."""
         async with self._request("GET", path, params=query) as response:
             return await response.read(), dict(response.headers)
 
-    async def order(self, method: str, path: str, body: Any = None, *, who: str, **query: str | int) -> Any:
+    async def order(
+        self, method: str, path: str, body: Any = None, /, *, who: str, **query: str | int
+    ) -> Any:
         """Change something, on behalf of somebody; raises as `ask` does."""
         data = msgspec.json.encode(body) if body is not None else None
         headers = {_FOR: who, "Content-Type": "application/json"}
@@ -117,7 +122,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, method: str, path: str, *, who: str = "", data: Any = None, **query: str | int
+        self, method: str, path: str, /, *, who: str = "", data: Any = None, **query: str | int
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A long answer, or a long body, piece by piece; raises as `ask` does."""
         limit = aiohttp.ClientTimeout(total=_LONG)
@@ -161,7 +166,7 @@ class Engine:
         try:
             async with self._session.request(method, self.place.url + path, **options) as response:
                 if response.status >= 400:
-                    raise EngineError(_said(await response.read(), response), response.status)
+                    raise _refusal(await response.read(), response)
                 yield response
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(self.place.url, error) from None
@@ -174,11 +179,13 @@ _REFUSED = {
 }
 
 
-def _said(body: bytes, response: aiohttp.ClientResponse) -> str:
+def _refusal(body: bytes, response: aiohttp.ClientResponse) -> EngineError:
     try:
-        return str(msgspec.json.decode(body)["error"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return _REFUSED.get(response.status, f"the engine says {response.status} {response.reason}")
+        said = msgspec.json.decode(body)
+        return EngineError(str(said["error"]), response.status, str(said.get("field", "")))
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        says = _REFUSED.get(response.status, f"the engine says {response.status} {response.reason}")
+        return EngineError(says, response.status)
 
 
 def _unreachable(url: str, error: BaseException) -> EngineError:

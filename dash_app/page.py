@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dash
 import dash_mantine_components as dmc
 from dash import Dash
 
 from rtflow.dash_app.elements import html
 from rtflow.dash_app.engine import Engine
-from rtflow.dash_app.tabs import brain, header, live, runs, timing
+from rtflow.dash_app.notices import notify
+from rtflow.dash_app.tabs import brain, files, header, live, logs, runs, session, settings, timing
 from rtflow.dash_app.tabs import desktop as desktop_tab
 from rtflow.dash_app.visitor import visitor
 from rtflow.dash_app.web import csrf_cookie
@@ -30,7 +30,11 @@ TABS: tuple[Tab, ...] = (
     ("live", "Live", live),
     ("brain", "Brain", brain),
     ("timing", "Timing", timing),
+    ("session", "Session", session),
+    ("settings", "Settings", settings),
     ("runs", "Runs", runs),
+    ("logs", "Logs", logs),
+    ("files", "Files", files),
 )
 """Name, title and module of each tab, in their order."""
 
@@ -108,17 +112,6 @@ def _tell(error: Exception) -> None:
     """Whatever goes wrong in a callback is said on the page, in words."""
     says = str(error) if isinstance(error, RtflowError) else f"unexpected {type(error).__name__}: {error}"
     notify(says, "red")
-
-
-def notify(says: str, color: str = "green") -> None:
-    """Say something on the page that asked; within a callback."""
-    notice = {
-        "action": "show",
-        "message": says,
-        "color": color,
-        "autoClose": 8000 if color == "green" else False,
-    }
-    dash.set_props("notices", {"sendNotifications": [notice]})
 
 
 def _serve_plotly(server: Flask) -> None:

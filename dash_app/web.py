@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -19,7 +18,8 @@ from rtflow.access.store import Action
 from rtflow.dash_app.bridge import Bridge
 from rtflow.dash_app.desktop import Desktop
 from rtflow.dash_app.engine import Engine
-from rtflow.dash_app.hub import Browser, Heading, Hub, Slow, slim_lines
+from rtflow.dash_app.hub import Browser, Heading, Hub, Slow
+from rtflow.dash_app.passing import Passing
 from rtflow.dash_app.pictures import Pictures, View
 from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
 from rtflow.server.guard import Guard, Visitor
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _STATIC = Path(__file__).parent / "static"
 _BODY_LIMIT = 1024 * 1024
 _TOO_SLOW = 1013  # of RFC 6455's registry: try again later
-_PIECE = 256 * 1024
 _SEND_SECONDS = 10.0
 _MOST_PAGES = 100
 _TENDING = 1.0
@@ -137,9 +136,7 @@ class Web:
                 web.get("/api/session", login.session),
                 web.get("/live", self._live),
                 *self._desktop.routes(),
-                web.get("/documents/{uid}", self._documents),
-                web.get("/runs/{path:.*}", self._run_file),
-                web.get("/images/{name}.nii.gz", self._image),
+                *Passing(self.engine, self._admit).routes(),
                 web.route("*", "/{path:.*}", self._dash),
             ]
         )
@@ -196,40 +193,6 @@ class Web:
                 secure=request.secure,
             )
         return response
-
-    async def _documents(self, request: web.Request) -> web.StreamResponse:
-        """Documents of any run from a number on, as the page needs them; the first of many."""
-        await self._admit(request)
-        since = request.query.get("since", "0")
-        if not (since.isascii() and since.isdecimal() and len(since) < 10):
-            raise Refusal(400, "since must be a number", "query")
-        lines = await self.engine.documents(request.match_info["uid"], int(since))
-        response = web.Response(
-            body="\n".join(slim_lines(lines)).encode(), content_type="application/jsonl", charset="utf-8"
-        )
-        response.enable_compression()
-        return response
-
-    async def _run_file(self, request: web.Request) -> web.StreamResponse:
-        """What a run left on the engine's disk, piece by piece."""
-        await self._admit(request)
-        async with self.engine.stream("GET", f"/api/runs/{quote(request.match_info['path'])}") as found:
-            response = web.StreamResponse(headers={"Content-Type": found.headers.get("Content-Type", "")})
-            for name in ("Content-Length", "Content-Disposition"):
-                if name in found.headers:
-                    response.headers[name] = found.headers[name]
-            await response.prepare(request)
-            async for piece in found.content.iter_chunked(_PIECE):
-                await response.write(piece)
-        await response.write_eof()
-        return response
-
-    async def _image(self, request: web.Request) -> web.StreamResponse:
-        """An image of the latest volume, as a file."""
-        await self._admit(request)
-        name = request.match_info["name"]
-        body, _ = await self.engine.fetch(f"/api/images/{quote(name)}", form="nifti")
-        return web.Response(body=body, content_type="application/gzip")
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """What happens, for one page."""

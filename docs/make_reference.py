@@ -29,6 +29,7 @@ from rtflow.cli.main import app
 from rtflow.cli.shipped import shipped_workflows
 from rtflow.design import DesignSettings
 from rtflow.server.messages import Value
+from rtflow.setting_schema import meanings, setting_meanings
 from rtflow.setting_types import bare, in_words
 from rtflow.settings import BidsSettings, Limits, RunSettings
 from rtflow.source_settings import (
@@ -66,18 +67,9 @@ def prose(thing: object) -> str:
     return markdown(re.split(r"\n\s*>>> ", text)[0]).strip()
 
 
-def meanings(thing: object) -> dict[str, str]:
-    """What the docstring's section on parameters says of each."""
-    found: dict[str, str] = {}
-    section = re.search(
-        r"\nParameters\n-+\n(.*?)(?=\n\n?[A-Z]\w+\n-{3,}\n|\Z)", inspect.getdoc(thing) or "", re.DOTALL
-    )
-    for names, text in re.findall(
-        r"^(\S.*)\n((?:(?:    .*)?\n?)*)", section.group(1) if section else "", re.MULTILINE
-    ):
-        said = markdown(" ".join(line.strip() for line in text.splitlines() if line.strip()))
-        found |= dict.fromkeys((name.strip(" *") for name in names.partition(" : ")[0].split(",")), said)
-    return found
+def said_of(thing: object) -> dict[str, str]:
+    """What the docstring's section on parameters says of each, as Markdown."""
+    return {name: markdown(said) for name, said in meanings(thing).items()}
 
 
 def markdown(text: str) -> str:
@@ -140,9 +132,7 @@ def all_commands(group: Any, above: str, depth: int = 3) -> Iterator[tuple[int, 
 
 def settings_table(struct: type, shipped: dict[str, Any] | None = None, skip: Iterable[str] = ()) -> str:
     """Name, type, default and meaning of the settings in a table; with what a TOML says otherwise."""
-    said = {**meanings(struct)}
-    for base in struct.__mro__[1:]:
-        said = {**meanings(base), **said}
+    said = {name: markdown(text) for name, text in setting_meanings(struct).items()}
     fields = types.type_info(struct).fields  # type: ignore[union-attr]
     rows = []
     for field in fields:
@@ -305,7 +295,7 @@ def kind_of(trait: Any) -> str:
 
 def fields_of(struct: type, skip: Iterable[str] = ()) -> str:
     """Name, type and, where the docstring says it, meaning of the fields of a document."""
-    said = meanings(struct)
+    said = said_of(struct)
     rows = []
     for name, annotation in annotations(struct).items():
         if name not in skip:
@@ -352,12 +342,12 @@ def all_documents() -> str:
 
 def parameters(thing: type) -> str:
     """The parameters of a class, as its docstring has them."""
-    return table(("parameter", "meaning"), ((code(name), said) for name, said in meanings(thing).items()))
+    return table(("parameter", "meaning"), ((code(name), said) for name, said in said_of(thing).items()))
 
 
 def options() -> str:
     """Options of a node, with their defaults."""
-    said = meanings(StreamOptions)
+    said = said_of(StreamOptions)
     fields = types.type_info(StreamOptions).fields  # type: ignore[union-attr]
     rows = ((code(f.name), in_words(f.type), default_of(f), said[f.name]) for f in fields)
     return table(("option", "type", "default", "meaning"), rows)

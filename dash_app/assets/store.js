@@ -23,6 +23,9 @@ window.rtflow ||= {};
       this.shown = []; // milliseconds from the last byte to the display, as far as the display says
       this.handed = []; // and to the subject's side
       this.events = [];
+      this.steps = new Map(); // node at set-up or at the end -> how far it is
+      this.failed = new Map(); // node -> how many volumes it has failed
+      this.failures = []; // of these, the latest: {volume, node, says}
       this.lastResult = null;
       this.lastArrival = 0;
       this.lastFeedback = 0;
@@ -62,6 +65,7 @@ window.rtflow ||= {};
           }
           break;
         case "Event":
+          if (document.name === "step") this.steps.set(document.data.node, document.data);
           this.event(document);
           break;
         case "RunStop":
@@ -83,6 +87,11 @@ window.rtflow ||= {};
       for (const [node, ms] of Object.entries(document.timings)) this.row(this.timings, node)[at] = ms;
       this.lastResult = document;
       const errors = Object.entries(document.errors);
+      for (const [node, says] of errors) {
+        this.failed.set(node, (this.failed.get(node) ?? 0) + 1);
+        this.failures.push({ volume: document.volume, node, says });
+      }
+      if (this.failures.length > KEPT_EVENTS) this.failures.splice(0, this.failures.length - KEPT_EVENTS);
       if (errors.length)
         this.event({ ...document, name: "failed", data: { says: errors.map(([node, says]) => `${node}: ${says}`).join("; ") } });
     }

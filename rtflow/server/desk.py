@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rtflow.errors import SettingsError, UsageError
 from rtflow.server.runs import Runs
 from rtflow.server.states import States
+from rtflow.setting_schema import settings_schema
 from rtflow.settings import RunSettings, settings_from_builtins, settings_to_builtins
 
 _FIELD = re.compile(r"unknown (?:setting )?'?([\w.]+)|setting '([\w.]+)' has no value|([\w.]+): expected")
@@ -106,7 +105,7 @@ class Desk:
         """Schema (JSON Schema), values, whether they are locked, and how they were when the server began."""
         values = settings_to_builtins(self._settings)
         return {
-            "schema": msgspec.json.schema(type(self._settings)),
+            "schema": settings_schema(type(self._settings)),
             "values": values,
             "locked": self.locked,
             "file": {"path": str(self._file or ""), "values": self._given},

@@ -1,0 +1,124 @@
+"""What is passed on between the engine and a page, piece by piece: documents, logs, images and files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import quote
+
+from aiohttp import web
+
+from rtflow.access.store import Action
+from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.hub import slim_lines
+from rtflow.server.answers import Refusal, answer
+from rtflow.server.guard import Visitor
+
+_PIECE = 256 * 1024
+_ABOUT = ("Content-Type", "Content-Length", "Content-Disposition")
+
+Admit = Callable[[web.Request, Action], Awaitable[Visitor]]
+
+
+class Passing:
+    """The handlers.
+
+    Parameters
+    ----------
+    engine
+        What they speak to.
+    admit
+        Who may: raises a refusal unless who asks may do that.
+    """
+
+    def __init__(self, engine: Engine, admit: Admit) -> None:
+        self._engine = engine
+        self._admit = admit
+
+    def routes(self) -> list[web.RouteDef]:
+        """Each path and its handler."""
+        return [
+            web.get("/documents/{uid}", self._documents),
+            web.get("/logs/{name}", self._log),
+            web.get("/runs/{path:.*}", self._run_file),
+            web.get("/images/{name}.nii.gz", self._image),
+            web.get("/scanner/{name}/file", self._from_scanner),
+            web.put("/scanner/{name}/file", self._to_scanner),
+        ]
+
+    async def _documents(self, request: web.Request) -> web.StreamResponse:
+        """Documents of any run from a number on, as the page needs them; the first of many."""
+        await self._admit(request, "watch")
+        lines = await self._engine.documents(quote(request.match_info["uid"], safe=""), _since(request))
+        response = web.Response(
+            body="\n".join(slim_lines(lines)).encode(), content_type="application/jsonl", charset="utf-8"
+        )
+        response.enable_compression()
+        return response
+
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        """Lines of a log of the engine from a byte on; the first of many."""
+        await self._admit(request, "watch")
+        name = quote(request.match_info["name"], safe="")
+        response = answer(await self._engine.ask(f"/api/logs/{name}", since=_since(request)))
+        response.enable_compression()
+        return response
+
+    async def _run_file(self, request: web.Request) -> web.StreamResponse:
+        """What a run left on the engine's disk."""
+        await self._admit(request, "watch")
+        return await self._pass_on(request, f"/api/runs/{quote(request.match_info['path'])}")
+
+    async def _image(self, request: web.Request) -> web.StreamResponse:
+        """An image of the latest volume, as a file."""
+        await self._admit(request, "watch")
+        name = quote(request.match_info["name"], safe="")
+        body, _ = await self._engine.fetch(f"/api/images/{name}", form="nifti")
+        return web.Response(body=body, content_type="application/gzip")
+
+    async def _from_scanner(self, request: web.Request) -> web.StreamResponse:
+        """A file of the scanner's host; for operators, as its name may tell of people."""
+        visitor = await self._admit(request, "act")
+        return await self._pass_on(
+            request, self._scanner(request), who=visitor.name, path=request.query.get("path", "")
+        )
+
+    async def _to_scanner(self, request: web.Request) -> web.StreamResponse:
+        """A file for the scanner's host; what is in memory is one piece of it."""
+        visitor = await self._admit(request, "act")
+        path = request.query.get("path", "")
+        if not path:
+            raise Refusal(400, "expected ?path=FOLDER/NAME", "query", who=visitor.name)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for piece in request.content.iter_chunked(_PIECE):
+                yield piece
+
+        async with self._engine.stream(
+            "PUT", self._scanner(request), who=visitor.name, data=pieces(), path=path
+        ) as done:
+            return web.Response(body=await done.read(), content_type="application/json", status=done.status)
+
+    async def _pass_on(
+        self, request: web.Request, place: str, *, who: str = "", **query: str
+    ) -> web.StreamResponse:
+        async with self._engine.stream("GET", place, who=who, **query) as found:
+            response = web.StreamResponse()
+            for name in _ABOUT:
+                if name in found.headers:
+                    response.headers[name] = found.headers[name]
+            await response.prepare(request)
+            async for piece in found.content.iter_chunked(_PIECE):
+                await response.write(piece)
+        await response.write_eof()
+        return response
+
+    @staticmethod
+    def _scanner(request: web.Request) -> str:
+        return f"/api/scanners/{quote(request.match_info['name'], safe='')}/file"
+
+
+def _since(request: web.Request) -> int:
+    text = request.query.get("since", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise Refusal(400, "since must be a number", "query")
+    return int(text)

@@ -1,0 +1,264 @@
+"""Settings of the next run: a form made from their schema, checked by the engine as it is filled in.
+
+What is entered is a draft on the page until it is applied. How the form is drawn stands in
+`rtflow.dash_app.fieldsets`, what it means in `rtflow.dash_app.form`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, no_update
+
+from rtflow.access.store import Identity, may
+from rtflow.dash_app.elements import html
+from rtflow.dash_app.engine import Engine, EngineError
+from rtflow.dash_app.fieldsets import draw, draw_differences
+from rtflow.dash_app.form import blank, make_form, read
+from rtflow.dash_app.notices import notify
+from rtflow.dash_app.values import ABSENT, changes, differences, value_at, with_value
+from rtflow.dash_app.visitor import require, visitor
+
+_SETTING = {"type": "setting", "name": ALL, "reads": ALL, "empty": ALL}
+_SWITCH = {"type": "setting-switch", "name": ALL}
+_KIND = {"type": "setting-kind", "name": ALL}
+_BACK = {"type": "setting-back", "name": ALL}
+_MORE = {"type": "setting-more", "name": ALL}
+_LESS = {"type": "setting-less", "name": ALL}
+
+
+def layout(who: Identity) -> Any:
+    """What it looks like."""
+    acts = may(who, "act")
+    return html.Div(
+        [
+            dcc.Store(id="settings-load"),  # changes whenever they are to be asked for again: from the page
+            dcc.Store(id="settings-seen"),  # what the engine said
+            dcc.Store(id="settings-draft"),  # what is entered
+            html.Div(
+                [
+                    html.Div(id="settings-locked", className="notice", role="status", hidden=True),
+                    html.Div(id="settings-form"),
+                ],
+                className="settings-fields",
+            ),
+            html.Aside(
+                [
+                    html.Div(id="settings-error", className="wrong", role="alert", hidden=True),
+                    html.Section(
+                        [
+                            html.H2("Not applied yet"),
+                            html.Div(id="settings-pending"),
+                            dmc.Group(
+                                [
+                                    dmc.Button(
+                                        "Apply", id="settings-apply", disabled=True, size="xs", color="blue.9"
+                                    ),
+                                    dmc.Button(
+                                        "Discard",
+                                        id="settings-discard",
+                                        disabled=True,
+                                        size="xs",
+                                        variant="default",
+                                    ),
+                                ]
+                            ),
+                        ],
+                        className="card",
+                        hidden=not acts,
+                    ),
+                    html.Section(
+                        [html.H2("Other than in the file"), html.Div(id="settings-differences")],
+                        className="card",
+                    ),
+                    html.Section(
+                        [
+                            html.H2("Keep them"),
+                            dmc.TextInput(
+                                id="settings-name",
+                                label="Save as a new file",
+                                description="What is applied, in a TOML file of this name",
+                                placeholder="pilot-2",
+                                disabled=True,
+                            ),
+                            dmc.Button(
+                                "Save", id="settings-save", disabled=True, size="xs", mt="xs", color="blue.9"
+                            ),
+                            html.Div(id="settings-saved", role="status", className="path"),
+                        ],
+                        className="card",
+                        hidden=not acts,
+                    ),
+                ],
+                className="settings-aside",
+                **{"aria-label": "What is changed"},
+            ),
+        ],
+        className="settings",
+    )
+
+
+def register(app: Dash, engine: Engine) -> None:
+    """What its fields and buttons do."""
+
+    @app.callback(
+        Output("settings-seen", "data"),
+        Output("settings-draft", "data"),
+        Output("settings-form", "children"),
+        Output("settings-locked", "children"),
+        Output("settings-locked", "hidden"),
+        Input("settings-load", "data"),
+        Input("settings-discard", "n_clicks"),
+        Input(_KIND, "value"),
+        Input(_BACK, "n_clicks"),
+        Input(_MORE, "n_clicks"),
+        Input(_LESS, "n_clicks"),
+        State("settings-seen", "data"),
+        State("settings-draft", "data"),
+        prevent_initial_call=True,
+    )
+    def draw_form(*given: Any) -> Any:
+        require("watch")
+        seen, draft = given[-2:]
+        asked = ctx.triggered_id
+        if isinstance(asked, dict):
+            if seen is None or not _meant(asked, ctx.triggered[0]["value"], draft):
+                return no_update
+            draft = _changed(asked, ctx.triggered[0]["value"], seen, draft)
+        else:
+            told = engine.call(engine.ask("/api/settings"))
+            kept = asked == "settings-load" and seen is not None and draft != seen["values"]
+            seen, draft = told, draft if kept else told["values"]
+        may_act = may(visitor(), "act")
+        why = _why_locked(seen, may_act)
+        return seen, draft, draw(make_form(seen["schema"], draft), disabled=bool(why)), why, not why
+
+    @app.callback(
+        Output("settings-draft", "data", allow_duplicate=True),
+        Output("settings-error", "children"),
+        Output("settings-error", "hidden"),
+        Output(_SETTING, "error"),
+        Output(_SWITCH, "error"),
+        Input(_SETTING, "value"),
+        Input(_SWITCH, "checked"),
+        State("settings-seen", "data"),
+        State("settings-draft", "data"),
+        prevent_initial_call=True,
+    )
+    def check(values: Any, switches: Any, seen: Any, draft: Any) -> Any:
+        """Let the engine look at what is entered; nothing is changed by that."""
+        require("watch")
+        named, on = ctx.inputs_list
+        for field, entered in zip(named, values, strict=True):
+            about = field["id"]
+            draft = with_value(draft, about["name"], read(about["reads"], about["empty"], entered))
+        for field, entered in zip(on, switches, strict=True):
+            draft = with_value(draft, field["id"]["name"], bool(entered))
+        says, at = "", ""
+        changed = changes(seen["values"], draft)
+        if changed and not seen["locked"]:
+            who = require("act")
+            try:
+                engine.call(engine.order("PUT", "/api/settings", changed, who=who, check=1))
+            except EngineError as error:
+                says, at = str(error), error.field
+        wrong = [[says if field["id"]["name"] == at else None for field in row] for row in (named, on)]
+        return draft, says, not says, *wrong
+
+    @app.callback(
+        Output("settings-pending", "children"),
+        Output("settings-differences", "children"),
+        Output("settings-apply", "disabled"),
+        Output("settings-discard", "disabled"),
+        Output("settings-name", "disabled"),
+        Output("settings-save", "disabled"),
+        Input("settings-draft", "data"),
+        Input("settings-error", "children"),
+        State("settings-seen", "data"),
+        prevent_initial_call=True,
+    )
+    def compare(draft: Any, says: str, seen: Any) -> Any:
+        require("watch")
+        if seen is None or draft is None:
+            return no_update
+        pending = differences(seen["values"], draft)
+        may_change = may(visitor(), "act") and not seen["locked"]
+        return (
+            draw_differences(pending, "Nothing: the next run has what the form shows."),
+            draw_differences(
+                differences(seen["file"]["values"], draft),
+                f"Nothing: they are as in {seen['file']['path'] or 'the workflow'}.",
+                "setting-back" if may_change else "",
+            ),
+            not (pending and may_change and not says),
+            not pending,
+            bool(pending) or not may(visitor(), "act"),
+            bool(pending) or not may(visitor(), "act"),
+        )
+
+    @app.callback(
+        Output("settings-load", "data"),
+        Input("settings-apply", "n_clicks"),
+        State("settings-seen", "data"),
+        State("settings-draft", "data"),
+        State("settings-load", "data"),
+        prevent_initial_call=True,
+    )
+    def apply(clicks: int | None, seen: Any, draft: Any, load: Any) -> Any:
+        who = require("act")
+        if not clicks or seen is None:
+            return no_update
+        engine.call(engine.order("PUT", "/api/settings", changes(seen["values"], draft), who=who))
+        notify("the next run has these settings")
+        return {"after": load}
+
+    @app.callback(
+        Output("settings-saved", "children"),
+        Input("settings-save", "n_clicks"),
+        Input("settings-name", "n_submit"),
+        State("settings-name", "value"),
+        prevent_initial_call=True,
+    )
+    def save(clicks: int | None, submits: int | None, name: str | None) -> Any:
+        who = require("act")
+        if not clicks and not submits:
+            return no_update
+        body = {"name": (name or "").strip()}
+        saved = engine.call(engine.order("POST", "/api/settings/save", body, who=who))
+        return f"saved as {saved['path']}"
+
+
+def _meant(asked: dict[str, Any], value: Any, draft: Any) -> bool:
+    """Whether somebody did something; a part of a form that has just been drawn is heard of as well."""
+    if asked["type"] != _KIND["type"]:
+        return bool(value)
+    return bool(value) and value != _kind(value_at(draft, asked["name"]))
+
+
+def _kind(table: Any) -> str:
+    return table.get("kind", "given") if isinstance(table, dict) else "left out"
+
+
+def _changed(asked: dict[str, Any], value: Any, seen: Any, draft: Any) -> Any:
+    """The draft after a click, or another kind of table."""
+    name = asked["name"]
+    file = value_at(seen["file"]["values"], name, ABSENT)
+    match asked["type"]:
+        case "setting-kind":
+            known = [one for one in (value_at(seen["values"], name), file) if _kind(one) == value]
+            return with_value(draft, name, known[0] if known else blank(seen["schema"], name, value))
+        case "setting-back":
+            return with_value(draft, name) if file == ABSENT else with_value(draft, name, file)
+        case "setting-more":
+            rows = value_at(draft, name) or []
+            return with_value(draft, name, [*rows, blank(seen["schema"], name)])
+    return with_value(draft, name)
+
+
+def _why_locked(seen: Any, may_act: bool) -> str:
+    if not may_act:
+        return "You look on: an operator changes settings."
+    if seen["locked"]:
+        return "Locked: there is a run. They can be changed when it is over, or when it was stopped."
+    return ""

@@ -1,0 +1,149 @@
+"""The Settings tab in a real browser: what is changed, refused, applied, put back and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dashboards import VIEWER, Dashboard
+
+from rtflow.settings import load_settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    given = ("--set", "count=3", "--set", "halt=2")
+    with Dashboard(tmp_path_factory.mktemp("settings"), *given) as dashboard:
+        yield dashboard
+
+
+def values(dashboard: Dashboard) -> Any:
+    """What the next run has, as the engine says."""
+    return dashboard.engine.ask("GET", "/api/settings")[1]["values"]
+
+
+def opened(page: Page) -> Page:
+    page.get_by_role("tab", name="Settings").click()
+    page.wait_for_selector("#settings-form fieldset")
+    return page
+
+
+def fieldset(page: Page, name: str) -> Locator:
+    return page.locator("fieldset").filter(has=page.locator(f"legend:text-is('{name}')"))
+
+
+@pytest.fixture
+def page(dashboard: Dashboard, browser: Browser) -> Iterator[Page]:
+    page = opened(dashboard.visit(browser))
+    yield page
+    page.context.close()
+
+
+def test_a_change_counts_once_it_is_applied_and_can_be_put_back(dashboard: Dashboard, page: Page) -> None:
+    assert page.get_by_text("What all chance in the nodes comes from").count() == 1
+    page.get_by_label("count").fill("5")
+    page.wait_for_selector("#settings-pending li:has-text('count3 → 5')")
+    assert values(dashboard)["count"] == 3
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert values(dashboard)["count"] == 5
+    page.wait_for_selector("#settings-differences li:has-text('count3 → 5')")
+    page.get_by_role("button", name="count back to the file").click()
+    page.wait_for_selector("#settings-pending li:has-text('count5 → 3')")
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert values(dashboard)["count"] == 3
+
+
+def test_a_wrong_value_is_refused_at_its_field(dashboard: Dashboard, page: Page) -> None:
+    source = fieldset(page, "source")
+    source.get_by_label("tr", exact=True).fill("-1")
+    says = "source.tr: expected a number above 0, got -1"
+    page.wait_for_selector(f"#settings-error:has-text('{says}')")
+    assert source.locator(".mantine-NumberInput-root", has_text=says).count() == 1
+    assert page.locator("#settings-apply").is_disabled()
+    page.click("#settings-discard")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    page.locator("#settings-error").wait_for(state="hidden")
+    assert source.get_by_label("tr", exact=True).input_value() == "2"
+    assert values(dashboard)["source"]["tr"] == 2.0
+
+
+def test_a_source_of_another_kind_has_its_own_fields(dashboard: Dashboard, page: Page) -> None:
+    source = fieldset(page, "source")
+    source.get_by_role("textbox", name="kind").click()
+    page.get_by_role("option", name="folder").click()
+    page.wait_for_selector("#settings-error:has-text('source.path')")
+    source.get_by_label("path", exact=True).fill("/data/incoming")
+    page.locator("#settings-error").wait_for(state="hidden")
+    source.get_by_role("switch", name="existing").click()
+    page.wait_for_selector("#settings-pending li:has-text('simulate → folder')")
+    page.wait_for_selector("#settings-apply:enabled")
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert (
+        values(dashboard)["source"] | {"path": "/data/incoming", "existing": False}
+        == values(dashboard)["source"]
+    )
+    page.get_by_role("button", name="source back to the file").click()
+    page.wait_for_selector("#settings-pending li:has-text('folder → simulate')")
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+
+
+def test_charts_are_added_and_taken_away(dashboard: Dashboard, page: Page) -> None:
+    plots = fieldset(page, "plots")
+    plots.get_by_role("button", name="Add one").click()
+    page.wait_for_selector("#settings-error:has-text('plots')")  # a chart of nothing is refused
+    values_of = plots.get_by_label("values", exact=True)
+    values_of.fill("sum.total")
+    values_of.press("Enter")
+    page.wait_for_selector("#settings-apply:enabled")
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert [one["values"] for one in values(dashboard)["plots"]] == [["sum.total"]]
+    plots.get_by_role("button", name="Remove").click()
+    page.wait_for_selector("#settings-apply:enabled")
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert values(dashboard)["plots"] == []
+
+
+def test_they_are_saved_as_a_new_file_and_never_over_another(dashboard: Dashboard, page: Page) -> None:
+    page.fill("#settings-name", "pilot")
+    page.click("#settings-save")
+    says = page.locator("#settings-saved:has-text('pilot.toml')")
+    says.wait_for()
+    file = dashboard.engine.folder / "out" / "settings" / "pilot.toml"
+    assert str(file) in says.inner_text()
+    before = file.read_bytes()
+    assert before
+    page.click("#settings-save")
+    page.wait_for_selector("[role=alert]:has-text('pilot.toml')")  # refused, in words
+    assert file.read_bytes() == before
+    import counting_workflow
+
+    assert load_settings(counting_workflow.Settings, file).count == 3
+
+
+def test_whoever_looks_on_sees_and_cannot_change(dashboard: Dashboard, browser: Browser) -> None:
+    page = opened(dashboard.visit(browser, VIEWER))
+    assert page.locator("#settings-locked").inner_text() == "You look on: an operator changes settings."
+    assert page.get_by_label("count").is_disabled()
+    assert page.get_by_label("count").input_value() == "3"
+    assert not page.locator("#settings-apply").is_visible()
+    page.context.close()
+
+
+def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) -> None:
+    page.click("#run")
+    page.wait_for_selector("#settings-locked:has-text('Locked: there is a run')")
+    assert page.get_by_label("count").is_disabled()
+    page.click("#stop")
+    page.click("#stop-really")
+    page.wait_for_selector("#settings-locked", state="hidden")
+    assert page.get_by_label("count").is_enabled()
