@@ -86,14 +86,6 @@ def test_lines_are_found_by_level_and_text(running: Dashboard, browser: Browser)
     page.context.close()
 
 
-def test_the_logs_of_the_server_are_read_as_they_grow(running: Dashboard, browser: Browser) -> None:
-    page = tab(running.visit(browser), "Logs")
-    page.get_by_text("Session", exact=True).last.click()
-    page.wait_for_selector("#logs-says:has-text('lines')")
-    assert page.locator("#logs-grid .ag-center-cols-container .ag-row").count() > 0
-    page.context.close()
-
-
 def test_of_many_lines_the_latest_are_kept_and_few_are_drawn(running: Dashboard, browser: Browser) -> None:
     page = tab(running.visit(browser), "Logs")
     page.evaluate(
