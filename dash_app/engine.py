@@ -16,6 +16,7 @@ from rtflow.errors import UsageError
 
 _TIMEOUT = 10.0
 _LONG = 600.0
+_FILE = 3600.0
 _FOR = "Rtflow-User"
 _JSON = "rtflow.json"
 
@@ -122,11 +123,19 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, method: str, path: str, /, *, who: str = "", data: Any = None, **query: str | int
+        self,
+        method: str,
+        path: str,
+        /,
+        *,
+        who: str = "",
+        data: Any = None,
+        accept: str = "*/*",
+        **query: str | int,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A long answer, or a long body, piece by piece; raises as `ask` does."""
-        limit = aiohttp.ClientTimeout(total=_LONG)
-        headers = {_FOR: who} if who else {}
+        headers = {"Accept": accept} | ({_FOR: who} if who else {})
+        limit = aiohttp.ClientTimeout(total=_FILE)
         asked = self._request(method, path, params=query, data=data, headers=headers, timeout=limit)
         async with asked as response:
             yield response

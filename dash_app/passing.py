@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from rtflow.server.answers import Refusal, answer
 from rtflow.server.guard import Visitor
 
 _PIECE = 256 * 1024
+_LINES = "application/jsonl"
 _ABOUT = ("Content-Type", "Content-Length", "Content-Disposition")
 
 Admit = Callable[[web.Request, Action], Awaitable[Visitor]]
@@ -66,7 +68,7 @@ class Passing:
     async def _run_file(self, request: web.Request) -> web.StreamResponse:
         """What a run left on the engine's disk."""
         await self._admit(request, "watch")
-        return await self._pass_on(request, f"/api/runs/{quote(request.match_info['path'])}")
+        return await self._pass_on(request, "GET", f"/api/runs/{quote(request.match_info['path'])}")
 
     async def _image(self, request: web.Request) -> web.StreamResponse:
         """An image of the latest volume, as a file."""
@@ -79,7 +81,7 @@ class Passing:
         """A file of the scanner's host; for operators, as its name may tell of people."""
         visitor = await self._admit(request, "act")
         return await self._pass_on(
-            request, self._scanner(request), who=visitor.name, path=request.query.get("path", "")
+            request, "GET", self._scanner(request), who=visitor.name, path=request.query.get("path", "")
         )
 
     async def _to_scanner(self, request: web.Request) -> web.StreamResponse:
@@ -93,21 +95,21 @@ class Passing:
             async for piece in request.content.iter_chunked(_PIECE):
                 yield piece
 
-        async with self._engine.stream(
-            "PUT", self._scanner(request), who=visitor.name, data=pieces(), path=path
-        ) as done:
-            return web.Response(body=await done.read(), content_type="application/json", status=done.status)
+        # How much has left it, the page knows; how much is there, the lines of the answer say.
+        return await self._pass_on(
+            request, "PUT", self._scanner(request), who=visitor.name, data=pieces(), accept=_LINES, path=path
+        )
 
     async def _pass_on(
-        self, request: web.Request, place: str, *, who: str = "", **query: str
+        self, request: web.Request, method: str, place: str, **asked: Any
     ) -> web.StreamResponse:
-        async with self._engine.stream("GET", place, who=who, **query) as found:
+        async with self._engine.stream(method, place, **asked) as found:
             response = web.StreamResponse()
             for name in _ABOUT:
                 if name in found.headers:
                     response.headers[name] = found.headers[name]
             await response.prepare(request)
-            async for piece in found.content.iter_chunked(_PIECE):
+            async for piece in found.content.iter_any():
                 await response.write(piece)
         await response.write_eof()
         return response

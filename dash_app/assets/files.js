@@ -103,17 +103,26 @@ window.rtflow ||= {};
       request.setRequestHeader("X-CSRF-Token", session.csrf);
       request.upload.addEventListener("progress", ({ loaded, total }) => {
         progress.value = loaded / (total || 1);
-        says.textContent = loaded < total ? `${size(loaded)} of ${size(total)}` : "is being written there";
+        says.textContent = loaded < total ? `${size(loaded)} of ${size(total)} have left` : "goes on to the scanner's host";
+      });
+      const last = () => {
+        const lines = request.responseText.split("\n").filter(Boolean);
+        try {
+          return JSON.parse(lines.at(-1) ?? "{}");
+        } catch {
+          return {}; // a line that has not come to its end
+        }
+      };
+      request.addEventListener("progress", () => {
+        const there = last();
+        if (there.sent === undefined) return;
+        progress.value = there.sent / (there.size || 1);
+        says.textContent = `${size(there.sent)} of ${size(there.size)} are there`;
       });
       request.addEventListener("load", () => {
-        if (request.status < 300) return done();
-        let words = `refused (${request.status})`;
-        try {
-          words = JSON.parse(request.responseText).error;
-        } catch {
-          // it is said by the number alone
-        }
-        failed(new Error(words));
+        const told = last();
+        if (request.status < 300 && !told.error) done();
+        else failed(new Error(told.error ?? `refused (${request.status})`));
       });
       request.addEventListener("error", () => failed(new Error("the dashboard has ended the connection; look whether it runs, and send it again")));
       request.addEventListener("abort", () => failed(new Error("left")));
