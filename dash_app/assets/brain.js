@@ -2,7 +2,8 @@
 // The Brain tab: asks for the pictures that are looked at, draws them, and moves the crosshair.
 window.rtflow ||= {};
 (() => {
-  const HIGHEST = 520; // CSS pixels of a picture
+  const HIGHEST = 360; // CSS pixels of a picture, or what the window has
+  const BESIDE = 320; // CSS pixels of what stands above and below
   const NONE = "none";
   const planes = () => rtflow.planes;
   const element = (id) => document.getElementById(id);
@@ -71,7 +72,7 @@ window.rtflow ||= {};
     const began = performance.now();
     const canvases = [...place.querySelectorAll("canvas.plane")];
     const width = canvases[0].parentElement.clientWidth;
-    const scale = planes().fit(picture.heading.shown[0], width, HIGHEST);
+    const scale = planes().fit(picture.heading.shown[0], width, Math.max(HIGHEST, innerHeight - BESIDE));
     lies = canvases.map((canvas, number) => planes().draw(canvas, picture, number, look, at(), scale));
     lies.forEach((one, number) => caption(one, number));
     bars();
@@ -85,7 +86,8 @@ window.rtflow ||= {};
     const image = picture.heading.shown[0];
     const place = planes().world(image.affine, at());
     const axis = [2, 1, 0][number];
-    const side = number === 2 ? (place[axis] < 0 ? ", left side" : place[axis] > 0 ? ", right side" : ", midline") : "";
+    const middle = Math.abs(place[axis]) <= planes().zooms(image.affine)[axis] / 2;
+    const side = number === 2 ? (middle ? ", midline" : place[axis] < 0 ? ", left side" : ", right side") : "";
     words(`brain-caption-${number}`, `${one.plane.name} · ${"xyz"[axis]} = ${mm(place[axis])} mm${side}`);
     element(`brain-plane-${number}`).dataset.sides = [one.side.left, one.side.right, one.side.top, one.side.bottom].join("");
   }
