@@ -105,7 +105,7 @@ class AuditLog:
                 head, repairs = self._taken_up()
                 for repair in repairs:
                     head = self._append(head, "rtflow", REPAIRED, {"found": repair})
-                self._append(head, _cut(who, _WHO), _cut(what, _WHAT), told)
+                self._append(head, cut(who, _WHO), cut(what, _WHAT), told)
             except OSError as error:
                 raise OutputError(
                     f"the audit log {self.path} cannot be written: {error.strerror or error}; make room, or "
@@ -259,13 +259,13 @@ def _bounded(name: str, value: object) -> Value:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"({len(value)} bytes)"
-    return _cut(str(value), _VALUE)
+    return cut(str(value), _VALUE)
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
     """A text without secrets, of `most` characters and a note of how many more there were.
 
-    >>> _cut("abcdef", 4)
+    >>> cut("abcdef", 4)
     'abcd(+2)'
     """
     # What stands across the cut is left out too.

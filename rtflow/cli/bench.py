@@ -32,12 +32,12 @@ def command(
 
     import msgspec
 
-    from rtflow.cli.output import NipypeLog, stdout_to_stderr
+    from rtflow.cli.output import PythonLog, stdout_to_stderr
     from rtflow.setting_types import suggestion
 
     if name not in names():
         raise UsageError(f"no benchmark '{name}'; {suggestion(name, names())}")
-    log = NipypeLog()
+    log = PythonLog()
     try:
         with stdout_to_stderr(json):
             report: BenchReport = import_module(f"rtflow.bench.{name}").run()

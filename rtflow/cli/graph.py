@@ -29,12 +29,12 @@ def command(
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the graph into this file.")] = None,
 ) -> None:
     """Show which node runs at set-up, per volume and at the end, and how; nothing is run."""
-    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.output import PythonLog
     from rtflow.cli.shipped import workflow_path
     from rtflow.drawing import draw
     from rtflow.workflow_file import load_workflow, plan
 
-    log = NipypeLog()
+    log = PythonLog()
     try:
         loaded = load_workflow(workflow_path(workflow))
         settings = options.settings_for(loaded, config, source, set_)

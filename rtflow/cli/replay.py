@@ -139,11 +139,11 @@ def _of_data_set(
 ) -> None:
     """One run of a data set through a workflow."""
     require_apart(spec, out / "bids")
-    from rtflow.cli.output import NipypeLog, stdout_to_stderr
+    from rtflow.cli.output import PythonLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
     from rtflow.source_uri import format_source
 
-    log = NipypeLog()
+    log = PythonLog()
     try:
         with stdout_to_stderr(json):
             from rtflow.cli.shipped import workflow_path
@@ -172,7 +172,7 @@ def _of_data_set(
 
 def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet: bool) -> None:
     """A recorded run with its workflow and settings; the Results are compared bit for bit."""
-    from rtflow.cli.output import NipypeLog, stdout_to_stderr
+    from rtflow.cli.output import PythonLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
     from rtflow.journal import Recording
 
@@ -183,7 +183,7 @@ def _recorded(run_dir: Path, pace: Speed, out: Path | None, *, json: bool, quiet
                 f"{run_dir} was recorded into {study}: a copy of it would stand beside it as one more run of "
                 "the study; give another folder by --out, or none"
             )
-    log = NipypeLog()
+    log = PythonLog()
     try:
         with stdout_to_stderr(json):
             from rtflow.rerun import replay

@@ -13,7 +13,7 @@ from rtflow.cli.listening import ClientCertificates, ListenOptions, Plain
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.output import PythonLog
     from rtflow.cli.watching import Watched
     from rtflow.settings import RunSettings
 
@@ -72,10 +72,10 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Run a workflow once, from the first volume to the last."""
-    from rtflow.cli.output import NipypeLog, stdout_to_stderr
+    from rtflow.cli.output import PythonLog, stdout_to_stderr
     from rtflow.cli.watching import Watched
 
-    log = NipypeLog()
+    log = PythonLog()
     shown = dashboard_listen if dashboard else ""
     port = ListenOptions(listen, access, plain, client_certificates, quiet, shown, desktop)
     try:
@@ -147,7 +147,7 @@ def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
         )
 
 
-def _resume(run_dir: Path, watched: Watched, log: NipypeLog, port: ListenOptions) -> int:
+def _resume(run_dir: Path, watched: Watched, log: PythonLog, port: ListenOptions) -> int:
     from rtflow.journal import Recording
     from rtflow.rerun import as_it_ran, require_unfinished, resume
 
@@ -155,7 +155,7 @@ def _resume(run_dir: Path, watched: Watched, log: NipypeLog, port: ListenOptions
     require_unfinished(recording)
     for document in recording.documents:
         watched.summary.add(document)
-    log.write_to(run_dir / "logs" / "nipype.log")
+    log.write_to(run_dir)
     workflow, settings = as_it_ran(recording)
     out = recording.run_dir.absolute().parents[1]
     with port.opened(settings, out, workflow.name) as (server, ends):

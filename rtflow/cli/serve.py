@@ -62,13 +62,13 @@ def command(
     """
     from rtflow.cli.interrupt import on_interrupt
     from rtflow.cli.listening import open_server, reached_at, shown, tell_newcomers
-    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.output import PythonLog
     from rtflow.cli.shipped import workflow_path
     from rtflow.server.desk import Desk
     from rtflow.whole_file import require_writable
     from rtflow.workflow_file import load_workflow
 
-    log = NipypeLog()  # before Nipype is imported
+    log = PythonLog()  # before Nipype is imported
     try:
         loaded = load_workflow(workflow_path(workflow))
         settings = options.settings_for(loaded, config, source, set_, speed)
@@ -102,11 +102,11 @@ def _run(
     listen: str,
 ) -> None:
     """One run; whatever goes wrong in it, the server waits for the next."""
-    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.output import PythonLog
     from rtflow.cli.watching import Watched
     from rtflow.workflow_file import as_it_stands
 
-    watched, log = Watched(json=False, quiet=quiet, listen=listen), NipypeLog()
+    watched, log = Watched(json=False, quiet=quiet, listen=listen), PythonLog()
     trouble = ""
     try:
         workflow, settings = as_it_stands(loaded, desk.settings)

@@ -13,7 +13,7 @@ from rtflow.errors import RtflowError, RunError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rtflow.cli.output import NipypeLog
+    from rtflow.cli.output import PythonLog
     from rtflow.documents import AnyDocument
     from rtflow.server.thread import Server
     from rtflow.settings import RunSettings
@@ -105,7 +105,7 @@ class Watched:
         workflow: WorkflowFile,
         settings: RunSettings,
         out: Path,
-        log: NipypeLog,
+        log: PythonLog,
         *,
         session: Path | None = None,
         server: Server | None = None,

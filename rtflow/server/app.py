@@ -20,6 +20,7 @@ from rtflow.errors import ProtocolError, RtflowError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
 from rtflow.server.api import Api
 from rtflow.server.api_images import ImagesApi
+from rtflow.server.api_logs import LogsApi
 from rtflow.server.api_notes import NotesApi
 from rtflow.server.api_runs import RunsApi
 from rtflow.server.api_scanners import ScannersApi
@@ -39,6 +40,7 @@ from rtflow.server.places import Places
 from rtflow.server.pools import Pools
 from rtflow.server.progress import Progress
 from rtflow.server.run_clock import RunClock
+from rtflow.server.session_log import SessionLog
 from rtflow.server.sockets import JSON, MSGPACK, GuardedSocket, tune
 from rtflow.server.states import States
 from rtflow.server.subject_page import page_routes
@@ -83,6 +85,7 @@ class Port:
         self.desk = desk
         self.names = names
         self.log = guard.log if guard is not None else Log()
+        self.log.session = SessionLog(desk.session_log) if desk is not None else None
         self.states = desk.states if desk is not None else States()
         self.pools = guard.pools if guard is not None else Pools()
         self.monitor = Monitor(loop, desk.runs if desk is not None else None, self.pools.reading)
@@ -99,8 +102,14 @@ class Port:
     def begin(self, run: BeginRun) -> None:
         """A run begins, or goes on: then its documents so far have been told."""
         self.run = run
+        self.say(f"run {run.run_uid} of {run.workflow or 'a workflow'} begins")
         if run.run_uid != self.progress.run_uid:
             self.progress = Progress(run.run_uid)
+
+    def say(self, says: str) -> None:
+        """Tell whoever reads the server's own log."""
+        if self.log.session is not None:
+            self.log.session.tell(says)
 
     def tell(self, document: AnyDocument, line: bytes) -> None:
         """A document of the run stands in the journal."""
@@ -162,7 +171,7 @@ def make_app(port: Port) -> web.Application:
     app.router.add_get("/ws/{kind:scanner|subject}", sockets.agent)
     app.router.add_get("/ws/monitor", sockets.monitor)
     app.router.add_routes(page_routes(port.admit, sockets.check, sockets.connect, port.names))
-    for part in (Api, ImagesApi, NotesApi, RunsApi, ScannersApi, SettingsApi):
+    for part in (Api, ImagesApi, LogsApi, NotesApi, RunsApi, ScannersApi, SettingsApi):
         app.router.add_routes(part(port).routes())
     if port.guard is not None:
         app.router.add_routes(Login(port.guard, port).routes())

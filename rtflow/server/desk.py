@@ -80,6 +80,7 @@ class Desk:
         self.workflow = workflow
         self.out = out
         self.runs = Runs(out / "runs")
+        self.session_log = out / "logs" / "session.log"
         self._file = file
         self._given = settings_to_builtins(settings)
         self._settings = settings

@@ -17,6 +17,7 @@ from functools import partial
 from rtflow.access.audit import AuditLog
 from rtflow.access.throttle import Throttle
 from rtflow.errors import in_words
+from rtflow.server.session_log import SessionLog
 
 LOST = "audit_lost"
 """What a line is called that says how many others there are not."""
@@ -46,6 +47,7 @@ class Log:
         self._untold: Counter[tuple[str, str]] = Counter()
         self._counts = threading.Lock()
         self._waiting = self._lost = 0
+        self.session: SessionLog | None = None
 
     async def act(self, who: str, what: str, **details: object) -> None:
         """Write what somebody is about to do; it is on the disk when this returns.
@@ -55,6 +57,8 @@ class Log:
         OutputError
             If it cannot be written: then it must not be done.
         """
+        if self.session is not None:
+            self.session.act(who, what, details)
         if self._audit is not None and self._writer is not None:
             job = self._writer.submit(lambda: self._audit.write(who, what, **details))  # type: ignore[union-attr]
             await asyncio.wrap_future(job)
@@ -64,16 +68,21 @@ class Log:
 
         What somebody does all the time is counted instead, until `tell_untold`.
         """
+        too_often = self._often.take((who, what)) > 0
+        if self.session is not None and not too_often:
+            self.session.act(who, what, details)
         if self._audit is None:
             return
         audit = self._audit
-        if self._often.take((who, what)):
+        if too_often:
             self._untold[who, what] += 1
         else:
             self._soon(lambda: audit.write(who, what, **details))
 
     def refused(self, who: str, what: str, address: str, **details: object) -> None:
         """Write that somebody was turned away; many from one address are counted instead."""
+        if self.session is not None and not self._often.take((f"refused {address}", "")):
+            self.session.act(who, what, {**details, "address": address})
         if self._audit is not None:
             audit = self._audit
             self._soon(lambda: audit.refused(who, what, address, **details))
@@ -85,6 +94,9 @@ class Log:
 
     def close(self) -> None:
         """Wait until all is written."""
+        if self.session is not None:
+            self.session.close()
+            self.session = None
         if self._writer is not None:
             self._writer.shutdown()
             for job in self._reports():

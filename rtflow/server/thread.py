@@ -177,6 +177,7 @@ class Server:
     def end_run(self, run_uid: str, status: str | None) -> None:
         """The run is over: ``completed``, ``failed`` or ``aborted``; None if it was cut off and may go on."""
         self.channels.run = None
+        self._port.say(f"run {run_uid} has ended: {status}")
         if status is not None:
             for channel in self.channels:
                 channel.end_run(EndRun(run_uid=run_uid, status=status))

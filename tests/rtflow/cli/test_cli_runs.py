@@ -65,7 +65,7 @@ def test_a_run_is_told_as_exactly_one_json_object(rtflow: Rtflow, tmp_path: Path
     counted = {"planned": 20, "ok": 20, "late": 0, "missing": 0, "failed": 0, "suspect": suspect}
     assert told["volumes"] == counted
     assert "volume 20 of 20, 20 ok" in done.stderr
-    assert (Path(told["outputs"]["run"]) / "logs" / "nipype.log").is_file()
+    assert (Path(told["outputs"]["run"]) / "logs" / "debug.log").is_file()
 
 
 def test_a_run_is_told_as_a_table(rtflow: Rtflow, tmp_path: Path) -> None:
