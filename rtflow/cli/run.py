@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,14 +80,15 @@ def command(
     shown = dashboard_listen if dashboard else ""
     port = ListenOptions(listen, access, plain, client_certificates, quiet, shown, desktop)
     try:
-        with stdout_to_stderr(json):
+        with contextlib.ExitStack() as aside:
+            aside.enter_context(stdout_to_stderr(json))
             watched = Watched(json=json, quiet=quiet, listen=listen)
             if resume is not None:
                 if workflow or config or source or set_ or speed or subject or session:
                     raise UsageError(
                         "--resume takes all else from the run's folder; leave out the other options"
                     )
-                status = _resume(resume, watched, log, port)
+                status = _resume(resume, watched, log, port, aside)
             elif workflow is None:
                 raise UsageError(
                     "no workflow was given; try 'rtflow run template', or make your own by 'rtflow new DIR'"
@@ -106,14 +108,23 @@ def command(
                     watched.run_workflow(
                         loaded, settings, out, log, session=session, server=server, stopping=ends
                     )
-                    status = _tell(watched, port)
+                    status = _tell(watched, port, aside)
     finally:
         log.close()
     raise typer.Exit(status)
 
 
-def _tell(watched: Watched, port: ListenOptions) -> int:
-    """What the run came to, said; then the dashboard, if there is one, is left to whoever looks at it."""
+def _tell(watched: Watched, port: ListenOptions, aside: contextlib.ExitStack) -> int:
+    """What the run came to, said; then the dashboard, if there is one, is left to whoever looks at it.
+
+    Parameters
+    ----------
+    watched, port
+        The run, and where it was looked at.
+    aside
+        Keeps stdout free while the run lasts.
+    """
+    aside.close()
     status = watched.tell()
     if not watched.interrupted:
         port.linger()
@@ -147,7 +158,9 @@ def _tell_runs(out: Path, session: Path, settings: RunSettings) -> None:
         )
 
 
-def _resume(run_dir: Path, watched: Watched, log: PythonLog, port: ListenOptions) -> int:
+def _resume(
+    run_dir: Path, watched: Watched, log: PythonLog, port: ListenOptions, aside: contextlib.ExitStack
+) -> int:
     from rtflow.journal import Recording
     from rtflow.rerun import as_it_ran, require_unfinished, resume
 
@@ -166,4 +179,4 @@ def _resume(run_dir: Path, watched: Watched, log: PythonLog, port: ListenOptions
             lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping, server=server),
             ends,
         )
-        return _tell(watched, port)
+        return _tell(watched, port, aside)
