@@ -22,6 +22,7 @@ from rtflow.whole_file import write_whole
 
 Kind = Literal["text", "whole", "number", "switch", "choice", "path", "list"]
 Origin = Literal["boutiques", "labels", "bids-exec-spec", "help", "hand"]
+OutputKind = Literal["number", "text", "list", "image"]
 Command = tuple[str, ...]
 T = TypeVar("T", bound=msgspec.Struct)
 Scalar = bool | int | float | str
@@ -121,7 +122,7 @@ class Relaxed(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     writable_root: bool = False
 
 
-class Worker(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class Worker(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the app serves volume after volume, started once.
 
     Parameters
@@ -130,11 +131,16 @@ class Worker(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         Starts it, in place of the image's entry point.
     protocol
         ``json-lines``: it says ``{"ready": true}``, then reads a line ``{"volume": n, "bids_dir": path,
-        "out_dir": path}`` and answers ``{"volume": n, "outputs": {...}}``, or with ``"error": text``.
+        "out_dir": path}`` and answers ``{"volume": n, "outputs": {...}}``, or with ``"error": text``. What it
+        says of a volume comes from that volume and its options alone: another worker may take its place.
+    outputs
+        What it says of each volume, by name: these become outputs of the node. An ``image`` is said by the
+        name of a NIfTI file in ``out_dir``.
     """
 
     command: Annotated[Command, msgspec.Meta(min_length=1)]
     protocol: Literal["json-lines"] = "json-lines"
+    outputs: dict[str, OutputKind] = msgspec.field(default_factory=dict)
 
 
 class Native(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
