@@ -262,7 +262,7 @@ def missed(wish: Wish, listed: list[Listed]) -> str:
 
 def _usual_base(listed: list[Listed]) -> str:
     volumes = [one.name for one in listed if one.kind == "volume"]
-    changing = [name for name in volumes if name.endswith(".incremental")]
+    changing = [name for name in volumes if ".incremental" in name]
     for word in _BASES:
         for name in changing:
             if word in name:

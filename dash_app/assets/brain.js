@@ -15,6 +15,8 @@ window.rtflow ||= {};
   let lies = []; // how each plane lies on its canvas
   let asked = false; // to draw
   let most = 0; // what the threshold's slider reaches to
+  let thresholdOf = ""; // the map that it is of
+  const thresholds = {}; // by name of the map
   let offered = ""; // what the lists were filled with
   const set = { base: null, over: null }; // what the lists were set to by this script
 
@@ -149,17 +151,17 @@ window.rtflow ||= {};
     });
   }
 
-  // The slider reaches to the end of the map's colours; what was chosen stays.
+  // The slider reaches to the end of the map's colours; each map keeps the threshold that was chosen for it.
   function threshold() {
     const map = mapOf();
-    if (!map || map.window[1] === most) return;
-    const first = most === 0;
+    if (!map || (map.name === thresholdOf && map.window[1] === most)) return;
+    thresholdOf = map.name;
     most = map.window[1];
+    thresholds[map.name] ??= map.name.endsWith(".t") && most > 4 ? 3 : 0.3 * most;
+    look.threshold = Math.min(thresholds[map.name], most);
     const slider = element("brain-threshold");
     slider.max = most;
     slider.step = most / 100;
-    if (first) look.threshold = most > 4 && map.name.endsWith(".t") ? 3 : 0.3 * most;
-    look.threshold = Math.min(look.threshold, most);
     slider.value = look.threshold;
   }
 
@@ -255,7 +257,7 @@ window.rtflow ||= {};
     Object.assign(slider, { id: "brain-threshold", type: "range", min: 0, max: 1, step: 0.01, disabled: true });
     element("brain-threshold-here").append(slider);
     slider.addEventListener("input", (event) => {
-      look.threshold = Number(event.target.value);
+      look.threshold = thresholds[thresholdOf] = Number(event.target.value);
       ask();
     });
     const looked = () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import imaging_workflow as imaging
 import nibabel as nib
 import numpy as np
 import pytest
-from dashboards import Dashboard
+from dashboards import VIEWER, Dashboard, Visitor
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.picture import picture as drawn
@@ -219,7 +220,9 @@ def test_a_click_in_a_turned_picture_goes_where_it_points(session: Session) -> N
     session.click(AXIAL, 0.8, 0.5)
     assert session.says("caption-2").endswith("left side")
     assert number(session.says("mm").split(",")[0]) < -20
-    session.page.keyboard.press("ArrowRight")
+    session.page.reload()  # the choice stays
+    session.page.get_by_role("tab", name="Brain").click()
+    session.page.wait_for_selector("#brain-plane-0[data-sides='RLAP']")
     session.page.locator("label", has_text="Radiological").click()
     session.page.wait_for_selector("#brain-plane-0[data-sides='LRAP']")
 
@@ -310,6 +313,18 @@ def test_whole_images_are_loaded_when_they_are_wanted_and_from_nowhere_else(sess
     assert {one.netloc for one in asked} == {f"127.0.0.1:{session.dashboard.port}"}
     assert {one.scheme for one in asked} <= {"http", "ws", "blob"}
     page.get_by_role("tab", name="Planes").click()
+
+
+def test_images_are_for_whoever_may_look_on_only(session: Session) -> None:
+    viewer = Visitor(session.dashboard, VIEWER)
+    status, file, headers = viewer.ask("GET", "/images/realign.incremental.nii.gz")
+    assert (status, headers["Content-Type"]) == (200, "application/gzip")
+    found = nib.Nifti1Image.from_bytes(gzip.decompress(file))
+    np.testing.assert_array_equal(np.asarray(found.dataobj), imaging.head(5))
+    _, said, _ = viewer.ask("GET", "/images/nothing.here.nii.gz")
+    assert said == {"error": "there is no such image; /api/images lists those that there are"}
+    viewer.ask("POST", "/api/logout")
+    assert viewer.ask("GET", "/images/realign.incremental.nii.gz")[0] == 401
 
 
 def test_the_picture_stays_when_the_run_is_over_and_when_the_engine_is_gone(session: Session) -> None:
