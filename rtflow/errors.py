@@ -14,6 +14,7 @@
     |       |-- NoMatchError        it holds nothing that fits
     |       `-- SeveralMatchError   it holds several that fit, and one was asked for
     |-- RunError                the run ended before its time (exit status 1)
+    |   |-- AppError            a BIDS App failed; its kind says how
     |   |-- JournalError        the journal of a run cannot be read
     |   `-- ProtocolError       another host says what this one does not understand
     |-- VolumeError             one volume cannot be processed: it fails, the run goes on
@@ -29,8 +30,11 @@ A command prints the message of any of these in one line, without a traceback.
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class RtflowError(Exception):
@@ -116,6 +120,46 @@ class SeveralMatchError(ArchiveError):
 
 class RunError(RtflowError):
     """The run ended before its time."""
+
+
+class AppError(RunError):
+    """A BIDS App failed.
+
+    Parameters
+    ----------
+    message
+        What went wrong, and what to do.
+    kind
+        ``runtime``, ``image``, ``usage``, ``invalid BIDS``, ``no match``, ``killed``, ``out of memory``,
+        ``time-out``, ``empty`` (it wrote nothing) or ``failed`` (by itself, for a reason of its own).
+    argv
+        The command line that was run.
+    stderr
+        The end of what it said there.
+    log
+        File with all that it said, if there is one.
+    """
+
+    def __init__(
+        self, message: str, kind: str, *, argv: Sequence[str] = (), stderr: str = "", log: Path | None = None
+    ) -> None:
+        self.message, self.kind = message, kind
+        self.argv, self.stderr, self.log = tuple(argv), stderr, log
+        parts = [message]
+        if stderr:
+            parts.append(f"the end of its stderr: {stderr}")
+        if argv:
+            parts.append(f"it was run as: {shlex.join(argv)}")
+        if log:
+            parts.append(f"all that it said is in {log}")
+        super().__init__("; ".join(parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _app_error, (self.message, self.kind, self.argv, self.stderr, self.log)
+
+
+def _app_error(message: str, kind: str, argv: tuple[str, ...], stderr: str, log: Path | None) -> AppError:
+    return AppError(message, kind, argv=argv, stderr=stderr, log=log)
 
 
 class JournalError(RunError):
