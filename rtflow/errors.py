@@ -198,6 +198,14 @@ class SessionError(RtflowError):
     """An item that an earlier run should have left is missing, or differs."""
 
 
+def needs_all(what: str, error: ModuleNotFoundError) -> UsageError:
+    """Only the agents' part of rtflow is installed here, and ``what`` was asked for."""
+    return UsageError(
+        f"{what} needs all of rtflow on this machine, and {error.name} is missing: only what agents need is "
+        "installed here; install rtflow again without --no-deps"
+    )
+
+
 def in_words(error: BaseException) -> str:
     """Kind and message of an error, and the line of the experimenter's own code that it came from, if any."""
     line = ""

@@ -250,10 +250,11 @@ def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("light") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     pip = [sys.executable, "-m", "pip", "--python", place, "--disable-pip-version-check", "install", "-q"]
-    subprocess.run([*pip, "--no-deps", wheel], check=True)
     install = [*pip, "-r", AGENTS, "-c", ROOT / "constraints.txt"]
     if subprocess.run(install, check=False).returncode:  # once more without extra indexes, as .ci/environment
         subprocess.run(install, check=True, env=os.environ | {"PIP_EXTRA_INDEX_URL": " "})
+    done = subprocess.run([*pip, "--no-deps", wheel], check=True, capture_output=True, text=True)
+    assert "ERROR" not in done.stderr, done.stderr  # that the analysis stack is missing is meant
     return place
 
 
@@ -280,6 +281,16 @@ def test_the_agents_install_light(light: Path) -> None:
             told, _ = process.communicate(timeout=120)
         assert process.returncode == 0, told
         assert "--server" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["run", "template"], ["graph", "template"]])
+def test_what_needs_all_of_rtflow_says_so_where_only_the_agents_are(light: Path, command: list[str]) -> None:
+    with in_light(light, "-m", "rtflow", *command) as process:
+        told, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, told
+    assert told.startswith(f"rtflow: 'rtflow {command[0]}' needs all of rtflow on this machine, and "), told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import time
@@ -29,7 +30,7 @@ from rtflow.access.kept import KeptTable
 from rtflow.access.private import private_folder, read_private, write_private
 from rtflow.access.store import Access, Role, require_name, require_role
 from rtflow.access.throttle import Throttle, network_of
-from rtflow.errors import AccessError, UsageError
+from rtflow.errors import AccessError, RtflowError, UsageError
 
 _MOST = 100
 _OWN = "client.pem"
@@ -284,8 +285,11 @@ def load_credentials(folder: Path, server: str) -> Credentials:
     place = credentials_folder(folder, server)
     content = read_private(place / "credentials.json")
     if content is None:
+        others = _enrolled_with(folder)
+        instead = f" (it is with {', '.join(others)}: the address must be the same)" if others else ""
         raise UsageError(
-            f"this machine is not enrolled with {_usual(server)}; 'rtflow token enrol' there gives a code"
+            f"this machine is not enrolled with {_usual(server)}{instead}; 'rtflow token enrol' there gives "
+            "a code"
         )
     try:
         kept = msgspec.json.decode(content, type=_Kept)
@@ -294,6 +298,14 @@ def load_credentials(folder: Path, server: str) -> Credentials:
     if read_private(place / _OWN) is None:
         raise UsageError(f"{place / _OWN} is missing; enrol again")
     return Credentials(kept.server, kept.name, kept.role, kept.token, kept.authority, place / _OWN)
+
+
+def _enrolled_with(folder: Path) -> list[str]:
+    found = []
+    for file in sorted(folder.glob("*/credentials.json")):
+        with contextlib.suppress(OSError, RtflowError, msgspec.DecodeError):
+            found.append(msgspec.json.decode(read_private(file) or b"", type=_Kept).server)
+    return found
 
 
 def _usual(server: str) -> str:

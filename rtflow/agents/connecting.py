@@ -58,15 +58,19 @@ class Place:
     tls: ssl.SSLContext | None = None
 
 
-async def stay_connected(link: Link, place: Place, tell: Callable[[str], None]) -> None:
-    """Connect, and again whenever the connection ends; returns only when the server says that it is over.
+async def stay_connected(
+    link: Link, place: Place, tell: Callable[[str], None], ending: asyncio.Event | None = None
+) -> None:
+    """Connect, and again whenever the connection ends.
 
     Parameters
     ----------
     link
         What outlives the connections.
     tell
-        Called with each change, in words: ``connected``, ``lost: ...``.
+        Called with each change, in words: ``connected``, ``not connected: ...``.
+    ending
+        Once it is set, the end of a connection is the end of all.
 
     Raises
     ------
@@ -96,22 +100,42 @@ async def stay_connected(link: Link, place: Place, tell: Callable[[str], None]) 
                     bye = await link.run(connection)
                     if bye.final:
                         raise UsageError(f"the server has ended the connection: {bye.reason}")
+                    if ending is not None and ending.is_set():
+                        return
                     why = bye.reason
             except aiohttp.WSServerHandshakeError as error:
                 why = _REFUSED.get(error.status, f"the server answered {error.status}")
                 if error.status in (401, 403, 404):
                     raise UsageError(f"{place.url}: {why}") from None
             except aiohttp.ClientConnectorCertificateError as error:
-                raise UsageError(
-                    f"{place.url}: its certificate is not the expected one ({error.certificate_error}); "
-                    "enrol again, or give the right certificate of the authority"
-                ) from None
+                raise untrusted(place.url, error) from None
             except ProtocolError:
                 raise
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                why = str(error) or type(error).__name__
+                why = f"{no_answer(error)}; it is tried again"
             if why != said:
                 tell(f"not connected: {why}")
                 said = why
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, _LONGEST)
+
+
+def untrusted(url: str, error: aiohttp.ClientConnectorCertificateError) -> UsageError:
+    """The server's certificate does not hold."""
+    why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+    return UsageError(
+        f"{url}: the server's certificate does not hold ({why.rstrip('.')}); give the address by a name that "
+        f"it is for, or make another one on the analysis host ('rtflow certs make {error.host}', with all "
+        "its names) and start the server anew; enrol again where its authority is another one"
+    )
+
+
+def no_answer(error: Exception) -> str:
+    """Why nobody has answered.
+
+    >>> no_answer(TimeoutError())
+    'no answer in time'
+    """
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"nobody answers at {error.host}:{error.port} ({error.os_error.strerror or error.os_error})"
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

@@ -25,6 +25,7 @@ from rtflow.access.enrolment import (
 )
 from rtflow.access.private import private_folder
 from rtflow.access.store import default_folder
+from rtflow.agents.connecting import no_answer, untrusted
 from rtflow.errors import AccessError, ProtocolError, RtflowError, UsageError
 
 _LIMIT = 10.0
@@ -128,10 +129,11 @@ async def _ask(
                     raise ProtocolError(
                         f"{url}: the answer is longer than {_LONGEST} bytes; is that an rtflow server?"
                     )
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise untrusted(url, error) from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise UsageError(
-            f"{url}: no answer ({str(error) or type(error).__name__}); check the address, and that rtflow "
-            "listens there"
+            f"{url}: no answer ({no_answer(error)}); check the address, and that rtflow listens there"
         ) from None
     if status == 200:
         return answer

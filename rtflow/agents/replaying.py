@@ -11,7 +11,7 @@ from rtflow.agents.kept_run import KeptRun
 from rtflow.agents.protection import Protection
 from rtflow.agents.sending import POLL, Outlet, Sender
 from rtflow.documents import Event, Frame
-from rtflow.errors import UsageError
+from rtflow.errors import needs_all
 from rtflow.server.messages import BeginRun, Done, PartName, SourceEnded, SourceOpened, VolumeSent
 from rtflow.server.scanner_channel import ScannerChannel
 from rtflow.source_settings import AnySource
@@ -37,9 +37,7 @@ def open_volumes(spec: AnySource) -> Source:
 
         return open_source(spec)
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this source needs all of rtflow on this machine ({error.name} is missing): pip install rtflow"
-        ) from None
+        raise needs_all("this source", error) from None
 
 
 class VolumeSender(Sender):

@@ -119,7 +119,7 @@ class ScannerAgent:
         UsageError, ProtocolError
             If the server refuses this agent for good.
         """
-        staying = asyncio.ensure_future(stay_connected(self.link, place, self._tell))
+        staying = asyncio.ensure_future(stay_connected(self.link, place, self._tell, self._ending))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait({staying, ending}, return_when=asyncio.FIRST_COMPLETED)

@@ -52,7 +52,7 @@ class SubjectAgent:
         self._outlets: Sequence[Outlet] = ()
         self._news: dict[str, asyncio.Event] = {}
         self._kept: KeptValues | None = None
-        self._ended = True
+        self._ended, self._told_of = True, ""
         methods = services or {}
         about = {"rtflow": rtflow.__version__}
         told = declaration(methods)
@@ -99,7 +99,7 @@ class SubjectAgent:
         self._outlets = outlets
         self._news = {outlet.name: asyncio.Event() for outlet in outlets}
         self._kept = KeptValues(self._folder / "values.jsonl", tuple(self._news), self._tell)
-        staying = asyncio.ensure_future(stay_connected(self.link, place, self._tell))
+        staying = asyncio.ensure_future(stay_connected(self.link, place, self._tell, self._ending))
         ending = asyncio.ensure_future(self._wait_for_end())
         giving = [asyncio.ensure_future(self._give(outlet, self._kept)) for outlet in outlets]
         try:
@@ -139,13 +139,15 @@ class SubjectAgent:
         if isinstance(body, Value):
             await self._take(body, self._kept)
         elif isinstance(body, BeginRun):
-            if self._ended or self.run_uid != body.run_uid:
-                self._tell(f"run {body.run_uid}" + (f" of {body.workflow}" if body.workflow else ""))
-            self._ended = False
+            if self._told_of != body.run_uid:
+                named = f" of {body.workflow}" if body.workflow else ""
+                how = "goes on" if self.run_uid == body.run_uid else "begins"
+                self._tell(f"run {body.run_uid}{named} {how}")
+            self._ended, self._told_of = False, body.run_uid
             self._kept.begin(body)
             self._pass_on(body)
         elif isinstance(body, EndRun):
-            self._ended = True
+            self._ended, self._told_of = True, ""
             self._tell(
                 f"run {body.run_uid} {body.status or 'is over'}: volume {self._kept.last} was the last"
             )

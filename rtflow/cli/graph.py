@@ -17,12 +17,7 @@ EXAMPLES = "Examples: [cyan]rtflow graph template[/cyan], [cyan]rtflow graph min
 
 
 def command(
-    workflow: Annotated[
-        Path,
-        typer.Argument(
-            help="A Python file with build(settings), or the name of a workflow that comes with rtflow."
-        ),
-    ],
+    workflow: Annotated[Path, options.WORKFLOW],
     config: options.Config = None,
     source: options.Source = None,
     set_: options.Set = None,

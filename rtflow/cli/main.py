@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -36,7 +37,7 @@ from rtflow.cli import (
     token,
     user,
 )
-from rtflow.errors import RtflowError, UsageError
+from rtflow.errors import RtflowError, UsageError, needs_all
 
 # Nipype asks its home server for news when it is imported: nothing that runs beside a scanner should.
 os.environ.setdefault("NIPYPE_NO_ET", "1")
@@ -55,6 +56,12 @@ class Commands(TyperGroup):
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt):
             raise
+        except ModuleNotFoundError as error:
+            if importlib.util.find_spec("numpy") is not None:  # it is another one that is missing
+                _say_unexpected(error)
+                raise typer.Exit(1) from None
+            _say(needs_all(f"'rtflow {ctx.invoked_subcommand}'", error))
+            raise typer.Exit(2) from None
         except Exception as error:
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise  # a wrong option or argument: typer tells it, with status 2

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
     from rtflow.settings import RunSettings
     from rtflow.workflow_file import WorkflowFile
 
+
+def complete_workflow(incomplete: str) -> list[str]:
+    """Workflows that come with rtflow, Python files and folders that begin so, for the shell's completion."""
+    from rtflow.cli.shipped import shipped_workflows
+
+    above = incomplete[: incomplete.rfind("/") + 1]
+    there = sorted(Path(above or ".").glob("[!.]*"))
+    folders = [f"{above}{path.name}/" for path in there if path.is_dir()]
+    files = [f"{above}{path.name}" for path in there if path.suffix == ".py"]
+    return [one for one in [*shipped_workflows(), *folders, *files] if one.startswith(incomplete)]
+
+
+WORKFLOW = typer.Argument(
+    help="A Python file with build(settings), or the name of a workflow that comes with rtflow.",
+    autocompletion=complete_workflow,
+)
 Config = Annotated[
     Path | None,
     typer.Option(

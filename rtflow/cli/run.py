@@ -30,12 +30,7 @@ _TOLD = 3
 
 
 def command(
-    workflow: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A Python file with build(settings), or the name of a workflow that comes with rtflow."
-        ),
-    ] = None,
+    workflow: Annotated[Path | None, options.WORKFLOW] = None,
     config: options.Config = None,
     source: options.Source = None,
     set_: options.Set = None,

@@ -28,12 +28,7 @@ _LOOK = 0.2
 
 
 def command(
-    workflow: Annotated[
-        Path,
-        typer.Argument(
-            help="A Python file with build(settings), or the name of a workflow that comes with rtflow."
-        ),
-    ],
+    workflow: Annotated[Path, options.WORKFLOW],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where agents and operators connect.")],
     config: options.Config = None,
     source: options.Source = None,
@@ -84,7 +79,11 @@ def command(
         if dashboard:
             page.enter_context(shown(server, dashboard_listen, access, desktop=desktop))
         if not quiet:
-            typer.echo(f"waiting for Run: POST {server.http}/api/start", err=True)
+            typer.echo(
+                f"waiting for Run: POST {server.http}/api/start, with a token of 'rtflow token add NAME "
+                "--role operator'" + (", or Run on the dashboard" if dashboard else ""),
+                err=True,
+            )
         while not desk.closed:
             if desk.wait_for_order(_LOOK):
                 _run(loaded, desk, server, out, session, quiet, listen)

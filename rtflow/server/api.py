@@ -101,7 +101,7 @@ class Api(Handlers):
         """End the run; what was recorded is kept."""
         await self._act(request, "stop")
         self._desk.stop()
-        return answer({"state": self._port.states.now}, 202)
+        return answer({"state": self._port.states.now, "stopping": True}, 202)
 
 
 def _free(folder: Path) -> int | None:

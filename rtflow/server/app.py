@@ -198,7 +198,7 @@ class _Sockets:
     async def connect(self, request: web.Request, kind: str, visitor: Visitor | None) -> web.StreamResponse:
         """The connection of an agent that was let in."""
         port, who = self._port, visitor.name if visitor else "?"
-        if not web.WebSocketResponse().can_prepare(request):
+        if not web.WebSocketResponse(protocols=(MSGPACK, JSON)).can_prepare(request):
             raise Refusal(400, "this is the address of a WebSocket", "no WebSocket", who=who)
         name, instance = _named(request, kind, who)
         self._require_free(kind, name, instance, who)

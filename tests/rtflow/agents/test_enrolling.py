@@ -60,6 +60,19 @@ def test_a_server_in_between_is_found_before_the_code_is_said(tmp_path: Path):
         assert not [line for line in wrong.lines() if "enrol" in str(line)]
 
 
+def test_an_address_that_the_certificate_is_not_for_is_told_with_what_to_do(tmp_path: Path):
+    with guarded(tmp_path / "access", tls=True) as served:
+        code = Enrolling(served.access).code("scanner-1", "scanner")
+        other = served.server.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")  # the same place by another name
+        with pytest.raises(UsageError, match=r"not valid for '::ffff:.*rtflow certs make ::ffff:") as told:
+            asyncio.run(enrol(other, code, tmp_path / "agent"))
+        assert "SSLContext" not in str(told.value)
+        asyncio.run(enrol(served.server.url, code, tmp_path / "agent"))
+    kept, known = kept_credentials("scanner", tmp_path / "agent"), https_address(served.server.url)
+    with pytest.raises(UsageError, match=rf"not enrolled with .*ffff.*it is with {known}"):
+        load_credentials(kept, https_address(other))
+
+
 def test_the_command_says_what_comes_next(tmp_path: Path):
     with guarded(tmp_path / "access", tls=True) as served:
         code = Enrolling(served.access).code("display", "subject")

@@ -183,10 +183,27 @@ def test_the_onset_delay_is_kept_and_nothing_is_lost_of_what_waits(tmp_path) -> 
         assert path.stat().st_mtime >= one["time"] + one["delay"] - 0.01
 
 
+def test_an_agent_that_is_started_again_says_that_the_run_goes_on_and_one_that_ends_says_no_more(
+    tmp_path,
+) -> None:
+    with serving() as server, Running(tmp_path, server, "count=4", "halt=4") as running:
+        with SubjectAgent(server.port, tmp_path) as first:
+            first.until(lambda: volumes(first) == [1, 2, 3, 4])
+            assert first.interrupt() == 0
+        told = [line[9:].strip() for line in first.lines if line[2:3] == ":"]  # behind the time of day
+        uid = running.recording.start.run_uid
+        assert told == ["connected", f"run {uid} of feedback_workflow begins"]
+        with SubjectAgent(server.port, tmp_path) as second:
+            second.until(lambda: second.said(f"run {uid} of feedback_workflow goes on"))
+            running.stopping.set()
+            second.until(lambda: second.said("completed") or second.said("aborted"))
+
+
 def test_two_agents_cannot_share_a_folder(tmp_path) -> None:
     port = free_port()
     with SubjectAgent(port, tmp_path) as first:
-        first.until(lambda: first.said("not connected"))
+        first.until(lambda: first.said(f"not connected: nobody answers at 127.0.0.1:{port} ("))
+        assert first.said("it is tried again")
         with SubjectAgent(port, tmp_path) as second:
             assert second.wait() == 2
             assert second.said("in use by another agent")

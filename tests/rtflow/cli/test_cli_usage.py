@@ -258,3 +258,25 @@ def test_the_graph_of_every_shipped_workflow(call, tmp_path: Path) -> None:
             assert word in result.output
         assert (tmp_path / f"{name}.svg").read_text().startswith("<svg")
     assert "cannot be written" in call("graph", "template", "--svg", "no/where.svg").stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("te", ["template"]),
+        ("mine", ["mine/"]),
+        ("mine/", ["mine/deep/", "mine/one.py"]),
+        ("./mine/o", ["./mine/one.py"]),
+        ("nowhere/", []),
+    ],
+)
+def test_a_shell_completes_names_of_workflows_and_python_files(
+    typed: str, offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    for name in ("one.py", "one.toml", ".two.py"):
+        (tmp_path / "mine" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    asks = {"_RTFLOW_COMPLETE": "complete_bash", "COMP_WORDS": f"rtflow run {typed}", "COMP_CWORD": "2"}
+    told = CliRunner().invoke(app, env=asks, prog_name="rtflow").output
+    assert told.split() == offered

@@ -57,7 +57,8 @@ def test_a_server_runs_when_it_is_told_to_and_waits_again(tmp_path: Path):
         assert f"listening at ws://127.0.0.1:{serving.port}" in serving.said()
         assert "rtflow scanner --server" in serving.said()
         assert "rtflow subject --server" in serving.said()
-        assert "waiting for Run" in serving.said()
+        assert "waiting for Run: POST" in serving.said()
+        assert "rtflow token add NAME --role operator" in serving.said()
         assert serving.audit().count(("op", "start")) == 2
 
 
@@ -68,7 +69,7 @@ def test_a_run_is_stopped_and_another_is_refused_meanwhile(tmp_path: Path):
         assert serving.status()["state"] == "running"
         assert serving.ask("POST", "/api/start")[0] == 409
         assert serving.ask("PUT", "/api/settings", {"count": 3})[0] == 409
-        assert serving.ask("POST", "/api/stop")[0] == 202
+        assert serving.ask("POST", "/api/stop") == (202, {"state": "running", "stopping": True})
         serving.until(lambda: serving.status()["state"] == "idle")
         assert serving.documents(run_of(serving))[-1]["status"] == "aborted"
         serving.interrupt()

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import displays
+import pytest
+from displays import Display
 from subjects import serving
 
 from rtflow.server.channel import Channel
@@ -53,3 +56,9 @@ def test_what_goes_wrong_with_a_look_at_the_clocks_does_not_end_the_looks_after_
         channels = Channels()
         server._notes.look_at_clocks = lambda _: look(channels)  # type: ignore[method-assign]
         assert looked.wait(60.0)
+
+
+def test_what_an_agent_speaks_is_no_reason_for_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with displays.serving() as server, Display(server.url) as display:
+        display.until(lambda: display.link.connected)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
