@@ -31,6 +31,8 @@ class Dashboard:
         Of ``rtflow serve``, behind the workflow.
     workflow
         Its file; default that of `counting_workflow`.
+    desktop
+        Socket of a VNC server that operators are shown.
 
     Attributes
     ----------
@@ -40,7 +42,10 @@ class Dashboard:
         Of the dashboard.
     """
 
-    def __init__(self, folder: Path, *arguments: str, workflow: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, workflow: str | None = None, desktop: Path | None = None
+    ) -> None:
+        self._desktop = () if desktop is None else ("--desktop", str(desktop))
         self.engine = Serving(folder, "serve", *arguments, workflow=workflow)
         self.access = Access(folder / "access")
         self.port = free_port()
@@ -60,6 +65,7 @@ class Dashboard:
         process = Process(
             *("-m", "rtflow", "dashboard", "--plain", "--access", str(self.access.folder)),
             *("--server", f"ws://127.0.0.1:{self.engine.port}", "--listen", f"127.0.0.1:{self.port}"),
+            *self._desktop,
         )
         process.until(lambda: self.health() == {"status": "ok", "engine": "connected"})
         return process
