@@ -96,15 +96,16 @@ class Engine:
 
     # Questions
 
-    async def ask(self, path: str, /, **query: str | int) -> Any:
-        """The JSON at a path.
+    async def ask(self, path: str, /, *, who: str = "", **query: str | int) -> Any:
+        """The JSON at a path, for somebody where that is to be told in the audit log.
 
         Raises
         ------
         EngineError
             If the engine refuses, or is not there.
         """
-        async with self._request("GET", path, params=query) as response:
+        headers = {_FOR: who} if who else {}
+        async with self._request("GET", path, params=query, headers=headers) as response:
             return msgspec.json.decode(await response.read())
 
     async def fetch(self, path: str, /, **query: str | int) -> tuple[bytes, dict[str, str]]:

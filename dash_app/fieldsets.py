@@ -98,13 +98,15 @@ def _draw_part(part: Table | Tables, disabled: bool) -> Any:
                 value=part.kind,
                 allowDeselect=False,
                 disabled=disabled,
-                w="16rem",
+                className="kind",
             )
         )
     loose = tuple(one for one in part.parts if isinstance(one, Field))
     inner += [_grid(loose, disabled)] if loose else []
     inner += [_draw_part(one, disabled) for one in part.parts if not isinstance(one, Field)]
-    return html.Div(_fieldset(part.name, part.meaning, inner))
+    above, _, last = part.name.rpartition(".")
+    legend = f"{above} {int(last) + 1}" if last.isdecimal() else part.name
+    return html.Div(_fieldset(legend, part.meaning, inner))
 
 
 def _fieldset(legend: str, meaning: str, inner: list[Any]) -> list[Any]:

@@ -58,10 +58,11 @@ class Passing:
         return response
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
-        """Lines of a log of the engine from a byte on; the first of many."""
+        """Lines of a log of the engine from a byte on, or its last ones; the first of many."""
         await self._admit(request, "watch")
         name = quote(request.match_info["name"], safe="")
-        response = answer(await self._engine.ask(f"/api/logs/{name}", since=_since(request)))
+        since: dict[str, Any] = {"since": _since(request)} if "since" in request.query else {}
+        response = answer(await self._engine.ask(f"/api/logs/{name}", **since))
         response.enable_compression()
         return response
 
@@ -121,6 +122,6 @@ class Passing:
 
 def _since(request: web.Request) -> int:
     text = request.query.get("since", "0")
-    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise Refusal(400, "since must be a number", "query")
     return int(text)

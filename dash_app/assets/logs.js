@@ -5,10 +5,10 @@ window.rtflow ||= {};
   const MOST = 2000; // rows
   const EVERY = 1000; // ms from one look at a log of the engine to the next
   const DRAWN = 300; // ms at least from one drawing of the table to the next
-  const WRONG = new Set(["failed", "delivery_failed"]);
-  const DOUBTFUL = new Set(["missing", "late", "deadline_missed", "agent_lost"]);
+  const WRONG = /(^|_)failed$/; // names of events
+  const DOUBTFUL = /(^|_)(missing|late|lost|missed|refused)\b/; // these, and words of the server's log
   const chosen = { which: "user", levels: [], find: "", follow: true };
-  const files = { session: null, debug: null }; // of each log: {next, rows, trouble}
+  const files = {}; // of each log: {run, next, rows, trouble}
   let drawn = "", timer = null, last = 0, shown = 0;
 
   const clock = (seconds) => {
@@ -17,9 +17,9 @@ window.rtflow ||= {};
   };
 
   function levelOf(event) {
-    if (WRONG.has(event.name) || event.data.error || (event.name === "step" && event.data.state === "failed")) return "error";
+    if (WRONG.test(event.name) || event.data.error || (event.name === "step" && event.data.state === "failed")) return "error";
     if (event.name === "end") return event.data.says.startsWith("completed") ? "info" : "error";
-    return DOUBTFUL.has(event.name) ? "warning" : "info";
+    return DOUBTFUL.test(event.name) ? "warning" : "info";
   }
 
   function wordsOf({ name, node, data }) {
@@ -29,7 +29,7 @@ window.rtflow ||= {};
       return `${data.node} (${data.when}): ${data.state}${took}${data.error ? "\n" + data.error : ""}`;
     }
     const { says, ...rest } = data;
-    const more = Object.entries(rest).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
+    const more = Object.entries(rest).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? Number(value.toPrecision(4)) : value}`).join(", ");
     return [node, says, more].filter(Boolean).join(": ");
   }
 
@@ -37,21 +37,24 @@ window.rtflow ||= {};
     return { id: `${event.seq}-${event.name}`, time: clock(event.time), volume: event.volume ?? "", level: levelOf(event), name: event.name, says: wordsOf(event) };
   }
 
-  // A line as loggers write it: time, name, level and text, as far as they are there; else all of it is text.
+  // A line as loggers and the server write it; what has no time belongs to the line before it.
+  const LOGGED = /^\d{4}-\d\d-\d\d (?<time>[\d:]+[.,]\d+) (?<name>[\w.]+) (?<level>[A-Z]+): (?<says>.*)$/s;
+  const TOLD = /^\d{4}-\d\d-\d\d (?<time>[\d:]+[.,]\d+) (?:(?<name>[^\s:]+): )?(?<says>.*)$/s;
+
   function parsed(line, id) {
-    const found = /^\[?(?<time>[\dT:.,+Z/ -]*\d[Z]?)\]?,?\s+(?:(?<name>[\w.]+)\s+)?(?<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):?\s*(?:(?<name2>[\w.]+):\s+)?(?<says>.*)$/s.exec(line);
-    if (!found) return { id, time: "", volume: "", level: "", name: "", says: line };
-    const { time, level, says } = found.groups;
-    const low = level.toLowerCase();
-    return { id, time: time.trim().replace(/^.*[ T-](?=\d\d:)/, ""), volume: "", level: low === "critical" ? "error" : low, name: found.groups.name ?? found.groups.name2 ?? "", says };
+    const found = (LOGGED.exec(line) ?? TOLD.exec(line))?.groups;
+    if (!found) return null;
+    const level = found.level?.toLowerCase() ?? (DOUBTFUL.test(found.says) ? "warning" : "info");
+    return { id, time: found.time.replace(",", "."), volume: "", level: level === "critical" ? "error" : level, name: /(?:^| )for=(\S+)/.exec(found.says)?.[1] ?? found.name ?? "", says: found.says };
   }
 
-  // What stands further in belongs to the line before it.
   function addLines(file, lines) {
     for (const line of lines) {
+      const row = parsed(line, `${file.count++}`);
       const before = file.rows.at(-1);
-      if (before && (/^\s/.test(line) || line === "")) file.rows[file.rows.length - 1] = { ...before, says: `${before.says}\n${line.trim()}`.trim() };
-      else file.rows.push(parsed(line, `${file.count++}`));
+      if (row) file.rows.push(row);
+      else if (before) file.rows[file.rows.length - 1] = { ...before, says: `${before.says}\n${line}` };
+      else file.rows.push({ id: `${file.count++}`, time: "", volume: "", level: "", name: "", says: line });
     }
     file.rows.splice(0, Math.max(0, file.rows.length - MOST));
   }
@@ -61,16 +64,18 @@ window.rtflow ||= {};
   async function look() {
     const name = chosen.which;
     if (name === "user" || !seen()) return;
-    const file = (files[name] ??= { next: 0, count: 0, rows: [], trouble: "" });
+    const run = name === "debug" ? rtflow.store.current : "";
+    if (files[name]?.run !== run) files[name] = { run, next: null, count: 0, rows: [], trouble: "" };
+    const file = files[name];
     if (file.busy) return;
     file.busy = true;
     try {
       for (;;) {
-        const answer = await fetch(`/logs/${name}?since=${file.next}`);
+        const answer = await fetch(`/logs/${name}${file.next === null ? "" : `?since=${file.next}`}`);
         const told = await answer.json();
         if (!answer.ok) throw new Error(told.error);
         file.trouble = "";
-        if (told.next < file.next) file.rows = []; // another one was begun
+        if (told.next < file.next) file.rows = []; // it began anew
         file.next = told.next;
         if (!told.lines.length) break;
         addLines(file, told.lines);

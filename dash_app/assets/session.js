@@ -43,7 +43,7 @@ window.rtflow ||= {};
       .map(([name, node]) => {
         const times = (run.timings.get(name) ?? []).filter((one) => typeof one === "number");
         const wrong = run.failed.get(name) ?? 0;
-        return row([name, node.interface, String(times.length), make("td", String(wrong), wrong ? { class: "step-wrong" } : {}), took(times.at(-1))], wrong ? "failed" : "");
+        return row([name, node.interface, times.length || !run.results ? String(times.length) : "–", make("td", String(wrong), wrong ? { class: "step-wrong" } : {}), took(times.at(-1))], wrong ? "failed" : "");
       });
   }
 

@@ -129,7 +129,7 @@ def register(app: Dash, engine: Engine) -> None:
         folder: str | None,
     ) -> Any:
         del submits, ups, again
-        require("act")
+        who = require("act")
         folder = folder or ""
         match ctx.triggered_id:
             case "files-go" if go:
@@ -148,8 +148,9 @@ def register(app: Dash, engine: Engine) -> None:
         trouble, rows = "", []
         path = f"/api/scanners/{quote(chosen['name'], safe='')}/files"
         try:
-            found = engine.call(engine.ask(path, folder=folder))
+            found = engine.call(engine.ask(path, who=who, folder=folder))
             rows = [row_of(one, chosen["name"], folder) for one in found]
+            rows.sort(key=lambda row: not row["folder"])
         except EngineError as error:
             trouble = str(error)
         says = "" if rows or trouble else "This folder is empty, or has no file of a type that is allowed."

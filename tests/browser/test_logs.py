@@ -102,32 +102,47 @@ def test_of_many_lines_the_latest_are_kept_and_few_are_drawn(running: Dashboard,
     page.context.close()
 
 
+def test_the_logs_of_the_server_are_read_as_they_grow(running: Dashboard, browser: Browser) -> None:
+    page = tab(running.visit(browser), "Logs")
+    page.locator("#logs-which").get_by_text("Session").click()
+    page.wait_for_selector("#logs-says:has-text('lines')")
+    row(page, "start").first.wait_for()
+    page.fill("#logs-find", "stop")
+    page.wait_for_selector("#logs-empty:has-text('No line fits')")
+    assert running.engine.ask("POST", "/api/settings/save", {"name": "not to be stopped"})[0] >= 200
+    row(page, "not to be stopped").wait_for()
+    page.locator("#logs-which").get_by_text("Debug").click()
+    page.fill("#logs-find", "")
+    page.wait_for_selector("#logs-says:has-text('lines'), #logs-empty:has-text('no line yet')")
+    page.context.close()
+
+
 LINES = [
     (
-        "251128-14:11:20,123 nipype.workflow INFO: it runs",
-        "14:11:20,123",
-        "info",
-        "nipype.workflow",
-        "it runs",
+        "2026-11-28 14:11:20,123 nipype.workflow ERROR: it stops",
+        {"time": "14:11:20.123", "level": "error", "name": "nipype.workflow", "says": "it stops"},
     ),
     (
-        "2026-11-28 14:11:20,123 ERROR rtflow.server: a request failed",
-        "14:11:20,123",
-        "error",
-        "rtflow.server",
-        "a request failed",
+        "2026-11-28 14:11:20.123 anna: refused reason=role",
+        {"time": "14:11:20.123", "level": "warning", "name": "anna", "says": "refused reason=role"},
     ),
-    ("no line of a logger", "", "", "", "no line of a logger"),
+    (
+        "2026-11-28 14:11:20.123 dashboard-1: start for=anna",
+        {"time": "14:11:20.123", "level": "info", "name": "anna", "says": "start for=anna"},
+    ),
+    (
+        "2026-11-28 14:11:20.123 a run begins",
+        {"time": "14:11:20.123", "level": "info", "name": "", "says": "a run begins"},
+    ),
 ]
 
 
-@pytest.mark.parametrize(("line", "time", "level", "name", "says"), LINES)
-def test_lines_of_loggers_are_taken_apart(
-    dashboard: Dashboard, browser: Browser, line: str, time: str, level: str, name: str, says: str
-) -> None:
+def test_lines_of_logs_are_taken_apart(dashboard: Dashboard, browser: Browser) -> None:
     page = dashboard.visit(browser)
-    got = page.evaluate("(line) => rtflow.logs.parsed(line, '0')", line)
-    assert (got["time"], got["level"], got["name"], got["says"]) == (time, level, name, says)
+    for line, expected in LINES:
+        got = page.evaluate("(line) => rtflow.logs.parsed(line, '0')", line)
+        assert got == expected | {"id": "0", "volume": ""}
+    assert page.evaluate("rtflow.logs.parsed('  in a traceback', '0')") is None
     page.context.close()
 
 
