@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.hub import Browser, Heading, Hub, Slow
 from rtflow.dash_app.passing import Passing
 from rtflow.dash_app.pictures import Pictures, View
+from rtflow.errors import RtflowError
 from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
 from rtflow.server.guard import Guard, Visitor
 from rtflow.server.listening import Limits, Listener
@@ -29,6 +31,8 @@ from rtflow.server.sockets import tune
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+_LOG = logging.getLogger("rtflow.dashboard")
 
 _STATIC = Path(__file__).parent / "static"
 _BODY_LIMIT = 1024 * 1024
@@ -101,8 +105,8 @@ class Web:
         page, self._scripts = self._make_page(self._listener.port)
         self._bridge = Bridge(page)
         self._listener.start()
-        lasting = (self.hub.follow(), self.hub.look(), self.pictures.follow(), self._tend())
-        tasks = [asyncio.ensure_future(one) for one in lasting]
+        lasting = (self.hub.follow, self.hub.look, self.pictures.follow, self._tend)
+        tasks = [asyncio.ensure_future(_for_good(one)) for one in lasting]
         try:
             yield self._listener.port
         finally:
@@ -254,6 +258,8 @@ class Web:
 
     async def _admit(self, request: web.Request, action: Action = "watch") -> Visitor:
         visitor = await self._guard.authorise(request, action)
+        if not visitor.session_id:
+            raise Refusal(401, "the dashboard is for browsers that have logged in; programs ask the engine")
         self.welcome(request, visitor.name)
         return visitor
 
@@ -267,8 +273,26 @@ class Web:
         while True:
             await asyncio.sleep(_TENDING)
             for socket, visitor in list(self._here.items()):
-                if not await asyncio.to_thread(visitor.still_valid):
+                if not await asyncio.to_thread(_is_valid, visitor):
                     await socket.close(code=1008, message=b"the login is over")
+
+
+async def _for_good(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something until this is cancelled, and begin anew if it fails: pages depend on it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _LOG.exception("rtflow: the dashboard goes on after an unexpected error")
+        await asyncio.sleep(_TENDING)
+
+
+def _is_valid(visitor: Visitor) -> bool:
+    """Whether somebody may still be here; who cannot be looked up may not."""
+    try:
+        return visitor.still_valid()
+    except RtflowError:
+        return False
 
 
 def csrf_cookie(port: int) -> str:
