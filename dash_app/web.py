@@ -22,7 +22,6 @@ from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.hub import Browser, Heading, Hub, Slow
 from rtflow.dash_app.passing import Passing
 from rtflow.dash_app.pictures import Pictures, View
-from rtflow.errors import RtflowError
 from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
 from rtflow.server.guard import Guard, Visitor
 from rtflow.server.listening import Limits, Listener
@@ -273,7 +272,7 @@ class Web:
         while True:
             await asyncio.sleep(_TENDING)
             for socket, visitor in list(self._here.items()):
-                if not await asyncio.to_thread(_is_valid, visitor):
+                if not await asyncio.to_thread(visitor.may_stay):
                     await socket.close(code=1008, message=b"the login is over")
 
 
@@ -285,14 +284,6 @@ async def _for_good(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             _LOG.exception("rtflow: the dashboard goes on after an unexpected error")
         await asyncio.sleep(_TENDING)
-
-
-def _is_valid(visitor: Visitor) -> bool:
-    """Whether somebody may still be here; who cannot be looked up may not."""
-    try:
-        return visitor.still_valid()
-    except RtflowError:
-        return False
 
 
 def csrf_cookie(port: int) -> str:

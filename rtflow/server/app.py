@@ -16,7 +16,7 @@ from aiohttp import web
 
 from rtflow.access.store import Action
 from rtflow.documents import AnyDocument, decode
-from rtflow.errors import ProtocolError, RtflowError
+from rtflow.errors import ProtocolError
 from rtflow.server.answers import Refusal, add_headers, in_one_form
 from rtflow.server.api import Api
 from rtflow.server.api_images import ImagesApi
@@ -156,7 +156,7 @@ class Port:
     async def turn_out(self) -> None:
         """Let go whoever may not be here any more."""
         here = list(self._here.items())
-        valid = await asyncio.to_thread(lambda: [_is_valid(visitor) for _, visitor in here])
+        valid = await asyncio.to_thread(lambda: [visitor.may_stay() for _, visitor in here])
         for (leave, visitor), may_stay in zip(here, valid, strict=True):
             if not may_stay and self._here.pop(leave, None) is not None:
                 self.log.note(visitor.name, "turned out", role=visitor.role, reason="revoked")
@@ -304,14 +304,6 @@ def _named(request: web.Request, kind: str, who: str) -> tuple[str, str]:
         says = "name and instance must be words of up to 64 letters and digits"
         raise Refusal(400, says, "name", who=who, name=name)
     return name, instance
-
-
-def _is_valid(visitor: Visitor) -> bool:
-    """Whether somebody may still be here; who cannot be looked up may not."""
-    try:
-        return visitor.still_valid()
-    except RtflowError:
-        return False
 
 
 def _why(following: asyncio.Task[None], listening: asyncio.Task[bytes | str | None]) -> str:

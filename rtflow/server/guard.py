@@ -12,7 +12,7 @@ from rtflow.access.audit import AuditLog
 from rtflow.access.certificates import owner
 from rtflow.access.sessions import Sessions, csrf_matches, same_origin
 from rtflow.access.store import Access, Action, Identity, may
-from rtflow.errors import AccessError, UsageError
+from rtflow.errors import AccessError, RtflowError, UsageError
 from rtflow.server.answers import Refusal
 from rtflow.server.log import Log
 from rtflow.server.pools import Pools
@@ -39,6 +39,13 @@ class Visitor:
     role: str
     still_valid: Callable[[], bool] = lambda: True
     session_id: str = ""
+
+    def may_stay(self) -> bool:
+        """Whether they may still be here; who cannot be looked up may not."""
+        try:
+            return self.still_valid()
+        except RtflowError:
+            return False
 
 
 Authorise = Callable[[web.Request, Action], Awaitable[Visitor | None]]
