@@ -123,6 +123,7 @@ def test_a_server_that_ends_waits_for_no_answer(tmp_path: Path):
     with guarded(tmp_path, settings=RunSettings()) as served:
         silent = served.server.scanner("silent")
         assert get(served, "/api/scanners/silent/files")[0] == 409
+        silent.link.was_connected = True  # one that never was is asked nothing
         waiting = threading.Thread(target=wait)
         waiting.start()
         assert asked.wait(30)
