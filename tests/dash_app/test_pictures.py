@@ -308,12 +308,14 @@ def test_a_slow_page_gets_the_newest_picture_and_never_a_queue() -> None:
             first = Seen.of(await anext(frames))  # and the page does not say that it has it
             assert first.volumes["realign.incremental"] == 1
             await quick.next()
+            second = asyncio.ensure_future(anext(frames))
             for number in range(2, 7):
                 here.comes(number)
                 assert (await quick.next()).volumes["realign.incremental"] == number
-            slow._frames = frames
+            assert not second.done()
             slow.say(has=True)
-            assert (await slow.next()).volumes["realign.incremental"] == 6
+            assert Seen.of(await second).volumes["realign.incremental"] == 6
+            slow.say(has=True)
             await slow.none()
 
     asyncio.run(go())
@@ -377,10 +379,15 @@ def test_empty_states_another_run_and_an_engine_that_is_away_are_told_in_words()
                 pass
             assert seen.volumes["realign.incremental"] == 1
             here.server.begin("run-2")
-            here.comes(1, convert__incremental=volume(1, shape=(4, 4, 4)))
+            here.comes(1, realign__incremental=volume(1, seed=50))  # of the same name and number
             seen = await page.next()
-            assert seen.volumes == {"convert.incremental": 1}
+            assert seen.volumes == {"realign.incremental": 1}
             assert seen.heading["shown"][0]["run_uid"] == "run-2"
+            whole = drawn(volume(1, seed=50))
+            assert whole is not None
+            wanted = whole.picture(whole.window(None)).voxels
+            found = np.frombuffer(wanted, np.uint8).reshape(SHAPE, order="F")[:, :, seen.heading["at"][2]]
+            np.testing.assert_array_equal(seen.slices[0][0], found)
 
     asyncio.run(go())
 
