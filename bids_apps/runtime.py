@@ -306,7 +306,7 @@ def image_environment(runtime: Runtime, descriptor: Descriptor) -> dict[str, str
 def container_state(runtime: Runtime, name: str) -> dict[str, Any]:
     """What the runtime knows of a container, in its words (``State``, ``HostConfig``); empty if nothing."""
     done = _inspect(runtime, name)
-    state: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+    state: dict[str, Any] = json.loads(done.stdout)[0] if done.returncode == 0 else {}
     return state
 
 
@@ -317,7 +317,7 @@ def is_gone(runtime: Runtime, name: str) -> bool:
 
 
 def _inspect(runtime: Runtime, name: str) -> subprocess.CompletedProcess[str]:
-    return ask([runtime.name, "container", "inspect", "--format", "{{json .}}", name])
+    return ask([runtime.name, "container", "inspect", name])
 
 
 def ask(argv: list[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:

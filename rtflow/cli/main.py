@@ -18,6 +18,7 @@ from rtflow.cli import (
     audit,
     batch,
     bench,
+    bids_app,
     cache,
     certs,
     convert,
@@ -149,7 +150,13 @@ for name, module in (
 ):
     app.command(name, epilog=module.EXAMPLES)(module.command)
 
-for name, group in (("user", user), ("token", token), ("certs", certs), ("audit", audit)):
+for name, group in (
+    ("bids-app", bids_app),
+    ("user", user),
+    ("token", token),
+    ("certs", certs),
+    ("audit", audit),
+):
     app.add_typer(group.app, name=name, help=group.HELP, epilog=group.EXAMPLES)
 
 

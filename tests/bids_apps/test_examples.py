@@ -13,21 +13,6 @@ from containers import Podman
 HARDENED = ("--rm", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none")
 
 
-@pytest.fixture
-def data_set(tmp_path: Path) -> Path:
-    root = tmp_path / "bids"
-    root.mkdir()
-    (root / "dataset_description.json").write_text('{"Name": "two", "BIDSVersion": "1.10.0"}')
-    rng = np.random.default_rng(1)
-    for subject in ("01", "02"):
-        func = root / f"sub-{subject}" / "func"
-        func.mkdir(parents=True)
-        data = rng.normal(10, 1, (6, 7, 5, 4)).astype(np.float32)
-        data[1:5, 1:6, 1:4] += 500
-        nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), func / f"sub-{subject}_task-rest_bold.nii.gz")
-    return root
-
-
 def run(podman: Podman, name: str, root: Path, out: Path, *arguments: str) -> tuple[int, str]:
     """Exit status and stderr of an app."""
     out.mkdir(exist_ok=True)

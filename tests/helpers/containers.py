@@ -115,7 +115,14 @@ class Podman:
         return tag
 
     def _has(self, tag: str) -> bool:
-        return tag in self("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+        # Not by a list of all: that fails while another process makes an image.
+        done = subprocess.run(
+            ["podman", "image", "exists", tag],
+            env={**os.environ, **self.environment},
+            check=False,
+            timeout=300,
+        )
+        return done.returncode == 0
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:

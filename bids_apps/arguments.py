@@ -1,0 +1,176 @@
+"""The arguments of an app: options by name, checked against what the app knows, spelled as it spells them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rtflow.bids_apps.descriptor import Descriptor, Option
+from rtflow.bids_apps.runtime import Binding
+from rtflow.errors import UsageError
+from rtflow.setting_types import suggestion
+
+Seen = Callable[[str, Path], str]
+"""From the name of an option and a path of this machine to where the app sees it."""
+
+
+def option_arguments(descriptor: Descriptor, values: Mapping[str, Any], seen: Seen) -> list[str]:
+    """The options of a run, as the app spells them.
+
+    Parameters
+    ----------
+    descriptor
+        The app.
+    values
+        By the names of its options; None, False of a switch and an empty list leave an option out.
+    seen
+        Where the app sees a file.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or missing, or its value is not of its kind.
+    """
+    for name in values:
+        if name not in descriptor.options:
+            way = suggestion(name, descriptor.options) if descriptor.options else "none is known"
+            raise UsageError(
+                f"{descriptor.name} has no option {name!r}; {way}; other arguments go behind '--'"
+            )
+    argv: list[str] = []
+    for name, option in descriptor.options.items():
+        value = values.get(name)
+        if value is None or value is False or value == []:
+            if option.required:
+                raise UsageError(f"{descriptor.name} needs the option {name} ({option.flag}): {option.help}")
+            continue
+        argv += _spelled(descriptor.name, name, option, value, seen)
+    return argv
+
+
+def _spelled(app: str, name: str, option: Option, value: Any, seen: Seen) -> list[str]:
+    def wrong(expected: str) -> UsageError:
+        return UsageError(f"{app}: option {name} ({option.flag}): expected {expected}, got {value!r}")
+
+    match option.kind:
+        case "switch":
+            if value is not True:
+                raise wrong("true or false")
+            return [option.flag]
+        case "list":
+            words = [str(one) for one in ([value] if isinstance(value, str | int | float) else value)]
+            for word in words:
+                _require_choice(option, word, wrong)
+                if word.startswith("-"):
+                    raise wrong("words that do not begin with '-'")
+            return [option.flag, *words]
+        case "path":
+            return [option.flag, seen(name, Path(value))]
+        case "whole" if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong("a whole number")
+        case "number" if isinstance(value, bool) or not isinstance(value, int | float):
+            raise wrong("a number")
+    _require_choice(option, str(value), wrong)
+    # In one word: a value that begins with '-' is no option then. Short flags have no such spelling.
+    return [f"{option.flag}={value}"] if _joins(option, str(value)) else [option.flag, str(value)]
+
+
+def _joins(option: Option, value: str) -> bool:
+    return value.startswith("-") and option.flag.startswith("--")
+
+
+def _require_choice(option: Option, word: str, wrong: Callable[[str], UsageError]) -> None:
+    if option.choices and word not in option.choices:
+        raise wrong(" or ".join(option.choices))
+
+
+def from_text(descriptor: Descriptor, texts: Sequence[str]) -> dict[str, Any]:
+    """Values of options as they are typed, ``NAME=VALUE`` each; of a list with commas, or several times.
+
+    Raises
+    ------
+    UsageError
+        If one is no ``NAME=VALUE``, or its value is not of the option's kind.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        option = descriptor.options.get(name)
+        if not equals:
+            raise UsageError(f"--set {text}: expected NAME=VALUE, such as participant_label=01")
+        if option is None:
+            values[name] = value  # told as unknown with the others
+        elif option.kind == "list":
+            values[name] = [*values.get(name, []), *(part for part in value.split(",") if part)]
+        else:
+            values[name] = _typed(option, value)
+    return values
+
+
+def _typed(option: Option, text: str) -> Any:
+    """The value of a text, or the text, which is refused later with what was expected."""
+    if option.kind == "switch" and text in ("true", "false"):
+        return text == "true"
+    kinds: Mapping[str, Callable[[str], Any]] = {"whole": int, "number": float}
+    try:
+        return kinds.get(option.kind, str)(text)
+    except ValueError:
+        return text
+
+
+def path_binding(name: str, path: Path) -> Binding:
+    """Where a file or folder that is given by an option is mounted: by itself, read-only, under its own name.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist.
+    """
+    try:
+        real = path.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise UsageError(
+            f"option {name}: {path} does not exist; an app is only given what is there"
+        ) from None
+    return Binding(real, f"/inputs/{name}/{path.name or real.name}")
+
+
+def mount_bindings(descriptor: Descriptor, given: Mapping[str, Path]) -> list[Binding]:
+    """What is mounted of what the app declares that it needs.
+
+    Parameters
+    ----------
+    descriptor
+        The app.
+    given
+        Path on this machine by the name of the mount.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown, missing, does not exist, or cannot be read or written as the app wants it.
+    """
+    for name in given:
+        if name not in descriptor.mounts:
+            way = suggestion(name, descriptor.mounts) if descriptor.mounts else "its file declares none"
+            raise UsageError(f"{descriptor.name} has no mount {name!r}; {way}")
+    bindings = []
+    for name, mount in descriptor.mounts.items():
+        if name not in given:
+            if mount.required:
+                about = f" ({mount.help})" if mount.help else ""
+                raise UsageError(f"{descriptor.name} needs {name}{about}; give it: --mount {name}=PATH")
+            continue
+        try:
+            real = given[name].expanduser().resolve(strict=True)
+        except (OSError, RuntimeError):
+            raise UsageError(f"--mount {name}={given[name]}: it does not exist; give what is there") from None
+        if not os.access(real, os.R_OK if mount.read_only else os.R_OK | os.W_OK):
+            may = "read" if mount.read_only else "written"
+            raise UsageError(
+                f"--mount {name}={real}: it cannot be {may} by you, nor by the app, which runs as you"
+            )
+        bindings.append(Binding(real, mount.inside, mount.read_only))
+    return bindings

@@ -1,0 +1,178 @@
+"""What an app wrote: collected aside, described, and put into the folder of derivatives in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import rtflow
+from rtflow.bids_apps.descriptor import Descriptor
+from rtflow.bids_apps.runtime import Runtime
+from rtflow.errors import OutputError
+from rtflow.whole_file import write_whole
+
+DESCRIPTION = "dataset_description.json"
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def results_folder(out: Path, name: str) -> Path:
+    """Where the results of an app go: a folder of its name in that of all derivatives, or that one itself.
+
+    >>> [results_folder(Path(out), "mask").as_posix() for out in ("derivatives", "derivatives/mask")]
+    ['derivatives/mask', 'derivatives/mask']
+    """
+    return out if out.name == name else out / name
+
+
+def count_files(folder: Path) -> int:
+    """Files below a folder, of whatever depth; empty folders are nothing."""
+    return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def describe(folder: Path, descriptor: Descriptor, runtime: Runtime) -> None:
+    """Say in the data set's description by which image it was made.
+
+    The app's own entry gets the image; where the app wrote no description, one is written for it.
+
+    Raises
+    ------
+    OutputError
+        If the app's description is no JSON object, or cannot be written.
+    """
+    path = folder / DESCRIPTION
+    try:
+        said: Any = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{DESCRIPTION} that {descriptor.name} wrote cannot be read: {error}") from None
+    if not isinstance(said, dict):
+        raise OutputError(f"{DESCRIPTION} that {descriptor.name} wrote is no JSON object, but {said!r}")
+    described: dict[str, Any] = {
+        "Name": f"Results of {descriptor.name}",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+    } | said
+    entries = [one for one in _list(described.get("GeneratedBy")) if isinstance(one, dict)]
+    own = {"Name": descriptor.name} | ({"Version": descriptor.version} if descriptor.version else {})
+    first, *others = entries or [own]
+    if not runtime.native:
+        first = {**first, "Container": _container(descriptor, runtime)}
+    wrapper = {"Name": "rtflow", "Version": rtflow.__version__, "Description": f"Ran {descriptor.name}"}
+    others = [one for one in others if one.get("Name") != "rtflow"]
+    described["GeneratedBy"] = [first, *others, wrapper]
+    write_whole(path, json.dumps(described, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _container(descriptor: Descriptor, runtime: Runtime) -> dict[str, str]:
+    """What BIDS calls a Container: the tag is for people, the URI has the digest."""
+    image = descriptor.image
+    is_file = image.endswith(".sif")
+    uri = (
+        f"file://{Path(image).absolute()}"
+        if is_file
+        else f"docker://{image}"
+        if "://" not in image
+        else image
+    )
+    tag = {"Tag": descriptor.tag} if descriptor.tag else {}
+    return {"Type": "apptainer" if is_file else runtime.name, **tag, "URI": uri}
+
+
+def copy_of(final: Path, work: Path) -> None:
+    """Put a copy of earlier results into a folder that an app may change, for a level that builds on them.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be copied.
+    """
+    if final.is_dir():
+        try:
+            shutil.copytree(final, work, symlinks=True, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise OutputError(f"the results so far, {final}, cannot be copied: {error}") from None
+
+
+def put_in_place(work: Path, final: Path, *, merging: bool) -> None:
+    """Make what an app wrote the folder of its results, in one step: whoever looks sees the old or the new.
+
+    Parameters
+    ----------
+    work
+        What it wrote; on the same file system.
+    final
+        Where it belongs.
+    merging
+        Whether earlier results stay, where the app has not written others: of other participants, say.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be done; then the earlier results stand as before.
+    """
+    try:
+        with _alone(final):
+            if merging and final.is_dir():
+                _keep_earlier(final, work)
+            if final.exists():
+                _exchange(work, final)
+                shutil.rmtree(work)
+            else:
+                work.rename(final)
+    except OSError as error:
+        raise OutputError(
+            f"{final}: {error.strerror or error}; the results are in {work}, move them by hand"
+        ) from None
+
+
+@contextlib.contextmanager
+def _alone(final: Path) -> Iterator[None]:
+    """Of several runs of an app, one at a time."""
+    with (final.parent / f".{final.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep_earlier(final: Path, work: Path) -> None:
+    """Link earlier files into the new folder: no app runs there any more that could write into them."""
+    for folder, _, files in os.walk(final):
+        for name in files:
+            old = Path(folder, name)
+            new = work / old.relative_to(final)
+            if os.path.lexists(new) or any(above.is_file() for above in new.parents if above != work):
+                continue
+            new.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(old, new, follow_symlinks=False)
+            except OSError:  # a file system without hard links
+                shutil.copy2(old, new, follow_symlinks=False)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change their names in one step; where the system cannot, in two."""
+    with contextlib.suppress(AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        done = libc.renameat2(
+            _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)
+        )
+        if done == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code))
+    aside = other.with_name(f".{other.name}.{os.getpid()}.earlier")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)

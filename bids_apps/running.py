@@ -1,0 +1,323 @@
+"""A run of an app, from what it gets to where its results stand."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rtflow.bids_apps.arguments import mount_bindings, option_arguments, path_binding
+from rtflow.bids_apps.descriptor import BIDS_DIR, OUT_DIR, Descriptor
+from rtflow.bids_apps.ending import end_app
+from rtflow.bids_apps.failures import failure
+from rtflow.bids_apps.links import link_targets
+from rtflow.bids_apps.outputs import copy_of, count_files, describe, put_in_place, results_folder
+from rtflow.bids_apps.runtime import (
+    Binding,
+    Invocation,
+    Runtime,
+    command_line,
+    container_state,
+    image_environment,
+)
+from rtflow.errors import AppError, OutputError, UsageError
+from rtflow.whole_file import require_writable
+
+Tell = Callable[[str], None]
+"""Called with each line that the app says, from another thread."""
+
+_STDERR_LINES, _STDERR_LETTERS = 12, 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppRun:
+    """What is asked of an app.
+
+    Parameters
+    ----------
+    descriptor
+        The app.
+    runtime
+        What runs it.
+    bids_dir
+        The data set; the app may only read it.
+    out
+        The folder of derivatives; results go into its folder NAME.
+    level
+        Of the analysis. ``participant`` begins with an empty folder, and results of other participants stay;
+        any other level finds a copy of the results so far.
+    values
+        By the names of the app's options.
+    extra
+        Arguments that its file does not know, at the end, as they are.
+    mounts
+        Path on this machine by the name of the mount.
+    keep_work
+        Whether what a failed run wrote is kept.
+    """
+
+    descriptor: Descriptor
+    runtime: Runtime
+    bids_dir: Path
+    out: Path
+    level: str = "participant"
+    values: Mapping[str, Any] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    keep_work: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run that ended well left.
+
+    Parameters
+    ----------
+    folder
+        With the results.
+    log
+        With all that the app said.
+    seconds
+        That it took.
+    files
+        In the folder, those of earlier runs among them.
+    argv
+        The command line.
+    """
+
+    folder: Path
+    log: Path
+    seconds: float
+    files: int
+    argv: tuple[str, ...]
+
+
+def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
+    """Run an app, and put what it wrote into the folder of its results.
+
+    Whatever happens, Ctrl-C too, nothing of it runs when this returns, and the folder of its results holds
+    the earlier ones or the new ones.
+
+    Raises
+    ------
+    UsageError
+        If what was asked for cannot be run: an option, a mount, a link, a level.
+    AppError
+        If the app, or what runs it, failed; its ``kind`` says how.
+    OutputError
+        If the results cannot be written.
+    """
+    descriptor = run.descriptor
+    if run.level not in descriptor.levels:
+        known = ", ".join(descriptor.levels)
+        raise UsageError(f"{descriptor.name} has no level {run.level!r}; known are {known}")
+    bids_dir = _folder(run.bids_dir)
+    final = results_folder(run.out.absolute(), descriptor.name)
+    if final.resolve() == bids_dir or bids_dir.is_relative_to(final.resolve()):
+        raise UsageError(
+            f"{run.out} holds the data set itself; give another folder, such as {bids_dir}/derivatives"
+        )
+    require_writable(final.parent)
+    require_writable(final)
+    bindings, arguments = _what_it_sees(run, bids_dir)
+    image = image_environment(run.runtime, descriptor)
+    number = f"{datetime.datetime.now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    aside = final.parent / f".{final.name}"
+    work, log = aside / number, aside / f"{number}.log"
+    try:
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"{work}: {error.strerror}; choose a folder that can be written") from None
+    seen_out = str(work) if run.runtime.native else OUT_DIR
+    seen_data = str(bids_dir) if run.runtime.native else BIDS_DIR
+    invocation = Invocation(
+        descriptor=descriptor,
+        name=f"rtflow-{descriptor.name.lower()}-{number.lower()}",
+        arguments=(seen_data, seen_out, run.level, *arguments, *run.extra),
+        bindings=(*bindings, Binding(work, OUT_DIR, read_only=False)),
+        # A user that the image does not know has the root as home, which cannot be written.
+        environment={} if "HOME" in image or run.runtime.native else {"HOME": "/tmp"},
+        keep=run.runtime.named,
+        seconds=descriptor.limits.seconds,
+    )
+    try:
+        merging = run.level == "participant"
+        if not merging:
+            copy_of(final, work)
+        before = _snapshot(work)
+        argv = command_line(run.runtime, invocation)
+        began = time.monotonic()
+        _run(run, invocation, argv, log, tell)
+        seconds = time.monotonic() - began
+        if _snapshot(work) == before:
+            raise AppError(
+                f"{descriptor.name} ended well and wrote nothing to its output folder",
+                "empty",
+                argv=argv,
+                log=log,
+            )
+        describe(work, descriptor, run.runtime)
+        put_in_place(work, final, merging=merging)
+    except OutputError:
+        raise  # the message says where the results are
+    except BaseException:
+        if not run.keep_work:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    return Outcome(final, log, seconds, count_files(final), tuple(argv))
+
+
+def _folder(path: Path) -> Path:
+    try:
+        real = path.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise UsageError(f"{path} does not exist, expected a BIDS data set; give its folder") from None
+    if not real.is_dir():
+        raise UsageError(f"{path} is a file, expected a BIDS data set; give its folder")
+    return real
+
+
+def _what_it_sees(run: AppRun, bids_dir: Path) -> tuple[list[Binding], list[str]]:
+    """What is mounted, and the options, whose paths are those that the app sees."""
+    inputs: dict[str, Binding] = {}
+
+    def seen(name: str, path: Path) -> str:
+        inputs[name] = path_binding(name, path)
+        return str(inputs[name].host) if run.runtime.native else inputs[name].inside
+
+    arguments = option_arguments(run.descriptor, run.values, seen)
+    mounts = mount_bindings(run.descriptor, run.mounts)
+    labels = run.values.get("participant_label") or []
+    subjects = [labels] if isinstance(labels, str) else [str(label) for label in labels]
+    links = [] if run.runtime.native else link_targets(bids_dir, BIDS_DIR, subjects)
+    return [Binding(bids_dir, BIDS_DIR), *links, *inputs.values(), *mounts], arguments
+
+
+def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: Tell) -> None:
+    """Run it to its end, which is a good one if this returns."""
+    with _log(log) as file:
+        for line in _header(run, argv):
+            file.write(line.encode(errors="backslashreplace") + b"\n")
+        file.flush()
+        try:
+            # In a session of its own: Ctrl-C at the terminal comes to rtflow, which ends the container.
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise AppError(
+                f"{argv[0]} cannot be started: {error.strerror}", "runtime", argv=argv, log=log
+            ) from None
+        said = _Said(process, file, tell)
+        state: Mapping[str, Any] = {}
+        late = False
+        try:
+            process.wait(invocation.seconds)
+            state = container_state(run.runtime, invocation.name) if run.runtime.named else {}
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:  # after a good end, too: an app may leave something running
+            end_app(run.runtime, invocation.name, process)
+            said.wait()
+        if _unlimited(state) and (run.descriptor.limits.memory or run.descriptor.limits.cpus):
+            file.write(b"# podman runs without cgroups here: memory and processors were not limited\n")
+    if late:
+        allowed = f"{invocation.seconds:g} s, which is all that limits.seconds of its file allows"
+        kind, words = "time-out", f"it was ended after {allowed}"
+    elif process.returncode != 0:
+        memory = "" if _unlimited(state) else run.descriptor.limits.memory
+        kind, words = failure(process.returncode, state.get("State", {}), said.end, memory)
+    else:
+        return
+    raise AppError(f"{invocation.descriptor.name}: {words}", kind, argv=argv, stderr=said.end, log=log)
+
+
+def _unlimited(state: Mapping[str, Any]) -> bool:
+    return bool(state.get("HostConfig", {}).get("Cgroups") == "disabled")
+
+
+@contextlib.contextmanager
+def _log(path: Path) -> Any:
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; choose a folder that can be written") from None
+    with file:
+        yield file
+
+
+def _header(run: AppRun, argv: list[str]) -> list[str]:
+    descriptor, relaxed = run.descriptor, run.descriptor.relaxed
+    opened = {"it may use the network": relaxed.network, "it may write its root": relaxed.writable_root}
+    return [
+        f"# {descriptor.name} {descriptor.version}".rstrip(),
+        f"# {run.runtime.name} {run.runtime.version}".rstrip(),
+        *(f"# relaxed in its file: {words}" for words, is_so in opened.items() if is_so),
+        *(["# native: nothing protects this machine from it"] if run.runtime.native else []),
+        *([f"# only a tag is known of its image: {descriptor.image}"] if not _pinned(run) else []),
+        f"# {shlex.join(argv)}",
+    ]
+
+
+def _pinned(run: AppRun) -> bool:
+    return run.runtime.native or bool(run.descriptor.digest) or run.descriptor.image.endswith(".sif")
+
+
+class _Said:
+    """What an app says, while it says it: into the log, to whoever listens, and the end of its stderr."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], tell: Tell) -> None:
+        self._log, self._tell = log, tell
+        self._lock = threading.Lock()
+        self._end: deque[str] = deque(maxlen=_STDERR_LINES)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._threads = [
+            threading.Thread(target=self._read, args=(process.stdout, False), daemon=True),
+            threading.Thread(target=self._read, args=(process.stderr, True), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, pipe: IO[bytes], is_stderr: bool) -> None:
+        with pipe:
+            for line in pipe:
+                text = line.decode(errors="replace").rstrip()
+                with self._lock:
+                    self._log.write(line)
+                    self._log.flush()
+                    if is_stderr and text:
+                        self._end.append(text)
+                self._tell(text)
+
+    def wait(self) -> None:
+        """Until the pipes are closed; something that the app left behind may hold them open."""
+        for thread in self._threads:
+            thread.join(2.0)
+
+    @property
+    def end(self) -> str:
+        """The last lines of its stderr."""
+        with self._lock:
+            return "\n".join(self._end)[-_STDERR_LETTERS:]
+
+
+def _snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of every file."""
+    files = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return {file: (file.lstat().st_size, file.lstat().st_mtime_ns) for file in files}
