@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,3 +51,9 @@ class State:
     def run_folder(self, run_uid: str) -> Path:
         """Where what is kept of a run stands."""
         return self.folder / "runs" / run_uid
+
+
+def usual_folder(kind: str, name: str) -> Path:
+    """Where an agent keeps its state unless it is told otherwise."""
+    states = os.environ.get("XDG_STATE_HOME")
+    return (Path(states) / "rtflow" if states else Path.home() / ".rtflow") / f"{kind}-{name}"

@@ -79,7 +79,8 @@ State = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="What is kept from start to start; default ~/.rtflow/scanner-NAME or subject-NAME.",
+        help="What is kept from start to start; default scanner-NAME or subject-NAME in ~/.rtflow, or in "
+        "$XDG_STATE_HOME/rtflow where that is set.",
     ),
 ]
 TokenFile = Annotated[

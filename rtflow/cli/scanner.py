@@ -95,7 +95,7 @@ def command(
     from rtflow.agents.place import find_place
     from rtflow.agents.scanner import ScannerAgent
     from rtflow.agents.services import load_services
-    from rtflow.agents.state import State
+    from rtflow.agents.state import State, usual_folder
     from rtflow.cli.agents import Terminal
     from rtflow.cli.interrupt import on_interrupt
 
@@ -103,7 +103,7 @@ def command(
     folders = [Path(one).expanduser() for one in allow.split(",") if one]
     files = Allowed(folders, [one for one in types.split(",") if one], write=write)
     taken = _source(watch, pattern, listen_dicom, source)
-    kept = State((state or Path.home() / ".rtflow" / f"scanner-{name}").absolute())
+    kept = State((state or usual_folder("scanner", name)).absolute())
     place = find_place(server, "scanner", name, kept.instance, token_file=token_file, credentials=credentials)
     if taken is None and not folders and not services:
         raise UsageError(

@@ -60,14 +60,14 @@ def command(
     from rtflow.agents.outlets import Files, LabStream, Outlet
     from rtflow.agents.place import find_place
     from rtflow.agents.services import load_services
-    from rtflow.agents.state import State
+    from rtflow.agents.state import State, usual_folder
     from rtflow.agents.subject import SubjectAgent
     from rtflow.cli.agents import Terminal
     from rtflow.cli.interrupt import on_interrupt
 
     services = load_services(service or [])
     host = address(tcp) if tcp is not None else None
-    kept = State((state or Path.home() / ".rtflow" / f"subject-{name}").absolute())
+    kept = State((state or usual_folder("subject", name)).absolute())
     place = find_place(server, "subject", name, kept.instance, token_file=token_file, credentials=credentials)
     outlets: list[Outlet] = [Files(out.absolute())]
     if lsl:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtflow.agents.kept_run import KeptRun, forget_old, forget_run
+from rtflow.agents.state import usual_folder
 from rtflow.errors import OutputError
 
 
@@ -62,3 +63,12 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="--state"):
         KeptRun(tmp_path / "file" / "run")
+
+
+def test_states_stand_in_the_users_own_folder_or_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert usual_folder("scanner", "mr1") == Path.home() / ".rtflow" / "scanner-mr1"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert usual_folder("scanner", "mr1") == tmp_path / "rtflow" / "scanner-mr1"
