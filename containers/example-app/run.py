@@ -142,7 +142,7 @@ def run(asked):
 
 
 def serve(asked):
-    """Answer volume after volume until stdin ends; the first volume gives the mask, if none was given."""
+    """Answer volume after volume until stdin ends, each by itself: another worker may take over at any of them."""
     mask = given_mask(asked.mask)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
@@ -154,9 +154,8 @@ def serve(asked):
             if len(found) != 1:
                 raise ValueError(f"expected one functional image, found {len(found)}")
             data = np.asarray(nibabel.load(found[0]).dataobj, dtype=np.float32)
-            if mask is None:
-                mask = brain(data, asked.threshold)
-            outputs = {"mean": float(means(data, mask)[0]), "voxels": int(mask.sum())}
+            used = brain(data, asked.threshold) if mask is None else mask
+            outputs = {"mean": float(means(data, used)[0]), "voxels": int(used.sum())}
             answer = {"volume": volume, "outputs": outputs}
         except Exception as error:  # one volume fails, the next one may do
             answer = {"volume": volume, "error": f"{type(error).__name__}: {error}"}

@@ -62,6 +62,8 @@ def check_each(interface: Any, entry: PlannedNode) -> None:
             "is for the end of the run, and would run with every volume",
             f"make it a JoinNode(..., joinsource=<source>, joinfield={fields}) in place of a Node",
         )
+    if isinstance(interface, StreamInterface) and (refused := interface.not_each_volume()):
+        raise CompileError(entry.name, *refused)
 
 
 def check_items(planned: list[PlannedNode]) -> None:

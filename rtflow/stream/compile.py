@@ -95,6 +95,8 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
                 "let one node take the whole list, or set iterables on a node after the source",
             )
         _bind(graph, node, entry, index, when, names)
+        if isinstance(interface, StreamInterface):
+            interface.each_volume = entry.when == "volume"
         check_inputs(node, entry)
         check_needed(interface, entry)
         if when[node] == "set-up":
@@ -104,7 +106,7 @@ def compile_graph(graph: nx.DiGraph, name: str) -> Plan:
         else:
             check_each(interface, entry)
             entry.mode = _mode(interface, options.mode, own_directories, entry.name)
-            if entry.mode == "process":
+            if entry.mode == "process" or getattr(interface, "own_worker", False):
                 entry.limit = options.deadline or COMMAND_LIMIT
             earlier = [planned[index[n]] for n in graph.predecessors(node) if when[n] == "volume"]
             entry.stage = _stage(
@@ -250,7 +252,7 @@ def _needed(interface: Any, target: str) -> bool:
 
 
 def _mode(interface: Any, asked: Mode | None, own_directories: bool, name: str) -> Mode:
-    if isinstance(interface, (StreamSource, StreamSink)):
+    if isinstance(interface, (StreamSource, StreamSink)) or getattr(interface, "own_worker", False):
         if asked == "process":
             raise CompileError(name, "lives in the engine and cannot run in a process", "leave out mode")
         return "thread"

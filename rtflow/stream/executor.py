@@ -193,6 +193,7 @@ class Step:
                 setattr(target, field, value)
             if self.is_stream:
                 self.interface.volume = item.volume
+                self.interface.deadline = self.planned.limit if self._by_clock(item.volume) else None
             deadline = self.planned.deadline
             began = perf_counter_ns() if deadline else 0
             outputs = self._call(item.volume)

@@ -99,11 +99,20 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
         Whether it is for the end of the run; with every volume it is refused then.
     volume
         Number of the volume at hand; set before each call.
+    each_volume
+        Whether it runs with every volume, as its place in the graph has it; set when that is compiled.
+    own_worker
+        Whether it has a worker of its own, and gives up by itself a call that is late.
+    deadline
+        Seconds that the call at hand may take, for one that has such a worker; None in a replay.
     """
 
     stateful = False
     at_end = False
     volume = 0
+    each_volume = False
+    own_worker = False
+    deadline: float | None = None
 
     def start_run(self, context: RunContext) -> None:
         """Make the state of a run."""
@@ -138,6 +147,10 @@ class StreamInterface(SimpleInterface):  # type: ignore[misc]
     def needed_inputs(self) -> Mapping[str, str]:
         """Inputs that the options make mandatory, each with the reason; a graph without them is refused."""
         return {}
+
+    def not_each_volume(self) -> tuple[str, str] | None:
+        """Why it cannot run with every volume, and what to do; None if it can."""
+        return None
 
     def doubt(self, reason: str) -> None:
         """Mark the volume at hand as suspect; the reason stands in its Result."""

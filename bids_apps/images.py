@@ -1,0 +1,203 @@
+"""What an image is by its digest, what its labels say, and what its app prints when it is asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rtflow.bids_apps.descriptor import Descriptor
+from rtflow.bids_apps.ending import end_app
+from rtflow.bids_apps.runtime import Invocation, Runtime, apptainer_image, ask, command_line
+from rtflow.errors import AppError, UsageError
+
+#: Seconds in which an app must say what its options are.
+ASK_SECONDS = 60.0
+
+_PULL_SECONDS = 6 * 3600.0  # of tens of gigabytes
+_LONGEST = 4 << 20  # bytes of an answer
+_TAG = re.compile(r":[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+_UNSTARTED = re.compile(r"exec container process|exec format error")
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image.
+
+    Parameters
+    ----------
+    pinned
+        By its digest, where that is known.
+    asked
+        As it was asked for.
+    labels
+        Of it.
+    """
+
+    pinned: str
+    asked: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the same name may be another image tomorrow."""
+        return "sha256:" not in self.pinned and not self.pinned.endswith(".sif")
+
+
+def repository(image: str) -> str:
+    """An image's name without tag and digest.
+
+    >>> repository("localhost:5000/a/app:1.0"), repository("docker://app@sha256:" + 64 * "0")
+    ('localhost:5000/a/app', 'app')
+    """
+    return _TAG.sub("", _DIGEST.sub("", re.sub(r"^[a-z-]+://", "", image)))
+
+
+def find_image(runtime: Runtime, asked: str) -> Image:
+    """The image of a name, which is fetched if it is not on this machine.
+
+    Raises
+    ------
+    UsageError
+        If the runtime has no images.
+    AppError
+        If it cannot be had.
+    """
+    if runtime.native:
+        raise UsageError(
+            "an app without a container has no image; write its file by hand, with native.command"
+        )
+    if runtime.name == "apptainer":
+        return _of_apptainer(asked)
+    inspect = [runtime.name, "image", "inspect", asked]
+    done = ask(inspect)
+    if done.returncode != 0:
+        pull = [runtime.name, "pull", asked]
+        pulled = ask(pull, _PULL_SECONDS)
+        if pulled.returncode != 0:
+            raise AppError(
+                f"the image {asked} is not here and cannot be fetched: {_last_line(pulled.stderr)}",
+                "image",
+                argv=pull,
+            )
+        done = ask(inspect)
+    try:
+        about = json.loads(done.stdout)[0]
+        labels = (about.get("Config") or {}).get("Labels") or about.get("Labels") or {}
+        return Image(_pinned(asked, about), asked, {str(key): str(value) for key, value in labels.items()})
+    except (ValueError, AttributeError, LookupError) as error:
+        raise AppError(
+            f"{runtime.name} says nothing of the image {asked} that can be read: {error}",
+            "runtime",
+            argv=inspect,
+        ) from None
+
+
+def _pinned(asked: str, about: Mapping[str, Any]) -> str:
+    """The image by a digest: of its repository, else that of the image itself, which was never in one."""
+    if _DIGEST.search(asked):
+        return asked
+    wanted = repository(asked)
+    for known in about.get("RepoDigests") or []:
+        name, _, digest = str(known).partition("@")
+        if name == wanted or name.endswith(f"/{wanted}"):
+            return f"{name}@{digest}"
+    identity = str(about.get("Id") or "")
+    return identity if identity.startswith("sha256:") else f"sha256:{identity}"
+
+
+def _of_apptainer(asked: str) -> Image:
+    local = asked.endswith(".sif")
+    if local and not Path(asked).is_file():
+        raise AppError(f"the image {asked} does not exist; give its path, or build it", "image")
+    labels: Any = {}
+    if local:
+        asked = str(Path(asked).absolute())
+        done = ask(["apptainer", "inspect", "--json", "--labels", asked])
+        try:
+            labels = json.loads(done.stdout)["data"]["attributes"]["labels"] or {}
+        except (ValueError, KeyError, TypeError):
+            labels = {}
+    return Image(asked if local else apptainer_image(asked), asked, labels)
+
+
+def app_says(
+    runtime: Runtime, image: str, argument: str, seconds: float = ASK_SECONDS
+) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the app at one argument; it runs hardened and without network.
+
+    Raises
+    ------
+    AppError
+        If it does not end in time (``time-out``), or cannot be started (``image``).
+    """
+    name = f"rtflow-ask-{secrets.token_hex(6)}"
+    wide = {"COLUMNS": "1000", "NO_COLOR": "1", "TERM": "dumb", "HOME": "/tmp"}
+    argv = command_line(
+        runtime,
+        Invocation(
+            descriptor=Descriptor(name="asked", image=image),
+            name=name,
+            arguments=(argument,),
+            environment=wide,
+            seconds=seconds,
+        ),
+    )
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    said = [_Kept(process.stdout), _Kept(process.stderr)]
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        raise AppError(
+            f"it did not answer {argument} in {seconds:g} s", "time-out", argv=argv, stderr=said[1].text
+        ) from None
+    finally:
+        end_app(runtime, name, process, grace=0)
+        texts = [one.text for one in said]
+    # Of the runtime, not of the app; crun ends with 1 where a script's interpreter is missing.
+    if process.returncode in (125, 126, 127) or (process.returncode and _UNSTARTED.search(texts[1])):
+        raise AppError(
+            f"the image {image} cannot be run: {_last_line(texts[1]) or 'nothing was said'}",
+            "image",
+            argv=argv,
+        )
+    return process.returncode, texts[0], texts[1]
+
+
+class _Kept:
+    """What comes from a pipe, as far as it is kept; the rest is read as well, so that nobody waits."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        self._pipe = pipe
+        self._data = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._pipe:
+            while piece := self._pipe.read1(1 << 16):  # type: ignore[attr-defined]
+                self._data += piece[: max(0, _LONGEST - len(self._data))]
+
+    @property
+    def text(self) -> str:
+        """What came until the end, or within two seconds more."""
+        self._thread.join(2.0)
+        return self._data.decode(errors="replace")
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
