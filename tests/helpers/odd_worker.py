@@ -1,0 +1,62 @@
+"""A worker that does as it is told, well or not: ``odd_worker.py --at 3:hang 5:exit ...``."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+
+def answer(request: dict, what: str) -> dict:
+    volume = request["volume"]
+    out = Path(request["out_dir"])
+    image = next(Path(request["bids_dir"]).glob("sub-*/func/*_bold.nii"))
+    match what:
+        case "hang":
+            time.sleep(1000)
+        case "exit":
+            print("told to go", file=sys.stderr, flush=True)
+            os._exit(3)
+        case "error":
+            return {"volume": volume, "error": "it is\nnot good"}
+        case "other":
+            return {"volume": volume + 1, "outputs": {}}
+        case "nothing":
+            return {"volume": volume}
+        case "text":
+            return {"volume": volume, "outputs": {"number": "seven"}}
+        case "less":
+            return {"volume": volume, "outputs": {"words": "less"}}
+        case "chatter":
+            print("a library says\nnull\n[1]\n{", flush=True)
+        case "flood":
+            print("x" * (3 << 20), flush=True)
+        case "outside":
+            return {"volume": volume, "outputs": {"picture": "/etc/passwd"}}
+        case "link":
+            (out / "link.nii").symlink_to(image)
+            return {"volume": volume, "outputs": {"picture": "link.nii"}}
+    shutil.copy(image, out / "picture.nii")
+    outputs = {"number": volume * 10, "pid": os.getpid(), "picture": "picture.nii", "more": [volume]}
+    return {"volume": volume, "outputs": outputs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--at", nargs="*", default=[])
+    parser.add_argument("--unready", choices=["exit", "hang"])
+    asked = parser.parse_args()
+    what = dict(one.split(":") for one in asked.at)
+    if asked.unready == "exit":
+        sys.exit("no licence")
+    if asked.unready == "hang":
+        time.sleep(1000)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(answer(request, what.get(str(request["volume"]), ""))), flush=True)
+
+
+main()
