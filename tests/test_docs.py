@@ -347,6 +347,8 @@ def test_events_of_the_server_are_all_listed() -> None:
     source = (ROOT / "rtflow" / "server" / "notes.py").read_text()
     written = set(re.findall(r'self\._say\(\s*"(\w+)"', source))
     changes = set(re.findall(r'_changed\(self, "(\w+)"\)', (ROOT / "rtflow/server/channel.py").read_text()))
+    display = (ROOT / "rtflow" / "server" / "subject_channel.py").read_text()
+    written |= set(re.findall(r'Event\(name="(\w+)"', display))
     assert 'f"agent_{what}"' in source
     written |= {f"agent_{what}" for what in changes - {"repeated"}}
     assert set(first_column("Events of the server")) == written
