@@ -113,7 +113,7 @@ window.rtflow ||= {};
     });
     const tilt = planes().tilt(shown[0].affine);
     const notes = [says];
-    if (tilt > 0.5) notes.push(`The slices are tilted by ${tilt.toFixed(0)}° to the axes of the scanner; letters name the nearest side.`);
+    words("brain-tilt", tilt > 0.5 ? `The slices are tilted by ${tilt.toFixed(0)}° to the axes of the scanner; letters name the nearest side.` : "");
     if (shown[1] && shown[1].volume !== shown[0].volume) notes.push(`${shown[1].name} is of volume ${shown[1].volume}.`);
     words("brain-note", notes.filter(Boolean).join(" "));
   }
@@ -145,8 +145,7 @@ window.rtflow ||= {};
     planes().bar(place.querySelector("canvas"), image, look.threshold);
     place.querySelectorAll("span.end").forEach((one, number) => {
       const text = Number(values[number].toPrecision(3)).toString().replace("-", "\u2212");
-      if (one.textContent === text) return;
-      one.textContent = text;
+      if (one.textContent !== text) one.textContent = text;
       one.style.left = `${(100 * (values[number] - values[0])) / (values.at(-1) - values[0])}%`;
     });
   }

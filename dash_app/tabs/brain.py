@@ -81,6 +81,7 @@ def _planes() -> Any:
                                 id="brain-threshold-row",
                                 hidden=True,
                             ),
+                            html.P(id="brain-tilt"),
                             html.P(id="brain-note", role="status"),
                         ],
                         className="brain-says",

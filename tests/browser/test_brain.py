@@ -234,6 +234,8 @@ def test_a_map_has_colours_a_bar_with_values_and_a_threshold(session: Session) -
     session.page.wait_for_selector("#brain-bar-map")
     ends = session.page.locator("#brain-bar-map .end").all_inner_texts()
     assert ends == [f"{MINUS}10", f"{MINUS}3", "3", "10"]
+    bar = "[...document.querySelectorAll('#brain-bar-map .end')].map((one) => one.style.left)"
+    assert session.page.evaluate(bar) == ["0%", "35%", "65%", "100%"]
 
     def coloured() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         red, _, blue = np.moveaxis(session.pixels(CORONAL).astype(int), -1, 0)
@@ -244,6 +246,7 @@ def test_a_map_has_colours_a_bar_with_values_and_a_threshold(session: Session) -
     session.page.locator("#brain-threshold").fill("6")
     session.wait_for("threshold-says", "6.00")
     session.until("document.querySelectorAll('#brain-bar-map .end')[2].textContent === '6'")
+    assert session.page.evaluate(bar) == ["0%", "20%", "80%", "100%"]
     assert 0 < coloured()[0].sum() < hot.sum()
     session.click(CORONAL, 0.5, 0.2)
     height = number(session.says("mm").split(",")[2])
