@@ -83,6 +83,7 @@ class ListenOptions:
                 client_certificates=self.client_certificates,
             )
             with opened as server:
+                server.for_agents = self.listen is not None  # else the port is the dashboard's own
                 if self.listen is not None and not self.quiet:
                     tell_newcomers(reached_at(server))
                 if not self.dashboard:

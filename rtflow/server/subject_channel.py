@@ -57,6 +57,8 @@ class SubjectChannel(Channel):
     """
 
     kind = "subject"
+    expected = True
+    """Whether a display is to be there."""
 
     def __init__(self, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*arguments, **named)
@@ -190,7 +192,7 @@ class SubjectChannel(Channel):
         self._look_back()
 
     def _say_missing(self, says: str) -> None:
-        if self.emit is not None:
+        if self.emit is not None and self.expected:
             data = {"display": self.name, "says": f"display '{self.name}' {says}"}
             self.emit(Event(name="display_missing", data=data))
 

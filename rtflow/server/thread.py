@@ -53,6 +53,11 @@ class Server:
     names
         Names that others reach it by; pages are served to no other ones.
 
+    Attributes
+    ----------
+    for_agents
+        Whether agents are expected here; else a display that is not there is not told of.
+
     Raises
     ------
     UsageError
@@ -76,6 +81,7 @@ class Server:
             raise UsageError("a server needs a guard: somebody must say who may connect")
         self.host, self.port = host, port
         self.names = tuple(names)
+        self.for_agents = True
         self._tls, self._limits = tls, limits or Limits()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
@@ -122,6 +128,7 @@ class Server:
         """The channel of a subject's host."""
         channel = self.channels.find("subject", name)
         assert isinstance(channel, SubjectChannel)
+        channel.expected = self.for_agents
         return channel
 
     # Of a run; from any thread

@@ -82,8 +82,14 @@ def test_a_display_that_comes_late_gets_all_of_this_run_and_nothing_of_the_one_b
 
 
 def test_a_display_that_is_not_there_is_told_of_at_the_first_value_and_at_the_end(tmp_path) -> None:
-    with serving() as server, Running(tmp_path, server, "count=3") as running:
-        running.wait()
+    with serving() as server:
+        server.for_agents = False  # the port is a dashboard's own
+        with Running(tmp_path / "alone", server, "count=3") as running:
+            running.wait()
+        assert not named(running.recording.documents, "display_missing")
+        server.for_agents = True
+        with Running(tmp_path, server, "count=3") as running:
+            running.wait()
     says = [event.data["says"] for event in named(running.recording.documents, "display_missing")]
     assert says == [
         "display 'subject' is not connected: values wait for it, and stand in the run's feedback folder",
