@@ -68,6 +68,7 @@ def make_page(engine: Engine, port: int, *, desktop: bool = False) -> tuple[Flas
         csrf_header_name="X-CSRF-Token",
         enable_mcp=False,
     )
+    app.index_string = app.index_string.replace("<html>", '<html lang="en">')
     app.layout = partial(_layout, tabs)
     _serve_plotly(app.server)
     header.register(app, engine)

@@ -144,6 +144,10 @@ window.rtflow ||= {};
       pick.value = "";
     });
     place.append(pick);
+    // The table gives the focus to a cell, and not to what is in it.
+    document.getElementById("files-there").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target.classList.contains("ag-cell")) event.target.querySelector(".remote")?.click();
+    });
     rtflow.charts.whenSeen(document.getElementById("files-scanner").closest(".bar-of-tab"), () => go());
   });
 })();

@@ -32,7 +32,7 @@ def layout(who: Identity) -> Any:
                 [
                     html.Div(
                         [
-                            html.Span("rtflow", className="brand"),
+                            html.H1("rtflow", className="brand"),
                             html.Span("–", id="h-workflow", className="value"),
                         ],
                         className="fact title",
@@ -54,7 +54,7 @@ def layout(who: Identity) -> Any:
                     html.Div([_light(*light) for light in LIGHTS], className="lights"),
                     html.Div(
                         [
-                            dmc.Button("Run", id="run", color="green.9", size="xs", disabled=True),
+                            dmc.Button("Run", id="run", color="#237a35", size="xs", disabled=True),
                             dmc.Button("Stop", id="stop", color="red.9", size="xs", disabled=True),
                         ]
                         if acts

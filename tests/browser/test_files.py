@@ -86,6 +86,12 @@ def test_folders_are_gone_into_and_files_are_had(writable: Dashboard, host: Path
     assert waiting.value.path().read_text() == '{"mood": 3}'
     page.get_by_role("button", name="Up").click()
     page.wait_for_selector("#files-grid .remote >> text=big.bin")
+    page.get_by_role("button", name="Look again").focus()  # by keys alone
+    for key in ("Tab", "Tab", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#files-grid .remote >> text=first one.json")
+    page.get_by_role("button", name="Up").click()
+    page.wait_for_selector("#files-grid .remote >> text=big.bin")
     with page.expect_download() as waiting:
         page.get_by_role("link", name="big.bin").click()
     assert waiting.value.path().read_bytes() == (host / "big.bin").read_bytes()
