@@ -45,7 +45,7 @@ def parser():
     made.add_argument(
         "--space", choices=["native", "centred"], default="native", help="Means as they are, or around zero"
     )
-    made.add_argument("--mask", type=Path, help="A mask to use in place of the image's own")
+    made.add_argument("--mask", type=Path, metavar="FILE", help="A mask to use in place of the image's own")
     made.add_argument("--skip_bids_validator", action="store_true", help="Do not look at the data set first")
     made.add_argument("--worker", action="store_true", help="Serve volumes, one line of JSON each")
     made.add_argument("-v", "--version", action="version", version=f"{NAME} {VERSION}")

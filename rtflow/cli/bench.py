@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = "Example: [cyan]rtflow bench engine --json[/cyan]"
 
 BELOW = 4
-NAMES = ("engine", "dicom", "receiving", "archive", "realign", "nodes", "remote", "dashboard")
+NAMES = ("engine", "dicom", "receiving", "archive", "realign", "nodes", "remote", "dashboard", "bids-app")
 
 
 def names() -> list[str]:
@@ -40,7 +40,7 @@ def command(
     log = PythonLog()
     try:
         with stdout_to_stderr(json):
-            report: BenchReport = import_module(f"rtflow.bench.{name}").run()
+            report: BenchReport = import_module(f"rtflow.bench.{name.replace('-', '_')}").run()
     finally:
         log.close()
     if json:

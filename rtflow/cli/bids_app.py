@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtflow.cli import options
+from rtflow.cli import bids_app_wrap, options
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
     from rtflow.bids_apps.descriptor import Descriptor
     from rtflow.bids_apps.running import AppRun, Outcome
 
-HELP = "Run BIDS Apps, and look at their files."
+HELP = "Wrap BIDS Apps, run them, and look at their files."
 EXAMPLES = (
-    "Examples: [cyan]rtflow bids-app list[/cyan], [cyan]rtflow bids-app show mask[/cyan], "
+    "Examples: [cyan]rtflow bids-app wrap nipreps/mriqc:24.0.2[/cyan], "
+    "[cyan]rtflow bids-app list[/cyan], [cyan]rtflow bids-app show mask[/cyan], "
     "[cyan]rtflow bids-app run mask ds ds/derivatives participant --participant-label 01[/cyan]"
 )
 
 app = typer.Typer(no_args_is_help=True)
+app.command("wrap")(bids_app_wrap.command)
 
 Name = Annotated[
     str, typer.Argument(help="Name of the app, NAME of apps/NAME.toml; or a path to such a file.")

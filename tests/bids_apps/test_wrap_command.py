@@ -1,0 +1,55 @@
+"""``rtflow bids-app wrap`` as it is typed, and the benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from containers import Podman
+from rtflow.bench import bids_app
+from rtflow.bids_apps.descriptor import read_descriptor
+from rtflow.cli.main import app
+
+
+def test_wrap_writes_the_file_once(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tag = podman.image("example-app")
+    done = CliRunner().invoke(app, ["bids-app", "wrap", tag, "--runtime", "podman"])
+    assert done.exit_code == 0, done.output
+    assert "--help: " in done.output
+    made = read_descriptor(tmp_path / "apps" / "example-app.toml")
+    assert made.image == podman.pinned("example-app")
+    assert made.options["mask"].kind == "path"
+    again = CliRunner().invoke(app, ["bids-app", "wrap", tag])
+    assert again.exit_code == 2
+    assert "is there already" in again.output
+    asked = ["bids-app", "wrap", tag, "--force", "--level", "group", "--json", "--bench", "--tr", "0.01"]
+    forced = CliRunner().invoke(app, asked)
+    assert forced.exit_code == 0, forced.output
+    said = json.loads(forced.stdout)
+    assert said["app"]["levels"] == ["group"]
+    assert "worker" in said["app"]
+    assert "not measured" in forced.stderr  # it knows no level group
+    assert read_descriptor(tmp_path / "apps" / "example-app.toml").levels == ("group",)
+
+
+def test_wrap_measures(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["bids-app", "wrap", podman.image("example-app"), "--name", "mean", "--bench", "--tr", "0.01"]
+    done = CliRunner().invoke(app, [*asked, "--json"])
+    assert done.exit_code == 0, done.output
+    assert set(json.loads(done.stdout)["times"]) == {"started anew", "by its worker"}
+    assert "started anew, a volume takes" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_benchmark(podman: Podman, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(bids_app.IMAGE_VARIABLE, podman.image("example-app"))
+    monkeypatch.setenv("RTFLOW_RUNTIME", "podman")
+    report = bids_app.run(cold=1, warm=5, shape=(16, 16, 8))
+    columns = ("cold_median_ms", "cold_p95_ms", "worker_median_ms", "worker_p95_ms")
+    assert set(report.figures) == {f"{row}:{column}" for row in ("native", "podman") for column in columns}
+    assert set(report.bars) == {"podman:worker_median_ms"}
