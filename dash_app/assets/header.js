@@ -49,9 +49,9 @@ window.rtflow ||= {};
     progress.value = planned ? run.volumes / planned : 0;
     const every = interval(run);
     if (run) run.interval = every;
-    const going = run?.start && !run.stop;
+    const going = rtflow.health.going(run, store.status);
     set("h-left", going && planned && every ? clock((planned - run.volumes) * every) : "–");
-    set("h-age", run?.lastFeedback ? (going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : "run is over") : "none yet");
+    set("h-age", run?.lastFeedback ? (going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : run.stop ? "run is over" : "run was cut off") : "none yet");
     const lights = Object.fromEntries(LIGHTS.map((name) => [name, rtflow.health[name](run, store.status, now)]));
     for (const name of LIGHTS) {
       const light = lights[name];
@@ -65,6 +65,8 @@ window.rtflow ||= {};
       alert.hidden = !says;
     }
     const reachable = !store.dashboard && !store.engine;
+    const worst = ["bad", "warn", "good"].find((one) => Object.values(lights).some((light) => light.level === one));
+    rtflow.window.show(says ? "bad" : going ? (worst ?? "good") : "off", words, going ? run : null, element("h-workflow").textContent);
     enable("run", reachable && store.status.waits !== false && store.status.state === "idle");
     enable("stop", reachable && ["preparing", "running"].includes(store.status.state));
   }

@@ -5,6 +5,9 @@ window.rtflow ||= {};
   const GB = 1e9;
   const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
 
+  // Whether a run is under way; one that was cut off has no end, but its engine does nothing any more.
+  const going = (run, status) => Boolean(run?.start && !run.stop && status.state !== "idle");
+
   // Each light: {level: good|warn|bad|off, says: what is, todo: what to do}.
   function scanner(run, status, now) {
     const agents = (status.agents ?? []).filter((one) => one.kind === "scanner");
@@ -12,6 +15,8 @@ window.rtflow ||= {};
     const source = run?.start?.source ?? "";
     if (!run?.start) return { level: "off", says: "no run yet", todo: "" };
     if (run.stop) return { level: "off", says: "the run is over", todo: "" };
+    if (!going(run, status))
+      return { level: "off", says: "the run was cut off", todo: `On the analysis host, 'rtflow run --resume ${status.out ?? "OUT"}/runs/${run.uid}' takes it up.` };
     if (source.startsWith("agent:") && lost.length)
       return {
         level: "bad",
@@ -40,11 +45,11 @@ window.rtflow ||= {};
     const lost = agents.filter((one) => !one.connected);
     if (lost.length)
       return {
-        level: run?.start && !run.stop ? "bad" : "warn",
+        level: going(run, status) ? "bad" : "warn",
         says: `the display (${lost[0].name}) is not connected`,
         todo: "Look whether its program runs on the stimulus host and the network cable is in. It gets every value once it is back.",
       };
-    if (!run?.start || run.stop) return { level: agents.length ? "good" : "off", says: agents.length ? "the display is connected" : "no display is connected", todo: "" };
+    if (!going(run, status)) return { level: agents.length ? "good" : "off", says: agents.length ? "the display is connected" : "no display is connected", todo: "" };
     const failed = run.events.findLast((one) => one.name === "delivery_failed");
     if (failed && run.lastResult && failed.volume >= run.lastResult.volume - 2)
       return { level: "bad", says: `a value was not handed over: ${failed.data.error ?? ""}`, todo: "See the log; the disk may be full, or its folder gone." };
@@ -77,5 +82,5 @@ window.rtflow ||= {};
     return { level: "good", says: `every volume was done within ${Math.round(run.deadline)} ms`, todo: "" };
   }
 
-  rtflow.health = { scanner, subject, disk, deadline };
+  rtflow.health = { going, scanner, subject, disk, deadline };
 })();

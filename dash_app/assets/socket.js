@@ -60,7 +60,7 @@ window.rtflow ||= {};
         store.touch("status");
       }
       if (event.code === OVER || (await loggedOut())) {
-        location.replace("/login");
+        location.replace("/login#over");
         return;
       }
       setTimeout(connect, wait * (0.8 + 0.4 * Math.random()));

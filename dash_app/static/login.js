@@ -32,6 +32,7 @@ form.addEventListener("submit", (event) => {
   login({ name: form.elements.name.value.trim(), password: form.elements.password.value });
 });
 
+if (location.hash === "#over") says.textContent = "Your login is over. Log in again; a run is not touched by that.";
 const code = new URLSearchParams(location.hash.slice(1)).get("code");
 if (code) {
   history.replaceState(null, "", location.pathname);

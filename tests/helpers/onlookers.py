@@ -1,0 +1,111 @@
+"""Who looks at the dashboard in a browser: what they see, and whether it is what the journal has."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from dashboards import OPERATOR, PASSWORD, Dashboard
+from processes import LIMIT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+#: A simulated run of the template that is over in some seconds: so many volumes, of a small head.
+VOLUMES = 46
+SMALL = ("--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8")
+QUICK = (
+    *SMALL,
+    *("--speed", "20", "--set", f"source.volumes={VOLUMES}", "--set", "dummy_volumes=3"),
+    *("--set", "design.opening=20", "--set", "design.blocks=4", "--set", "design.block=12"),
+    *("--set", "design.rest=6", "--set", "decoding.train_blocks=2"),
+)
+
+#: The rows of a chart as they are drawn: of each trace, its values.
+DRAWN = "id => document.querySelector(`#${id} .js-plotly-plot`)?.data.map(one => Array.from(one.y)) ?? []"
+RUN = """() => {
+  const run = rtflow.store.now;
+  return { uid: run.uid, next: run.next, volumes: run.volumes, results: run.results, over: run.stop?.status ?? "",
+           series: Object.fromEntries([...run.series].map(([name, row]) => [name, Array.from(row, one => one ?? null)])) };
+}"""
+
+
+def opened(
+    dashboard: Dashboard,
+    browser: Browser,
+    name: str = OPERATOR,
+    *,
+    width: int = 1280,
+    height: int = 800,
+    scheme: str = "light",
+) -> Page:
+    """The page, for somebody who has just logged in, in a window of their own; whatever the engine does."""
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.goto(dashboard.url)
+    enter(page, name)
+    return page
+
+
+def enter(page: Page, name: str, password: str = PASSWORD) -> None:
+    """Log in, and wait until the page knows how things are."""
+    page.fill("#name", name)
+    page.fill("#password", password)
+    page.click("#enter")
+    page.wait_for_selector("#h-state:not(:text-is('…'))")
+
+
+def until(page: Page, script: str, argument: Any = None, *, failing: str = "") -> Any:
+    """What a script comes to, once that is true.
+
+    By asking again: the page's policy forbids to wait by a script within it.
+    """
+    end = time.monotonic() + LIMIT
+    while True:
+        found = page.evaluate(script, argument)
+        if found:
+            return found
+        assert time.monotonic() < end, f"{failing or script}; the page shows: {page.inner_text('body')[:2000]}"
+        page.wait_for_timeout(50)
+
+
+def begin(page: Page) -> str:
+    """Press Run, and wait until the page shows that run; its uid."""
+    before = page.evaluate("rtflow.store.current")
+    page.click("#run")
+    return str(until(page, "before => rtflow.store.current !== before && rtflow.store.now.start && rtflow.store.current", before))
+
+
+def until_volume(page: Page, volume: int) -> None:
+    """Wait until the page has the results of so many volumes of the present run."""
+    until(page, "volume => rtflow.store.current && rtflow.store.now.results >= volume", volume)
+
+
+def until_over(page: Page) -> str:
+    """Wait until the present run is over on the page; how it ended."""
+    return str(until(page, "() => rtflow.store.current && rtflow.store.now.stop?.status"))
+
+
+def until_drawn(page: Page, chart: str, volumes: int) -> list[list[float | None]]:
+    """Wait until a chart has so many points; its rows."""
+    script = f"([id, volumes]) => {{ const rows = ({DRAWN})(id); return rows.some(row => row.length >= volumes) && rows; }}"
+    return until(page, script, [chart, volumes], failing=f"{chart} has not {volumes} points")  # type: ignore[no-any-return]
+
+
+def has_all(page: Page, dashboard: Dashboard) -> dict[str, Any]:
+    """What the page knows of the present run, which is every value that the journal has, and no other."""
+    run: dict[str, Any] = page.evaluate(RUN)
+    documents = dashboard.engine.documents(run["uid"])
+    known = [one for one in documents if one["seq"] < run["next"]]
+    results = [one for one in known if one["document"] == "Result"]
+    assert run["results"] == len(results)
+    expected: dict[str, dict[int, Any]] = {}
+    for one in results:
+        for name, value in one["values"].items():
+            expected.setdefault(name, {})[one["volume"]] = value
+    assert set(run["series"]) == set(expected)
+    for name, row in run["series"].items():
+        there = {volume: value for volume, value in expected[name].items() if value is not None}
+        assert {at + 1: value for at, value in enumerate(row) if value is not None} == there, name
+    return run
