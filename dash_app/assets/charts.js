@@ -10,6 +10,7 @@ window.rtflow ||= {};
     const dark = rtflow.scheme() === "dark";
     const text = dark ? "#e9ecef" : "#1a1b1e";
     const grid = dark ? "#3b3f45" : "#dee2e6";
+    const titled = (text) => ({ text, font: { size: 13 } });
     const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { size: 12 }, fixedrange: false, automargin: true };
     return {
       autosize: true,
@@ -18,13 +19,12 @@ window.rtflow ||= {};
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: text, family: "system-ui, sans-serif", size: 13 },
-      showlegend: chart.traces.length > 1,
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
+      showlegend: false, // the key stands in the caption, where it takes no room from the lines
       hovermode: "x unified",
       uirevision: "kept",
-      xaxis: { ...axis, showgrid: false, title: { text: chart.x ?? "Volume" }, rangemode: "tozero", ...(chart.xrange ? { range: chart.xrange, autorange: false } : {}) },
-      yaxis: { ...axis, title: { text: chart.y ?? "" }, ...(chart.range ? { range: chart.range, autorange: false } : {}) },
-      ...(chart.y2 ? { yaxis2: { ...axis, title: { text: chart.y2 }, overlaying: "y", side: "right", showgrid: false } } : {}),
+      xaxis: { ...axis, showgrid: false, title: titled(chart.x ?? "Volume"), rangemode: "tozero", ...(chart.xrange ? { range: chart.xrange, autorange: false } : {}) },
+      yaxis: { ...axis, title: titled(chart.y ?? ""), rangemode: chart.zero ? "tozero" : "normal", ...(chart.range ? { range: chart.range, autorange: false } : {}) },
+      ...(chart.y2 ? { yaxis2: { ...axis, title: titled(chart.y2), overlaying: "y", tickmode: "auto", side: "right", showgrid: false } } : {}),
       shapes: chart.shapes?.(dark) ?? [],
       annotations: chart.annotations?.(dark) ?? [],
       barmode: chart.barmode,
@@ -39,7 +39,7 @@ window.rtflow ||= {};
   }
 
   class Chart {
-    // spec: {id, title, y, y2, range, height, traces: [{name, x?: (run) => [], y: (run) => [], ...plotly}], shapes, annotations}
+    // spec: {id, title, y, y2, range, zero (whether the axis begins there), height, traces: [{name, x?: (run) => [], y: (run) => [], ...plotly}], shapes, annotations}
     constructor(spec, into) {
       this.spec = spec;
       this.drawn = 0;
@@ -51,12 +51,35 @@ window.rtflow ||= {};
       const caption = document.createElement("figcaption");
       caption.textContent = spec.title;
       this.plot = document.createElement("div");
-      this.plot.setAttribute("role", "img");
-      this.plot.setAttribute("aria-label", spec.title);
+      this.hidden = new Set();
       this.figure.append(caption, this.plot);
+      if (spec.traces.length > 1) caption.append(this.key());
       into.append(this.figure);
       this.seen = whenSeen(this.figure, () => this.ask());
       addEventListener("resize", () => this.visible && this.made && Plotly.Plots.resize(this.plot));
+    }
+
+    // What each line is; a click takes it away, and another one brings it back.
+    key() {
+      const list = document.createElement("span");
+      list.className = "key";
+      this.spec.traces.forEach((trace, at) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.setAttribute("aria-pressed", "true");
+        const line = document.createElement("span");
+        const dash = { dot: "dotted", dash: "dashed", dashdot: "dashed" }[trace.style?.line?.dash] ?? "solid";
+        line.style.borderTop = `3px ${dash} ${COLOURS[at % COLOURS.length]}`;
+        line.setAttribute("aria-hidden", "true");
+        button.append(line, trace.name);
+        button.addEventListener("click", () => {
+          if (!this.hidden.delete(at)) this.hidden.add(at);
+          button.setAttribute("aria-pressed", String(!this.hidden.has(at)));
+          this.again();
+        });
+        list.append(button);
+      });
+      return list;
     }
 
     get visible() {
@@ -83,7 +106,7 @@ window.rtflow ||= {};
       const traces = this.spec.traces;
       const rows = traces.map((trace) => trace.read());
       if (!this.made || this.spec.redrawn || rows.some((row, at) => row.y.length < this.lengths[at])) {
-        const data = traces.map((trace, at) => ({ type: "scatter", mode: "lines", connectgaps: false, line: { width: 2 }, ...trace.style, name: trace.name, x: rows[at].x.slice(), y: rows[at].y.slice() }));
+        const data = traces.map((trace, at) => ({ type: "scatter", mode: "lines", connectgaps: false, line: { width: 2 }, ...trace.style, name: trace.name, visible: !this.hidden.has(at), x: rows[at].x.slice(), y: rows[at].y.slice() }));
         data.forEach((one, at) => {
           const color = COLOURS[at % COLOURS.length];
           one.marker = { color, ...one.marker };

@@ -53,7 +53,7 @@ window.rtflow ||= {};
     const trans = ["trans_x", "trans_y", "trans_z"].flatMap((end) => named(run, end));
     if (trans.length) specs.push({ id: "chart-motion", title: "Motion of the head", motion: true });
     const fd = named(run, "framewise_displacement");
-    if (fd.length) specs.push({ id: "chart-fd", title: "Framewise displacement", values: fd, y: "mm", lines: [FD_LIMIT], range: null });
+    if (fd.length) specs.push({ id: "chart-fd", title: "Framewise displacement", values: fd, y: "mm", lines: [FD_LIMIT], zero: true });
     for (const [end, title, y] of [["dvars", "DVARS", ""], ["std_dvars", "Standardised DVARS", ""], ["tsnr", "Temporal signal-to-noise ratio", "tSNR"]]) {
       const names = named(run, end);
       if (names.length) specs.push({ id: `chart-${end}`, title, values: names, y: y || describe(run, names[0]) });
@@ -82,7 +82,7 @@ window.rtflow ||= {};
   }
 
   function make(spec, into) {
-    const drawn = { id: spec.id, title: spec.title, y: spec.y, range: spec.range, height: spec.height, shapes: (dark) => [...blocks(dark), ...(spec.lines ?? []).map(line)] };
+    const drawn = { id: spec.id, title: spec.title, y: spec.y, range: spec.range, zero: spec.zero, height: spec.height, shapes: (dark) => [...blocks(dark), ...(spec.lines ?? []).map(line)] };
     if (spec.motion) {
       const run = rtflow.store.now;
       const of = (ends) => ends.flatMap((end) => named(run, end));

@@ -47,7 +47,7 @@ window.rtflow ||= {};
 
   const limit = (value, words) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, line: { color: "#c92a2a", width: 1.5, dash: "dash" },
-    label: { text: words, textposition: "start", yanchor: "bottom", font: { size: 11, color: "#c92a2a" } },
+    label: { text: words, textposition: "start", yanchor: "top", font: { size: 11, color: "#c92a2a" } },
   });
 
   function specs(run) {
@@ -69,6 +69,7 @@ window.rtflow ||= {};
         id: "chart-latency",
         title: "From a volume's last byte",
         y: "ms",
+        zero: true,
         height: 320,
         shapes: () => (deadline !== null && deadline < 2 * highest ? lines() : []),
         traces: [

@@ -68,6 +68,7 @@ def layout(who: Identity) -> Any:
             dmc.Modal(
                 id="stop-asks",
                 title="End the run?",
+                closeButtonProps={"aria-label": "Close, and let the run go on"},
                 centered=True,
                 children=[
                     html.P(

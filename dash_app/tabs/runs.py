@@ -46,6 +46,7 @@ def layout(who: Identity) -> Any:
             html.Div(id="runs-empty", className="empty", role="status", hidden=True),
             dag.AgGrid(
                 id="runs-grid",
+                style={"height": None, "display": "none"},
                 columnDefs=list(_COLUMNS),
                 rowData=[],
                 defaultColDef={"filter": True, "resizable": True, "sortable": True},
@@ -56,6 +57,7 @@ def layout(who: Identity) -> Any:
                     "domLayout": "autoHeight",
                     "getRowId": {"function": "params.data.run_uid"},
                     "animateRows": False,
+                    "localeText": {"noRowsToShow": "No run has that; find something else."},
                 },
                 getRowId="params.data.run_uid",
             ),
@@ -72,14 +74,16 @@ def register(app: Dash, engine: Engine) -> None:
         Output("runs-grid", "rowData"),
         Output("runs-empty", "children"),
         Output("runs-empty", "hidden"),
+        Output("runs-grid", "style"),
         Input("runs-again", "n_clicks"),
         Input("live-run", "data"),
     )
-    def show(clicks: int | None, now: list[Any] | None) -> tuple[Any, str, bool]:
+    def show(clicks: int | None, now: list[Any] | None) -> tuple[Any, str, bool, dict[str, str | None]]:
         del clicks, now
         require("watch")
         rows = [row_of(run) for run in engine.call(engine.ask("/api/runs"))]
-        return rows, "No run yet. Each run stands here from its first moment on.", bool(rows)
+        empty = "No run yet. Press Run; each run stands here from its first moment on."
+        return rows, empty, bool(rows), {"height": None, "display": "block" if rows else "none"}
 
     app.clientside_callback(  # type: ignore[no-untyped-call]
         "(text, options) => ({...options, quickFilterText: text || ''})",

@@ -61,7 +61,9 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     page.get_by_role("tab", name="Live").click()
     left = page.inner_text("#h-left")
     minutes, seconds = left.split(":")
-    assert 0 <= 60 * int(minutes) + int(seconds) <= VOLUMES / 5  # ten volumes come in a second, not one in two
+    assert (
+        0 <= 60 * int(minutes) + int(seconds) <= VOLUMES / 5
+    )  # ten volumes come in a second, not one in two
     until(page, "before => rtflow.store.now.lastFeedback > before", seen[1])
     assert until_over(page) == "completed"
     run = has_all(page, dashboard)
@@ -80,8 +82,8 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     # Blocks stand behind the values: as many, and as long, as the labels of the journal say.
     labels = [one for one in run["series"]["labels.trial_type"] if one]
     shaded = page.evaluate(
-        "document.querySelector('#chart-plot-0 .js-plotly-plot').layout.shapes.filter(one => one.type === 'rect')"
-        ".reduce((sum, one) => sum + one.x1 - one.x0, 0)"
+        "document.querySelector('#chart-plot-0 .js-plotly-plot').layout.shapes"
+        ".filter(one => one.type === 'rect').reduce((sum, one) => sum + one.x1 - one.x0, 0)"
     )
     assert shaded == sum(one not in ("rest", "n/a") for one in labels)
     for light in ("scanner", "disk", "deadline"):
@@ -157,13 +159,20 @@ def test_three_browsers_see_the_same(dashboard: Dashboard, page: Page, browser: 
     for one in (page, *others):
         assert until_over(one) == "completed"
         until_drawn(one, "chart-plot-0", VOLUMES)
-        runs.append((has_all(one, dashboard), one.evaluate("document.querySelector('#chart-plot-0 .js-plotly-plot').data[0].y")))
+        runs.append(
+            (
+                has_all(one, dashboard),
+                one.evaluate("document.querySelector('#chart-plot-0 .js-plotly-plot').data[0].y"),
+            )
+        )
     assert runs[0] == runs[1] == runs[2]
     for one in others:
         one.context.close()
 
 
-def test_the_dashboard_dies_and_comes_back_and_the_run_does_not_notice(dashboard: Dashboard, page: Page) -> None:
+def test_the_dashboard_dies_and_comes_back_and_the_run_does_not_notice(
+    dashboard: Dashboard, page: Page
+) -> None:
     uid = begin(page)
     until_volume(page, 10)
     dashboard.kill()
@@ -239,21 +248,11 @@ def test_all_goes_without_a_mouse(dashboard: Dashboard, page: Page) -> None:
     assert until_over(page) == "aborted"
 
 
-#: Marks what can be used on the page now, and gives how many that are.
-MARK = """() => {
-  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
-  const usable = all.filter(one => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true })
-    && !one.closest("[inert], [aria-hidden=true]") && !one.matches(".ag-tab-guard, .ag-disabled, .ag-root *, .skip, [type=radio]:not(:checked)"));
-  usable.forEach((one, at) => { one.dataset.usable = at; });
-  return usable.map(one => one.outerHTML.slice(0, 120));
-}"""
-
-
 def test_every_control_is_reached_by_the_tab_key(page: Page) -> None:
     for tab in page.get_by_role("tab").all():
         tab.click()
         page.wait_for_timeout(300)
-        names = page.evaluate(MARK)
+        names = page.evaluate("looking.usable()")
         page.evaluate("document.activeElement.blur()")
         page.evaluate("document.querySelector('.skip').focus()")
         reached: set[str] = set()

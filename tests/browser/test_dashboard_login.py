@@ -58,7 +58,14 @@ def test_who_guesses_is_slowed_and_nobody_else(
 
 
 def test_nothing_of_the_page_is_shown_to_nobody(dashboard: Dashboard, context: BrowserContext) -> None:
-    for path in ("/_dash-layout", "/_dash-dependencies", "/assets/store.js", "/live", "/documents/x", "/runs/x"):
+    for path in (
+        "/_dash-layout",
+        "/_dash-dependencies",
+        "/assets/store.js",
+        "/live",
+        "/documents/x",
+        "/runs/x",
+    ):
         answer = context.request.get(f"{dashboard.url}{path}")
         assert answer.status == 401, path
     assert context.request.get(f"{dashboard.url}/", headers={"Accept": "text/html"}).url.endswith("/login")

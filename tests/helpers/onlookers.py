@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dashboards import OPERATOR, PASSWORD, Dashboard
-from processes import LIMIT
+from processes import LIMIT, ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -21,12 +21,16 @@ QUICK = (
     *("--set", "design.rest=6", "--set", "decoding.train_blocks=2"),
 )
 
+#: Defines `looking`, by which a page that is laid out can be asked.
+LOOKING = (ROOT / "tests" / "browser" / "looking.js").read_text(encoding="utf-8")
+
 #: The rows of a chart as they are drawn: of each trace, its values.
 DRAWN = "id => document.querySelector(`#${id} .js-plotly-plot`)?.data.map(one => Array.from(one.y)) ?? []"
 RUN = """() => {
   const run = rtflow.store.now;
-  return { uid: run.uid, next: run.next, volumes: run.volumes, results: run.results, over: run.stop?.status ?? "",
-           series: Object.fromEntries([...run.series].map(([name, row]) => [name, Array.from(row, one => one ?? null)])) };
+  const filled = ([name, row]) => [name, Array.from(row, one => one ?? null)];
+  return { uid: run.uid, next: run.next, results: run.results,
+           series: Object.fromEntries([...run.series].map(filled)) };
 }"""
 
 
@@ -54,6 +58,7 @@ def enter(page: Page, name: str, password: str = PASSWORD) -> None:
     page.fill("#password", password)
     page.click("#enter")
     page.wait_for_selector("#h-state:not(:text-is('…'))")
+    page.evaluate(LOOKING)
 
 
 def until(page: Page, script: str, argument: Any = None, *, failing: str = "") -> Any:
@@ -66,7 +71,9 @@ def until(page: Page, script: str, argument: Any = None, *, failing: str = "") -
         found = page.evaluate(script, argument)
         if found:
             return found
-        assert time.monotonic() < end, f"{failing or script}; the page shows: {page.inner_text('body')[:2000]}"
+        assert time.monotonic() < end, (
+            f"{failing or script}; the page shows: {page.inner_text('body')[:2000]}"
+        )
         page.wait_for_timeout(50)
 
 
@@ -74,7 +81,13 @@ def begin(page: Page) -> str:
     """Press Run, and wait until the page shows that run; its uid."""
     before = page.evaluate("rtflow.store.current")
     page.click("#run")
-    return str(until(page, "before => rtflow.store.current !== before && rtflow.store.now.start && rtflow.store.current", before))
+    return str(
+        until(
+            page,
+            "before => rtflow.store.current !== before && rtflow.store.now.start && rtflow.store.current",
+            before,
+        )
+    )
 
 
 def until_volume(page: Page, volume: int) -> None:
@@ -89,7 +102,8 @@ def until_over(page: Page) -> str:
 
 def until_drawn(page: Page, chart: str, volumes: int) -> list[list[float | None]]:
     """Wait until a chart has so many points; its rows."""
-    script = f"([id, volumes]) => {{ const rows = ({DRAWN})(id); return rows.some(row => row.length >= volumes) && rows; }}"
+    long = "rows.some(row => row.length >= volumes) && rows"
+    script = f"([id, volumes]) => {{ const rows = ({DRAWN})(id); return {long}; }}"
     return until(page, script, [chart, volumes], failing=f"{chart} has not {volumes} points")  # type: ignore[no-any-return]
 
 
