@@ -89,7 +89,6 @@ class Web:
     @contextlib.asynccontextmanager
     async def opened(self, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
         """Listen while the block lasts; gives the port."""
-        await self.engine.open()
         runner = web.AppRunner(self._make_app(), access_log=None)
         await runner.setup()
         assert runner.server is not None
@@ -103,6 +102,7 @@ class Web:
         )
         page, self._scripts = self._make_page(self._listener.port)
         self._bridge = Bridge(page)
+        await self.engine.open()  # from here on, it is closed again
         self._listener.start()
         lasting = (self.hub.follow, self.hub.look, self.pictures.follow, self._tend)
         tasks = [asyncio.ensure_future(_for_good(one)) for one in lasting]
@@ -228,6 +228,9 @@ class Web:
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(1.0):
                 await socket.close(code=_TOO_SLOW, message=b"come back with since=N")
+        if request.transport is not None:
+            # What waits to be sent to one who does not read would keep the connection for ever.
+            request.transport.abort()
         return socket
 
     async def _send(self, socket: web.WebSocketResponse, browser: Browser) -> None:

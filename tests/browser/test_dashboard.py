@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dashboards import OPERATOR, VIEWER, Dashboard, Visitor
-from onlookers import QUICK, VOLUMES, begin, has_all, opened, until, until_drawn, until_over, until_volume
+from onlookers import LOOKING, QUICK, VOLUMES, begin, has_all, until, until_drawn, until_over, until_volume
 from served import Serving, kill
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
 
 @pytest.fixture
 def page(dashboard: Dashboard, browser: Browser) -> Iterator[Page]:
-    page = opened(dashboard, browser)
+    page = dashboard.visit(browser)
     yield page
     page.context.close()
 
@@ -52,6 +52,7 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     assert page.title().startswith("▶ ")
     assert page.locator("#run").is_disabled()
     until_volume(page, 5)
+    left = page.inner_text("#h-left")
     seen = page.evaluate("[rtflow.store.now.results, rtflow.store.now.lastFeedback]")
     first = until_drawn(page, "chart-motion", 5)
     until_drawn(page, "chart-motion", len(first[0]) + 5)  # it moves on
@@ -59,7 +60,6 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     until_drawn(page, "chart-nodes", 15)
     assert page.inner_text("#timing-ledger .fact:first-child .value").isdigit()
     page.get_by_role("tab", name="Live").click()
-    left = page.inner_text("#h-left")
     minutes, seconds = left.split(":")
     assert (
         0 <= 60 * int(minutes) + int(seconds) <= VOLUMES / 5
@@ -115,7 +115,7 @@ def test_a_run_is_ended_only_when_one_says_so_twice(dashboard: Dashboard, page: 
 def test_a_viewer_looks_on_and_can_do_nothing_by_hand_either(
     dashboard: Dashboard, page: Page, browser: Browser
 ) -> None:
-    other = opened(dashboard, browser, VIEWER)
+    other = dashboard.visit(browser, VIEWER)
     assert other.locator("#run, #stop").count() == 0
     uid = begin(page)
     until(other, "uid => rtflow.store.current === uid && rtflow.store.now.results > 3", uid)
@@ -151,10 +151,10 @@ def test_a_viewer_looks_on_and_can_do_nothing_by_hand_either(
 
 
 def test_three_browsers_see_the_same(dashboard: Dashboard, page: Page, browser: Browser) -> None:
-    others = [opened(dashboard, browser, VIEWER)]
+    others = [dashboard.visit(browser, VIEWER)]
     begin(page)
     until_volume(page, 10)
-    others.append(opened(dashboard, browser))  # in the middle of it
+    others.append(dashboard.visit(browser))  # in the middle of it
     runs = []
     for one in (page, *others):
         assert until_over(one) == "completed"
@@ -249,6 +249,7 @@ def test_all_goes_without_a_mouse(dashboard: Dashboard, page: Page) -> None:
 
 
 def test_every_control_is_reached_by_the_tab_key(page: Page) -> None:
+    page.evaluate(LOOKING)
     for tab in page.get_by_role("tab").all():
         tab.click()
         page.wait_for_timeout(300)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from agents import Process
-from dashboards import OPERATOR, PASSWORD, VIEWER, Dashboard
-from onlookers import SMALL, enter, opened, until_volume
+from dashboards import OPERATOR, PASSWORD, VIEWER, Dashboard, enter
+from onlookers import SMALL, until_volume
 from processes import free_port
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_who_guesses_is_slowed_and_nobody_else(
     page.wait_for_selector("#says:has-text('too many tries; wait')")
     assert page.url.endswith("/login")
     assert log_in_from(dashboard, "127.0.0.2", OPERATOR) == 200
-    other = opened(dashboard, browser, VIEWER)
+    other = dashboard.visit(browser, VIEWER)
     assert other.inner_text(".account .label") == f"{VIEWER}, viewer"
     other.context.close()
 
@@ -74,7 +74,7 @@ def test_nothing_of_the_page_is_shown_to_nobody(dashboard: Dashboard, context: B
 def test_a_session_that_is_over_leads_to_the_login_which_says_so(
     dashboard: Dashboard, browser: Browser
 ) -> None:
-    page = opened(dashboard, browser, VIEWER)
+    page = dashboard.visit(browser, VIEWER)
     page.wait_for_load_state("networkidle")  # as over night: Dash stumbles where it is refused an answer
     dashboard.access.remove_user(VIEWER)
     page.wait_for_url("**/login*")

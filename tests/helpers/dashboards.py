@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agents import Process
 from processes import LIMIT, free_port
@@ -93,17 +93,32 @@ class Dashboard:
         """Open it anew, at the same place."""
         self.process = self._open()
 
-    def visit(self, browser: Browser, name: str = OPERATOR, *, width: int = 1280, height: int = 800) -> Page:
+    def visit(
+        self,
+        browser: Browser,
+        name: str = OPERATOR,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        scheme: Literal["light", "dark"] = "light",
+    ) -> Page:
         """The page, for somebody who has just logged in, in a window of their own."""
-        context: BrowserContext = browser.new_context(viewport={"width": width, "height": height})
+        context: BrowserContext = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
         context.set_default_timeout(30_000)
         page = context.new_page()
         page.goto(self.url)
-        page.fill("#name", name)
-        page.fill("#password", PASSWORD)
-        page.click("#enter")
-        page.wait_for_selector("#h-state[data-state]:not([data-state='']):not([data-state='unreachable'])")
+        enter(page, name)
         return page
+
+
+def enter(page: Page, name: str) -> None:
+    """Log in, and wait until the page knows how the engine is."""
+    page.fill("#name", name)
+    page.fill("#password", PASSWORD)
+    page.click("#enter")
+    page.wait_for_selector("#h-state[data-state]:not([data-state='']):not([data-state='unreachable'])")
 
 
 class Visitor:
@@ -115,20 +130,25 @@ class Visitor:
         Where.
     name
         Who.
+
+    Attributes
+    ----------
+    cookie
+        By which they are known.
     """
 
     def __init__(self, dashboard: Dashboard, name: str) -> None:
         self._dashboard = dashboard
-        self._cookie, self._csrf = "", ""
+        self.cookie, self._csrf = "", ""
         status, told, headers = self.ask("POST", "/api/login", {"name": name, "password": PASSWORD})
         assert status == 200, told
-        self._cookie = headers["Set-Cookie"].partition(";")[0]
+        self.cookie = headers["Set-Cookie"].partition(";")[0]
         self._csrf = told["csrf"]
 
     def ask(self, method: str, path: str, data: Any = None) -> tuple[int, Any, dict[str, str]]:
         """Status, answer and headers; ``data`` is sent as JSON, or as bytes."""
         connection = http.client.HTTPConnection("127.0.0.1", self._dashboard.port, timeout=LIMIT)
-        headers = {"Origin": self._dashboard.url, "Cookie": self._cookie, "X-CSRF-Token": self._csrf}
+        headers = {"Origin": self._dashboard.url, "Cookie": self.cookie, "X-CSRF-Token": self._csrf}
         body = data if isinstance(data, bytes) else None if data is None else json.dumps(data).encode()
         if not isinstance(data, bytes):
             headers["Content-Type"] = "application/json"

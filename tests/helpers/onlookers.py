@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dashboards import OPERATOR, PASSWORD, Dashboard
 from processes import LIMIT, ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from dashboards import Dashboard
+    from playwright.sync_api import Page
 
 #: A simulated run of the template that is over in some seconds: so many volumes, of a small head.
 VOLUMES = 46
@@ -32,33 +32,6 @@ RUN = """() => {
   return { uid: run.uid, next: run.next, results: run.results,
            series: Object.fromEntries([...run.series].map(filled)) };
 }"""
-
-
-def opened(
-    dashboard: Dashboard,
-    browser: Browser,
-    name: str = OPERATOR,
-    *,
-    width: int = 1280,
-    height: int = 800,
-    scheme: str = "light",
-) -> Page:
-    """The page, for somebody who has just logged in, in a window of their own; whatever the engine does."""
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    page.goto(dashboard.url)
-    enter(page, name)
-    return page
-
-
-def enter(page: Page, name: str, password: str = PASSWORD) -> None:
-    """Log in, and wait until the page knows how things are."""
-    page.fill("#name", name)
-    page.fill("#password", password)
-    page.click("#enter")
-    page.wait_for_selector("#h-state:not(:text-is('…'))")
-    page.evaluate(LOOKING)
 
 
 def until(page: Page, script: str, argument: Any = None, *, failing: str = "") -> Any:
