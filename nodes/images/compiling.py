@@ -21,6 +21,10 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     package installed by root, run by a user without a home) it goes to a folder of the user's own under the
     system's temporary folder; if that cannot be had, each process compiles for itself.
 
+    A function that compiled ones call takes ``forceinline=True``. As one of its own it would be there twice,
+    and optimised otherwise in each: in the process that compiles, callers find the one that stands alone, in
+    those that read the machine code from disk, the one within their own; sums then end in other bits.
+
     Parameters
     ----------
     **options

@@ -72,25 +72,25 @@ def gaussian(data: NDArray[np.float32], sigma: Any, keep_zeros: bool = False) ->
 # Inner loops go over slices from 0 on: an index that might be negative is looked at each time.
 
 
-@compiled()
+@compiled(forceinline=True)
 def _start(source, weight, out):
     for n in range(out.size):
         out[n] = weight * source[n]
 
 
-@compiled()
+@compiled(forceinline=True)
 def _add(before, after, weight, out):
     for n in range(out.size):
         out[n] += weight * (before[n] + after[n])
 
 
-@compiled()
+@compiled(forceinline=True)
 def _add_two(before, after, weight, farther_before, farther_after, farther_weight, out):
     for n in range(out.size):
         out[n] += weight * (before[n] + after[n]) + farther_weight * (farther_before[n] + farther_after[n])
 
 
-@compiled()
+@compiled(forceinline=True)
 def _sum_about(source, first, apart, weights, out, count):
     """``out[n]`` is the weighted sum of ``source`` about ``first + n``, in steps of ``apart``."""
     radius = weights.size - 1
@@ -118,7 +118,7 @@ def _sum_about(source, first, apart, weights, out, count):
             _add(source[a - near : b - near], source[a + near : b + near], weights[step], target)
 
 
-@compiled()
+@compiled(forceinline=True)
 def _sum_planes(planes, at, weights, where, out):
     """``out`` is the weighted sum of the planes about plane ``at``."""
     radius = weights.size - 1

@@ -58,14 +58,14 @@ def prefilter(flat, shape, out):
         _recurse(out, first + j * row, plane, nk, ni, start)
 
 
-@compiled()
+@compiled(forceinline=True)
 def _mirror(n, size):
     while n >= size or n < 0:
         n = 2 * size - 2 - n if n >= size else -n
     return n
 
 
-@compiled()
+@compiled(forceinline=True)
 def _respond(line, out, begin, size):
     r0, r1, r2, r3, r4, r5 = _TAPS[:6]
     r6, r7, r8, r9, r10 = _TAPS[6:]
@@ -86,7 +86,7 @@ def _respond(line, out, begin, size):
         )
 
 
-@compiled()
+@compiled(forceinline=True)
 def _recurse(out, begin, stride, count, size, start):
     """Filter across ``count`` rows that lie ``stride`` apart, in place."""
     pole = np.float32(_POLE)
@@ -112,7 +112,7 @@ def _recurse(out, begin, stride, count, size, start):
         _return(out, np.uint64(begin + m * stride), np.uint64(begin + (m + 1) * stride), size)
 
 
-@compiled()
+@compiled(forceinline=True)
 def _follow(out, here, before, size):
     pole = np.float32(_POLE)
     for m in range(size):
@@ -120,7 +120,7 @@ def _follow(out, here, before, size):
         out[here + n] += pole * out[before + n]
 
 
-@compiled()
+@compiled(forceinline=True)
 def _return(out, here, after, size):
     pole = np.float32(_POLE)
     for m in range(size):

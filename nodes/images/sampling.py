@@ -57,7 +57,7 @@ def _plane(flat, at, row, i0, i1, i2, i3, j0, j1, j2, j3):
     )
 
 
-@compiled()
+@compiled(forceinline=True)
 def _evaluate(flat, base, row, plane, x, y, z, dx, dy, dz, out, begin, groups):
     """Values of the spline at points that move on by a coefficient each, into ``out`` from ``begin`` on.
 
@@ -81,13 +81,13 @@ def _evaluate(flat, base, row, plane, x, y, z, dx, dy, dz, out, begin, groups):
             )
 
 
-@compiled()
+@compiled(forceinline=True)
 def _inverse(step):
     """1 / step; of a step too small to lead anywhere, a number as large as is needed."""
     return 1.0 / step if abs(step) > 1e-9 else 1e9
 
 
-@compiled()
+@compiled(forceinline=True)
 def _within(low, high, start, inverse, first, last):
     """Narrow the range low:high of steps to those at which start + n / inverse is between first and last."""
     enter, leave = (first - start) * inverse, (last - start) * inverse
@@ -100,7 +100,7 @@ def _within(low, high, start, inverse, first, last):
     return low, high
 
 
-@compiled()
+@compiled(forceinline=True)
 def _stay(at, step, size):
     """The centre before a position, how far past it that is, its change a step, and for how many steps.
 
@@ -120,7 +120,7 @@ def _stay(at, step, size):
     return whole, past, step, steps
 
 
-@compiled()
+@compiled(forceinline=True)
 def _row(flat, sizes, strides, x, y, z, dx, dy, dz, low, high, out, begin):
     """Values at (x, y, z) + (dx, dy, dz) * n, n from low to high.
 
@@ -157,7 +157,7 @@ def _row(flat, sizes, strides, x, y, z, dx, dy, dz, low, high, out, begin):
         n += count
 
 
-@compiled()
+@compiled(forceinline=True)
 def _inner_row(flat, strides, x, y, z, dx, dy, dz, inverses, low, high, out, begin):
     """As `_row`, for points that all lie between the outermost centres (by `_INSIDE`); without divisions."""
     lead = dx - 1.0
@@ -194,7 +194,7 @@ def _inner_row(flat, strides, x, y, z, dx, dy, dz, inverses, low, high, out, beg
             k += turn_k
 
 
-@compiled()
+@compiled(forceinline=True)
 def _first(at, inverse, low):
     """Centre before the first point, the step at which the next takes over, steps between, direction."""
     whole = math.floor(at)
@@ -205,13 +205,13 @@ def _first(at, inverse, low):
     return whole, low - past * inverse + 1e-9, -inverse, -1
 
 
-@compiled()
+@compiled(forceinline=True)
 def _clear(out, begin, end):
     for n in range(begin, end):
         out[np.uint64(n)] = 0.0
 
 
-@compiled()
+@compiled(forceinline=True)
 def _steps_within(low, high, sizes, margin, x, y, z, inverses):
     """Narrow low:high to the points that lie at least ``margin`` inside the outermost centres."""
     low, high = _within(low, high, x, inverses[0], margin, sizes[0] - 1 - margin)
@@ -219,7 +219,7 @@ def _steps_within(low, high, sizes, margin, x, y, z, inverses):
     return _within(low, high, z, inverses[2], margin, sizes[2] - 1 - margin)
 
 
-@compiled()
+@compiled(forceinline=True)
 def _layout(shape):
     sizes = (np.int64(shape[0]), np.int64(shape[1]), np.int64(shape[2]))
     row = sizes[0] + BEFORE + AFTER

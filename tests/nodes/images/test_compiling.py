@@ -24,6 +24,31 @@ PROGRAM = textwrap.dedent(
     """
 )
 
+VALUES = """
+import hashlib
+import numpy as np
+from rtflow.nodes.images.gaussian import gaussian
+from rtflow.nodes.images.reslice import reslice
+from rtflow.nodes.images.spline import Spline
+from rtflow.nodes.motion.reference import prepare
+from rtflow.nodes.motion.registration import estimate
+
+i, j, k = np.ogrid[-1.0:1.0:24j, -1.0:1.0:24j, -1.0:1.0:12j]
+ball = 1000.0 * np.exp(-4.0 * (i**2 + j**2 + k**2) ** 2) * (1.0 + 0.3 * i - 0.2 * j)
+ball += np.random.default_rng(0).standard_normal(ball.shape) * 5.0
+moved = np.roll(ball, 1, 0) * 0.3 + ball * 0.7
+affine = np.diag([8.0, 8.0, 8.0, 1.0])
+reference = prepare(ball.astype("int16"), affine)
+found = estimate(reference, moved.astype("int16"), affine)
+results = {
+    "estimate": found.transform,
+    "reslice": reslice(moved, affine, found.transform, reference.grid),
+    "gaussian": gaussian(moved.astype("float32"), (0.6, 0.6, 0.6)),
+}
+for name, values in results.items():
+    print(name, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest())
+"""
+
 
 def run(how, temporary):
     environment = {**os.environ, "TMPDIR": str(temporary)}
@@ -79,3 +104,19 @@ def test_warmed_up_nothing_is_left_to_compile(dtype):
         """
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_process_that_compiles_gives_the_bits_of_those_that_read_the_machine_code(tmp_path):
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", VALUES],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said[0].count("\n") == 3
+    assert said[0] == said[1]
+    assert list(tmp_path.rglob("*.nbc")), "numba kept nothing: both processes compiled"
