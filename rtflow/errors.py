@@ -10,6 +10,7 @@
     |   |-- SourceError         the source of volumes does not exist or holds none
     |   |-- OutputError         the output folder cannot be written
     |   |-- AccessError         who asks is not known, or may not do that
+    |   |-- PackageError        a workflow cannot be packaged, or may not be
     |   `-- ArchiveError        a BIDS data set cannot be read
     |       |-- NoMatchError        it holds nothing that fits
     |       `-- SeveralMatchError   it holds several that fit, and one was asked for
@@ -104,6 +105,10 @@ class AccessError(UsageError):
         self.reason = reason
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class PackageError(UsageError):
+    """A workflow cannot be packaged as it is, or holds what must not be given away."""
 
 
 class ArchiveError(UsageError):

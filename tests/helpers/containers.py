@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -237,11 +237,17 @@ def _python() -> Base:
     )
 
 
+def _bare_python() -> Base:
+    """What stands in for Python's own slim image: an interpreter, and no packages."""
+    with_numpy = _python()
+    return replace(with_numpy, packages=(*with_numpy.packages, "findutils"), requirements=())
+
+
 def _busybox() -> Base:
     return Base(packages=("busybox-static",), commands=(("/bin/busybox", "--install", "-s", "/bin"),))
 
 
-_BASES = {"python": _python, "busybox": _busybox}
+_BASES = {"python": _python, "bare-python": _bare_python, "busybox": _busybox}
 
 
 def _configure(root: Path) -> None:

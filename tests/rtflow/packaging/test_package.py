@@ -1,0 +1,125 @@
+"""A workflow is packaged, proves itself, is built into an image and proves itself there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from containers import Podman, podman
+from rtflow.packaging.manifest import read_manifest
+from rtflow.packaging.proving import self_test
+
+__all__ = ["podman"]
+
+WORKFLOW = """
+from helper import BLOCKS
+from rtflow.workflows import template
+Settings = template.Settings
+build = template.build
+"""
+SHORT = ("source.volumes=60", "design.blocks=4", "design.block=8", "design.rest=8", "design.opening=24")
+
+
+def rtflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rtflow", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(WORKFLOW)
+    (tmp_path / "helper.py").write_text("BLOCKS = 2\n")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "mine.py").write_text(WORKFLOW)
+    (folder / "helper.py").write_text("BLOCKS = 2\n")
+    given = [part for one in (*SHORT, "decoding.train_blocks=2") for part in ("--set", one)]
+    made = rtflow(folder, "package", "mine.py", "--offline", "--to", "made", *given)
+    assert made.returncode == 0, made.stderr
+    return folder / "made"
+
+
+def test_a_planted_key_stops_it(lab):
+    (lab / "helper.py").write_text("BLOCKS = 2\n\nKEY = '''-----BEGIN RSA " + "PRIVATE KEY-----'''\n")
+    made = rtflow(lab, "package", "mine.py", "--offline")
+    assert made.returncode == 2
+    assert "helper.py line 3: a private key" in made.stderr
+    assert not (lab / "mine-package").exists()
+
+
+def test_a_workflow_that_needs_more_than_goes_along_is_refused(lab):
+    # what it reads by itself stands beside it here, and would not there
+    (lab / "weights.txt").write_text("1")
+    (lab / "helper.py").write_text(
+        "from pathlib import Path\nBLOCKS = int(Path(__file__).with_name('weights.txt').read_text())\n"
+    )
+    made = rtflow(lab, "package", "mine.py", "--offline")
+    assert made.returncode == 2
+    assert "--include" in made.stderr
+    assert "weights.txt" in made.stderr
+
+
+def test_a_package_proves_itself_and_notices_what_was_changed(package):
+    said: list[str] = []
+    found = self_test(package, said.append)
+    assert found.passed, found
+    assert found.equal == read_manifest(package).volumes == 60
+    helper = package / "workflow" / "helper.py"
+    helper.write_text("BLOCKS = 3\n")
+    try:
+        told = rtflow(package.parent, "package", "--self-test", "made", "--json")
+    finally:
+        helper.write_text("BLOCKS = 2\n")
+    assert told.returncode == 4
+    assert json.loads(told.stdout)["wrong"] == ["workflow/helper.py was changed"]
+
+
+def test_nothing_of_this_machine_is_told(package):
+    for path in package.rglob("*"):
+        if path.is_file() and "wheels" not in path.parts:
+            data = path.read_bytes()
+            assert str(package.parent).encode() not in data, path
+            assert str(Path.home()).encode() + b"/" not in data, path
+
+
+def test_every_requirement_has_its_wheel_and_its_hash(package):
+    lines = (package / "requirements.txt").read_text().replace("\\\n", "").splitlines()
+    assert all("==" in line and "--hash=sha256:" in line for line in lines)
+    assert len(lines) == len(read_manifest(package).packages)
+    assert len(list((package / "wheels").glob("*.whl"))) == len(lines) + 1  # and pip, which installs them
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_its_image_passes_the_self_test_and_runs_as_nobody(package, podman: Podman, tmp_path):
+    from rtflow.packaging import building
+
+    runtime = building.builder("podman")
+    tag = "localhost/rtflow-tests/packaged"
+    image = building.build(package, runtime=runtime, tag=tag, base=podman.image("bare-python"))
+    image = building.try_image(image, runtime=runtime)
+    assert image.tested is not None
+    assert image.tested.passed, image.tested
+    assert image.tested.equal == 60
+    hardened = ("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--tmpfs=/tmp")
+    assert podman(*hardened, "--entrypoint", "id", tag, "-u") == "1000"
+    # The job of `make run`, smaller.
+    ran = podman(
+        *hardened,
+        tag,
+        *("run", "template", "--out", "/tmp/out", "--speed", "max", "--json"),
+        *("--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8"),
+    )
+    assert json.loads(ran)["status"] == "completed"
+    archive = tmp_path / "mine.tar"
+    building.export(image, archive, runtime=runtime)
+    podman("rmi", "--force", tag)
+    assert tag in podman("load", "--input", str(archive))
+    podman("rmi", "--force", tag)

@@ -1,0 +1,105 @@
+"""What must not be given away is found, wherever it stands; what is harmless is not."""
+
+import gzip
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from rtflow.errors import PackageError
+from rtflow.packaging.scanning import refuse, scan
+
+KEY = "-----BEGIN OPENSSH " + "PRIVATE KEY-----"
+SECRETS = {
+    KEY: "a private key",
+    "-----BEGIN " + "PRIVATE KEY-----": "a private key",
+    "rtflow_" + 40 * "a": "a token",
+    "-".join(8 * ["AB12c"]): "a code of enrolment",
+    "key = AKIA" + 16 * "A": "a token",
+    "ghp_" + 36 * "a": "a token",
+    "Authorization: Bearer " + 20 * "a": "a token",
+    "$argon2id$v=19$m=65536": "the hash of a password",
+    "https://me:" + "hidden@archive.org/data": "a password",
+    'password = "' + 'correct-horse"': "a password or token",
+    '{"api_key": "' + '0123456789abcdef"}': "a password or token",
+    '"PatientName": "Doe^Jane"': "participant data",
+    "PatientBirthDate = '19700101'": "participant data",
+}
+
+
+def found(path: Path, name: str = "") -> list[tuple[int, str]]:
+    return [(one.line, one.what) for one in scan({name or path.name: path})]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_found_in_its_line_and_not_repeated(tmp_path, secret):
+    path = tmp_path / "mine.py"
+    path.write_text(f"import os\n\n{secret}\n")
+    assert found(path) == [(3, SECRETS[secret])]
+    with pytest.raises(PackageError, match=r"mine\.py line 3: ") as error:
+        refuse({"mine.py": path})
+    assert secret not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'password = os.environ["PASSWORD"]',
+        'token = "<your token>"',
+        "tokens = 12",
+        "# the PatientName is never kept",
+        "https://example.org:8443/a",
+        "-----BEGIN CERTIFICATE-----",
+        "sub-01 is the first",
+    ],
+)
+def test_what_is_harmless_passes(tmp_path, line):
+    path = tmp_path / "mine.py"
+    path.write_text(line)
+    assert found(path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["id_ed25519", "server.key", ".env", "participants.tsv", "sub-01_bold.json", "a.dcm", "sub-02"]
+)
+def test_what_is_a_secret_by_its_name_is_found(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"1")
+    assert found(path)
+    assert not found(path.rename(tmp_path / "harmless.txt"))
+
+
+def test_a_file_below_a_participants_folder_is_found(tmp_path):
+    path = tmp_path / "mask.txt"
+    path.write_bytes(b"1")
+    assert found(path, "workflow/sub-07/mask.txt")
+
+
+def test_series_and_dicom_are_found_by_their_content_and_a_mask_is_not(tmp_path):
+    for name, shape in (("series.nii.gz", (4, 4, 4, 5)), ("mask.nii.gz", (4, 4, 4)), ("mask.nii", (4, 4, 4))):
+        nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)).to_filename(tmp_path / name)
+    assert "a series of 5 volumes" in found(tmp_path / "series.nii.gz")[0][1]
+    assert found(tmp_path / "mask.nii.gz") == found(tmp_path / "mask.nii") == []
+    (tmp_path / "x").write_bytes(128 * b"\0" + b"DICM")
+    assert found(tmp_path / "x") == [(0, "participant data (DICOM)")]
+
+
+def test_a_collection_is_looked_into(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("deep.txt", f"{100 * chr(10)}{KEY}\n")
+    tape = io.BytesIO()
+    with tarfile.open(fileobj=tape, mode="w") as archive:
+        archive.add(tmp_path / "a.npz", "inner.npz")
+    (tmp_path / "b.tgz").write_bytes(gzip.compress(tape.getvalue()))
+    (tmp_path / "c.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    assert found(tmp_path / "a.npz") == [(101, "a private key")]
+    assert found(tmp_path / "b.tgz")[-1] == (101, "a private key")
+    assert "cannot be looked into" in found(tmp_path / "c.7z")[0][1]
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    assert "cannot be read" in found(tmp_path / "missing")[0][1]
