@@ -57,7 +57,7 @@ def failure(status: int, state: Mapping[str, Any], stderr: str, memory: str = ""
     if state.get("Status", "") == "created" or (
         not state and status in _OWN_STATUSES and _is_runtime(stderr)
     ):
-        return _not_started(stderr)
+        return _not_started(f"{state.get('Error', '')} {stderr}")
     if memory and status == 128 + signal.SIGKILL:  # not every runtime tells why the system killed it
         return "out of memory", f"it was killed, most likely because it took more than {memory} ({ended})"
     if signalled:
@@ -66,10 +66,10 @@ def failure(status: int, state: Mapping[str, Any], stderr: str, memory: str = ""
     return kind, f"{words} ({ended})"
 
 
-def _not_started(stderr: str) -> tuple[str, str]:
+def _not_started(said: str) -> tuple[str, str]:
     """A container that never ran: its image has no such program, or the runtime cannot start any."""
     broken = re.search(
-        r"executable file|no such file|exec format|permission denied.*exec|not found", stderr, re.I
+        r"executable file|no such file|exec format|permission denied.*exec|not found", said, re.I
     )
     if broken:
         return "image", "the image is broken: what it should start cannot be started"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import os
 import secrets
 import shlex
@@ -36,6 +37,9 @@ from rtflow.whole_file import require_writable
 
 Tell = Callable[[str], None]
 """Called with each line that the app says, from another thread."""
+
+#: Between two questions whether a container of Docker has ended.
+_ASK_SECONDS = 2.0
 
 _STDERR_LINES, _STDERR_LETTERS = 12, 1500
 
@@ -224,27 +228,47 @@ def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: 
                 f"{argv[0]} cannot be started: {error.strerror}", "runtime", argv=argv, log=log
             ) from None
         said = _Said(process, file, tell)
-        state: Mapping[str, Any] = {}
-        late = False
         try:
-            process.wait(invocation.seconds)
+            ended = _wait(run.runtime, invocation, process)
             state = container_state(run.runtime, invocation.name) if run.runtime.named else {}
-        except subprocess.TimeoutExpired:
-            late = True
         finally:  # after a good end, too: an app may leave something running
             end_app(run.runtime, invocation.name, process)
             said.wait()
         if _unlimited(state) and (run.descriptor.limits.memory or run.descriptor.limits.cpus):
             file.write(b"# podman runs without cgroups here: memory and processors were not limited\n")
-    if late:
+    container = state.get("State", {})
+    # What the container ended with is the truth: the command that started it may have lost its connection.
+    status = container["ExitCode"] if container.get("Status") == "exited" else process.returncode
+    if not ended:
         allowed = f"{invocation.seconds:g} s, which is all that limits.seconds of its file allows"
         kind, words = "time-out", f"it was ended after {allowed}"
-    elif process.returncode != 0:
+    elif status != 0:
         memory = "" if _unlimited(state) else run.descriptor.limits.memory
-        kind, words = failure(process.returncode, state.get("State", {}), said.end, memory)
+        kind, words = failure(status, container, said.end, memory)
     else:
         return
     raise AppError(f"{invocation.descriptor.name}: {words}", kind, argv=argv, stderr=said.end, log=log)
+
+
+def _wait(runtime: Runtime, invocation: Invocation, process: subprocess.Popen[bytes]) -> bool:
+    """Wait for its end; whether that came in time.
+
+    Docker's command line can miss the end of a container, if the daemon was slow or was started anew. It
+    waits for ever then: the container is asked, too.
+    """
+    give_up = time.monotonic() + invocation.seconds if invocation.seconds else math.inf
+    while True:
+        left = min(give_up - time.monotonic(), _ASK_SECONDS if runtime.name == "docker" else math.inf)
+        try:
+            process.wait(None if left == math.inf else max(left, 0))
+            return True
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= give_up:
+                return False
+            if container_state(runtime, invocation.name).get("State", {}).get("Status") == "exited":
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_ASK_SECONDS)  # what was said last may be on its way
+                return True
 
 
 def _unlimited(state: Mapping[str, Any]) -> bool:

@@ -1,0 +1,89 @@
+"""Results are put in place in one step, and say where they are from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rtflow.bids_apps import outputs
+from rtflow.bids_apps.descriptor import Descriptor
+from rtflow.bids_apps.outputs import describe, put_in_place
+from rtflow.bids_apps.runtime import Runtime
+from rtflow.errors import OutputError
+
+PODMAN = Runtime("podman", "4")
+APP = Descriptor(name="app", image="localhost/app@sha256:" + 64 * "a", version="2")
+
+
+def folder(root: Path, **files: str) -> Path:
+    root.mkdir(parents=True)
+    for name, text in files.items():
+        (root / name).write_text(text)
+    return root
+
+
+def texts(root: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("exchanging", [True, False])
+def test_new_results_replace_old_ones(
+    tmp_path: Path, exchanging: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanging:  # a system without that call
+        monkeypatch.setattr(outputs.ctypes, "CDLL", lambda name, use_errno: object())
+    final = folder(tmp_path / "app", a="old", b="old")
+    put_in_place(folder(tmp_path / "work", a="new"), final, merging=False)
+    assert texts(final) == {"a": "new"}
+    assert {path.name for path in tmp_path.iterdir()} == {"app", ".app.lock"}
+
+
+def test_merging_keeps_what_was_not_written_again(tmp_path: Path) -> None:
+    final = folder(tmp_path / "app", a="old", b="old")
+    folder(final / "sub-01", c="old")
+    (final / "link").symlink_to("b")
+    work = folder(tmp_path / "work", a="new")
+    (work / "sub-01").write_text("a file where a folder was")
+    put_in_place(work, final, merging=True)
+    assert texts(final) == {"a": "new", "b": "old", "link": "old", "sub-01": "a file where a folder was"}
+    assert (final / "link").is_symlink()
+
+
+def test_what_cannot_be_put_in_place_is_kept(tmp_path: Path) -> None:
+    work = folder(tmp_path / "work", a="new")
+    (tmp_path / "app").write_text("a file in its place")
+    with pytest.raises(OutputError, match=r"the results are in .*work, move them by hand"):
+        put_in_place(work, tmp_path / "none" / "app", merging=True)
+    assert texts(work) == {"a": "new"}
+
+
+def test_the_apps_own_description_is_kept(tmp_path: Path) -> None:
+    work = folder(tmp_path / "work")
+    own = {
+        "Name": "Mine",
+        "BIDSVersion": "1.8.0",
+        "GeneratedBy": [{"Name": "App", "Version": "3"}, {"Name": "x"}],
+    }
+    (work / "dataset_description.json").write_text(json.dumps(own))
+    for _ in range(2):  # a level that builds on it finds it described already
+        describe(work, APP, PODMAN)
+    said = json.loads((work / "dataset_description.json").read_text())
+    assert (said["Name"], said["BIDSVersion"], said["DatasetType"]) == ("Mine", "1.8.0", "derivative")
+    assert [one["Name"] for one in said["GeneratedBy"]] == ["App", "x", "rtflow"]
+    assert said["GeneratedBy"][0]["Version"] == "3"
+    assert said["GeneratedBy"][0]["Container"] == {"Type": "podman", "URI": f"docker://{APP.image}"}
+
+
+def test_a_native_app_has_no_container_in_its_description(tmp_path: Path) -> None:
+    work = folder(tmp_path / "work")
+    describe(work, APP, Runtime("native"))
+    said = json.loads((work / "dataset_description.json").read_text())
+    assert said["GeneratedBy"][0] == {"Name": "app", "Version": "2"}
+    assert said["Name"] == "Results of app"
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_description_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    work = folder(tmp_path / "work", **{"dataset_description.json": text})
+    with pytest.raises(OutputError, match=r"dataset_description\.json that app wrote"):
+        describe(work, APP, PODMAN)

@@ -1,0 +1,161 @@
+"""``rtflow bids-app``: list, show and run, as a person calls them."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from containers import Podman, podman
+from rtflow.bids_apps.descriptor import AppLimits, Descriptor, Mount, Option, Relaxed, write_descriptor
+
+__all__ = ["podman"]
+
+Rtflow = Callable[..., subprocess.CompletedProcess]
+
+ABSENT = "localhost/none@sha256:" + 64 * "0"
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Path:
+    (tmp_path / "ds" / "sub-01").mkdir(parents=True)
+    (tmp_path / "ds" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    return tmp_path / "ds"
+
+
+@pytest.fixture
+def app(tmp_path: Path, podman: Podman, environment: dict[str, str]) -> Callable[..., Descriptor]:
+    """Callable from a script to an app of the current folder, ``scripted``."""
+    environment.update(podman.environment)
+
+    def make(script: str, **fields: object) -> Descriptor:
+        made = Descriptor(
+            name="scripted",
+            image=podman.pinned("example-app-shell"),
+            command=("/bin/sh", "-c", script, "scripted"),
+            **fields,  # type: ignore[arg-type]
+        )
+        write_descriptor(tmp_path / "apps" / "scripted.toml", made)
+        return made
+
+    return make
+
+
+def test_an_app_is_listed_and_shown(tmp_path: Path, rtflow: Rtflow) -> None:
+    described = Descriptor(
+        name="mask",
+        image=ABSENT,
+        tag="none:1",
+        wrapped="2026-11-28",
+        options={
+            "mode": Option(flag="--mode", kind="choice", choices=("a", "b"), help="How.", origin="help"),
+        },
+        mounts={"licence": Mount(inside="/l.txt", help="Of the app")},
+        limits=AppLimits(memory="2g"),
+        relaxed=Relaxed(network=True),
+    )
+    write_descriptor(tmp_path / "apps" / "mask.toml", described)
+    listed = rtflow("bids-app", "list")
+    assert "mask  participant; none:1; apps/mask.toml" in listed.stdout
+    shown = rtflow("bids-app", "show", "mask").stdout.splitlines()
+    assert {
+        "relaxed  network",
+        "limits   2g",
+        "option   mode: --mode (a or b; from help). How.",
+        "mount    licence: /l.txt, needed. Of the app",
+    } <= set(shown)
+    assert json.loads(rtflow("bids-app", "show", "mask", "--json").stdout)["image"] == ABSENT
+    assert json.loads(rtflow("bids-app", "list", "--json").stdout)[0]["name"] == "mask"
+
+
+def test_an_app_is_run_and_tells_where_its_results_are(
+    tmp_path: Path, data_set: Path, rtflow: Rtflow, app: Callable[..., Descriptor]
+) -> None:
+    app(
+        'out=$2; echo "working on it"; echo "$@" >$out/arguments',
+        options={
+            "participant_label": Option(flag="--label", kind="list"),
+            "n": Option(flag="-n", kind="whole"),
+        },
+    )
+    done = rtflow(
+        *("bids-app", "run", "scripted", "ds", "ds/derivatives", "participant", "--participant-label", "01"),
+        *("--set", "n=3", "--runtime", "podman", "--", "--new-option", "x"),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = data_set / "derivatives" / "scripted"
+    said = "/data /out participant --label 01 -n 3 --new-option x"
+    assert (folder / "arguments").read_text().strip() == said
+    assert f"2 files in {folder}" in done.stdout
+    assert "working on it" in done.stderr
+    told = json.loads(rtflow("bids-app", "run", "scripted", "ds", "ds/derivatives", "--json", "-q").stdout)
+    assert told["folder"] == str(folder)
+    assert told["runtime"] == "podman"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("run", "nothing", "ds", "out"), 2, "no app 'nothing' in apps/"),
+        (("run", "scripted", "ds", "out", "group"), 2, "has no level 'group'"),
+        (("run", "scripted", "none", "out"), 2, "expected a BIDS data set"),
+        (("run", "scripted", "ds", "out", "--set", "x=1"), 2, "has no option 'x'"),
+        (("run", "scripted", "ds", "out", "--mount", "x"), 2, "expected NAME=PATH"),
+        (("run", "scripted", "ds", "out", "--runtime", "lxc"), 2, "unknown runtime 'lxc'"),
+        (("run", "scripted", "ds", "out"), 1, "the data set is not valid BIDS (exit status 16)"),
+        (("show", "none.toml"), 2, "does not exist"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_status(
+    data_set: Path,
+    rtflow: Rtflow,
+    app: Callable[..., Descriptor],
+    arguments: tuple[str, ...],
+    status: int,
+    said: str,
+) -> None:
+    app("exit 16")
+    done = rtflow("bids-app", *arguments)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_app_that_is_interrupted_is_gone(
+    tmp_path: Path,
+    data_set: Path,
+    environment: dict[str, str],
+    podman: Podman,
+    app: Callable[..., Descriptor],
+    number: signal.Signals,
+) -> None:
+    app("trap '' INT TERM; echo half >$2/a; echo begun >&2; while true; do sleep 600; done")
+    command = [
+        sys.executable,
+        "-m",
+        "rtflow",
+        "bids-app",
+        "run",
+        "scripted",
+        "ds",
+        "out",
+        "--runtime",
+        "podman",
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
+        log = next((tmp_path / "out" / ".scripted").glob("*.log"))
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(60) == 1
+    assert "scripted was ended; its earlier results stand as they were" in said
+    assert f"rtflow-scripted-{log.stem.lower()}" not in podman.running()
+    assert not (tmp_path / "out" / "scripted").exists()
+    assert [path for path in (tmp_path / "out" / ".scripted").iterdir() if path.is_dir()] == []
