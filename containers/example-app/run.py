@@ -143,7 +143,7 @@ def run(asked):
 
 
 def serve(asked):
-    """Answer volume after volume until stdin ends, each by itself: another worker may take over at any of them."""
+    """Answer volume after volume until stdin ends, each by itself: another worker may take over."""
     mask = given_mask(asked.mask)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
