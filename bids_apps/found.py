@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from rtflow.bids_apps.descriptor import Option, Worker
 
 #: Inputs that every app's node has; an option of such a name gets an underscore behind it.
-OWN_INPUTS = frozenset(
-    {"bids_dir", "out_dir", "level", "runtime", "extra_args", "incremental", "work_dir", "participant"}
-)
+OWN_INPUTS = frozenset({"bids_dir", "out_dir", "level", "runtime", "extra_args", "incremental", "identity"})
 #: Names that a set of Nipype's inputs has for itself.
 _OF_TRAITS = frozenset(
-    {"add_class_trait", "add_trait", "get", "items", "set", "sync_trait", "trait", "traits"}
+    {"get", "get_hashval", "has_metadata", "items", "observe", "package_version", "set", "wrappers"}
 )
 _LEVEL = re.compile(r"(participant|group|session|run|subject|dataset)\w*")
 
@@ -91,12 +89,7 @@ def named(options: Sequence[Spelled]) -> dict[str, Option]:
 
 def reserved(name: str) -> bool:
     """Whether no input that stands for an option can have this name."""
-    return (
-        name in OWN_INPUTS
-        or name in _OF_TRAITS
-        or keyword.iskeyword(name)
-        or name.startswith(("trait_", "traits_", "copyable_", "class_trait", "editable_"))
-    )
+    return name in OWN_INPUTS or name in _OF_TRAITS or "trait" in name or keyword.iskeyword(name)
 
 
 def levels_among(words: Sequence[str]) -> tuple[str, ...]:

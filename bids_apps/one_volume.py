@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from rtflow.bids.dataset import add_participant, prepare_dataset
 from rtflow.bids.incremental import BidsIncremental
@@ -18,6 +20,7 @@ from rtflow.bids_apps.descriptor import OUT_DIR, OutputKind
 from rtflow.errors import VolumeError
 
 _MEMORY = Path("/dev/shm")
+_OURS = "rtflow-volume-"
 _README = "# One volume of a run\n\nrtflow gives a BIDS App one volume after the other here.\n"
 
 
@@ -31,8 +34,9 @@ class OneVolume:
     """
 
     def __init__(self, name: str) -> None:
-        place = _MEMORY if _MEMORY.is_dir() else None
-        self.root = Path(tempfile.mkdtemp(prefix=f"rtflow-{name}-", dir=place))
+        place = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
+        _sweep(place)
+        self.root = Path(tempfile.mkdtemp(prefix=f"{_OURS}{os.getpid()}-{name}-", dir=place))
         self.bids_dir = self.root / "data"
         self.out_dir = self.root / "out"
         self.out_dir.mkdir()
@@ -72,6 +76,14 @@ class OneVolume:
     def close(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what processes have left that were killed: memory is not given back by itself."""
+    for path in place.glob(f"{_OURS}*"):
+        number = path.name.removeprefix(_OURS).partition("-")[0]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def outputs_of(

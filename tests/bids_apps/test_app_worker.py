@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import sys
 import threading
@@ -47,7 +48,7 @@ APP = Descriptor(
 def nothing_is_left() -> Iterator[None]:
     yield
     assert [child for child in psutil.Process().children(recursive=True) if WORKER in child.cmdline()] == []
-    assert list(Path("/dev/shm").glob("rtflow-odd-*")) == []
+    assert list(Path("/dev/shm").glob(f"rtflow-volume-{os.getpid()}-*")) == []
 
 
 def graph(folder: Path, *, at: tuple[str, ...] = (), app: Any = None, **options: Any) -> Workflow:

@@ -158,7 +158,7 @@ def test_a_help_like_fmripreps() -> None:
         "msm": ("--msm", "switch", (), None),
         "no_msm": ("--no-msm", "switch", (), None),
         "fs_license_file": ("--fs-license-file", "path", (), None),
-        "work_dir_": ("--work-dir", "text", (), "/tmp/work"),
+        "work_dir": ("--work-dir", "text", (), "/tmp/work"),
         "clean_workdir": ("--clean-workdir", "switch", (), None),
         "verbose": ("--verbose", "switch", (), None),
     }
