@@ -116,6 +116,7 @@ def test_it_ends_with_what_it_was_started_beside(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_run_and_does_not_stay(tmp_path: Path) -> None:
     with shown(tmp_path, free_port(), "--set", "count=1000", "--set", "interval=0.05") as run:
         child = run.child()
+        run.until(lambda: list(run.out.glob("runs/*/shown.jsonl")))
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(LIMIT) == 1
         assert "stays until" not in run.errors.read_text()
