@@ -133,7 +133,7 @@ def _component(field: Field, disabled: bool) -> Any:
         "id": {"type": "setting", "name": field.name, "reads": field.reads, "empty": field.empty},
         "value": shown(field.reads, field.value),
     }
-    none = "none" if field.empty == "none" else ""
+    none = "none" if field.optional else ""
     match field.reads:
         case "number":
             return dmc.NumberInput(**common, placeholder=none, debounce=_HEARD, hideControls=True)

@@ -44,6 +44,8 @@ class Field:
         What it must be, in words; empty for no bounds.
     choices
         What may be chosen.
+    optional
+        Whether it may have no value.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Field:
     value: Any = None
     bounds: str = ""
     choices: tuple[str, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def _part(
     empty: Empty = "none" if may_be_none or required or reads in _NEVER_EMPTY else "text"
     bounds = " or ".join(text for text in map(_bounds, options) if text)
     choices = tuple(map(str, options[0].get("enum", ()))) if reads == "choice" else ()
-    return Field(name, reads, empty, meaning, value, bounds, choices)
+    return Field(name, reads, empty, meaning, value, bounds, choices, may_be_none)
 
 
 def _reads(options: list[dict[str, Any]]) -> Reads:

@@ -14,6 +14,15 @@ window.rtflow ||= {};
     window.dash_clientside.set_props("settings-load", { data: key });
   }
 
+  rtflow.settings = {
+    // Say on the tab, which is always in sight, that something is entered and not applied.
+    mark(pending) {
+      const tab = [...document.querySelectorAll("[role=tab]")].find((one) => one.getAttribute("aria-controls")?.endsWith("-settings"));
+      if (!tab) return;
+      tab.toggleAttribute("data-pending", pending);
+      tab.title = pending ? "not applied yet: the next run goes without it" : "";
+    },
+  };
   rtflow.ready ||= [];
   rtflow.ready.push(() => {
     const form = document.getElementById("settings-form");

@@ -131,7 +131,7 @@ def register(app: Dash, engine: Engine) -> None:
             kept = asked == "settings-load" and seen is not None and draft != seen["values"]
             seen, draft = told, draft if kept else told["values"]
         may_act = may(visitor(), "act")
-        why = _why_locked(seen, may_act)
+        why = _why_locked(seen, may_act, pending=draft != seen["values"])
         return seen, draft, draw(make_form(seen["schema"], draft), disabled=bool(why)), why, not why
 
     @app.callback(
@@ -197,6 +197,12 @@ def register(app: Dash, engine: Engine) -> None:
             bool(pending) or not may(visitor(), "act"),
         )
 
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        "(none) => { rtflow.settings.mark(!none); return dash_clientside.no_update; }",
+        Output("settings-discard", "className"),
+        Input("settings-discard", "disabled"),
+    )
+
     @app.callback(
         Output("settings-load", "data"),
         Input("settings-apply", "n_clicks"),
@@ -256,9 +262,11 @@ def _changed(asked: dict[str, Any], value: Any, seen: Any, draft: Any) -> Any:
     return with_value(draft, name)
 
 
-def _why_locked(seen: Any, may_act: bool) -> str:
+def _why_locked(seen: Any, may_act: bool, *, pending: bool) -> str:
     if not may_act:
         return "You look on: an operator changes settings."
+    if seen["locked"] and pending:
+        return "Locked: there is a run, without what is not applied yet. Apply it when the run is over."
     if seen["locked"]:
         return "Locked: there is a run. They can be changed when it is over, or when it was stopped."
     return ""

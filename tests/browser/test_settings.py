@@ -45,12 +45,14 @@ def page(dashboard: Dashboard, browser: Browser) -> Iterator[Page]:
 
 def test_a_change_counts_once_it_is_applied_and_can_be_put_back(dashboard: Dashboard, page: Page) -> None:
     assert page.get_by_text("What all chance in the nodes comes from").count() == 1
-    page.get_by_label("count").fill("5")
+    page.get_by_label("count", exact=True).fill("5")
     page.wait_for_selector("#settings-pending li:has-text('count3 → 5')")
     assert values(dashboard)["count"] == 3
+    page.wait_for_selector("[role=tab][data-pending]:has-text('Settings')")
     page.click("#settings-apply")
     page.wait_for_selector("#settings-pending:has-text('Nothing')")
     assert values(dashboard)["count"] == 5
+    page.locator("[role=tab][data-pending]").wait_for(state="detached")
     page.wait_for_selector("#settings-differences li:has-text('count3 → 5')")
     page.get_by_role("button", name="count back to the file").click()
     page.wait_for_selector("#settings-pending li:has-text('count5 → 3')")
@@ -133,17 +135,21 @@ def test_they_are_saved_as_a_new_file_and_never_over_another(dashboard: Dashboar
 def test_whoever_looks_on_sees_and_cannot_change(dashboard: Dashboard, browser: Browser) -> None:
     page = opened(dashboard.visit(browser, VIEWER))
     assert page.locator("#settings-locked").inner_text() == "You look on: an operator changes settings."
-    assert page.get_by_label("count").is_disabled()
-    assert page.get_by_label("count").input_value() == "3"
+    assert page.get_by_label("count", exact=True).is_disabled()
+    assert page.get_by_label("count", exact=True).input_value() == "3"
     assert not page.locator("#settings-apply").is_visible()
     page.context.close()
 
 
 def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) -> None:
+    page.get_by_label("count", exact=True).fill("4")
+    page.wait_for_selector("[role=tab][data-pending]:has-text('Settings')")
     page.click("#run")
-    page.wait_for_selector("#settings-locked:has-text('Locked: there is a run')")
-    assert page.get_by_label("count").is_disabled()
+    page.wait_for_selector("#settings-locked:has-text('there is a run, without what is not applied yet')")
+    assert page.get_by_label("count", exact=True).is_disabled()
+    assert values(dashboard)["count"] == 3
     page.click("#stop")
     page.click("#stop-really")
     page.wait_for_selector("#settings-locked", state="hidden")
-    assert page.get_by_label("count").is_enabled()
+    count = page.get_by_label("count", exact=True)
+    assert (count.is_enabled(), count.input_value()) == (True, "4")
