@@ -227,13 +227,15 @@ def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: 
             raise AppError(
                 f"{argv[0]} cannot be started: {error.strerror}", "runtime", argv=argv, log=log
             ) from None
-        said = _Said(process, file, tell)
+        said = None
         try:
+            said = _Said(process, file, tell)
             ended = _wait(run.runtime, invocation, process)
             state = container_state(run.runtime, invocation.name) if run.runtime.named else {}
         finally:  # after a good end, too: an app may leave something running
             end_app(run.runtime, invocation.name, process)
-            said.wait()
+            if said is not None:
+                said.wait()
         if _unlimited(state) and (run.descriptor.limits.memory or run.descriptor.limits.cpus):
             file.write(b"# podman runs without cgroups here: memory and processors were not limited\n")
     container = state.get("State", {})

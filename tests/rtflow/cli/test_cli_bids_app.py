@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from containers import Podman, podman
@@ -159,3 +161,27 @@ def test_an_app_that_is_interrupted_is_gone(
     assert f"rtflow-scripted-{log.stem.lower()}" not in podman.running()
     assert not (tmp_path / "out" / "scripted").exists()
     assert [path for path in (tmp_path / "out" / ".scripted").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["example-app", "example-app-shell", "prep-app"])
+def test_any_image_is_wrapped_and_run(
+    tmp_path: Path, data_set: Path, rtflow: Rtflow, podman: Podman, environment: dict[str, str], name: str
+) -> None:
+    """One in Python, one in shell, and one in fMRIPrep's style and spelling."""
+    environment.update(podman.environment)
+    (data_set / "sub-01" / "func").mkdir()
+    image = nibabel.Nifti1Image(np.ones((3, 3, 3, 2), np.float32), np.eye(4))
+    nibabel.save(image, data_set / "sub-01" / "func" / "sub-01_task-x_bold.nii.gz")
+    wrapped = rtflow("bids-app", "wrap", podman.image(name), "--name", name)
+    assert wrapped.returncode == 0, wrapped.stderr
+    file = tmp_path / "apps" / f"{name}.toml"
+    assert f"@{podman.digest(podman.image(name))}" in file.read_text()
+    given = []
+    if name == "prep-app":
+        file.write_text(file.read_text() + '\n[mounts.licence]\ninside = "/opt/freesurfer/license.txt"\n')
+        (tmp_path / "license.txt").write_text("lent")
+        given = ["--mount", "licence=license.txt", "--set", "skip_bids_validation=true"]
+    done = rtflow("bids-app", "run", name, "ds", "out", "participant", "--participant-label", "01", *given)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / name / "sub-01").is_dir()
