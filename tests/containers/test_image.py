@@ -64,7 +64,7 @@ def test_the_image_runs_what_make_run_runs(podman, context):
         ran = podman(*HARDENED, tag, "run", "template", "--out", "/tmp/out", "--json", *smaller)
         assert json.loads(ran)["status"] == "completed"
         assert podman(*HARDENED, "--entrypoint", "id", tag, "-u") == "1000"
-        checked = json.loads(podman("image", "inspect", tag))[0]["Config"]["Healthcheck"]["Test"]
+        checked = json.loads(podman("image", "inspect", tag))[0]["Healthcheck"]["Test"]
         assert checked == ["CMD", "python3", "/opt/healthcheck.py"]
         # Nothing listens in a container that only asks.
         assert "Connection refused" in podman(
