@@ -108,10 +108,11 @@ class Hub:
     engine
         What is followed.
     heard
-        Called with the heading of each document of the present run.
+        Called with the heading of each document of the present run, and with None whenever the engine is
+        reached anew: it may be another one.
     """
 
-    def __init__(self, engine: Engine, heard: Callable[[Heading], None] = lambda _: None) -> None:
+    def __init__(self, engine: Engine, heard: Callable[[Heading | None], None] = lambda _: None) -> None:
         self.run_uid = ""
         self.status: dict[str, Any] = {}
         self.trouble = "not connected yet"
@@ -136,6 +137,7 @@ class Hub:
                 async with self._engine.watch(self.run_uid, self._next) as socket:
                     wait = _FIRST
                     self._set_trouble("")
+                    self._heard(None)
                     async for message in socket:
                         if message.type == aiohttp.WSMsgType.TEXT:
                             self.add(message.data)

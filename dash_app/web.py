@@ -254,8 +254,10 @@ class Web:
             except msgspec.MsgspecError:
                 return  # no page of ours says this
 
-    def _heard(self, heading: Heading) -> None:
-        if heading.document in ("RunStart", "Result"):
+    def _heard(self, heading: Heading | None) -> None:
+        if heading is None or heading.document == "RunStart":
+            self.pictures.look_again()
+        elif heading.document == "Result":
             self.pictures.look_again(heading.volume or 0)
 
     async def _admit(self, request: web.Request, action: Action = "watch") -> Visitor:

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dashboards import VIEWER, Dashboard, Visitor
+from served import Serving
 
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.picture import picture as drawn
@@ -30,8 +31,8 @@ MINUS = "\u2212"
 class Session:
     """A run whose volumes come when the test says so, and a page that looks on."""
 
-    def __init__(self, dashboard: Dashboard, page: Page, allowed: Path) -> None:
-        self.dashboard, self.page, self.allowed = dashboard, page, allowed
+    def __init__(self, dashboard: Dashboard, page: Page, allowed: Path, given: tuple[str, ...]) -> None:
+        self.dashboard, self.page, self.allowed, self.given = dashboard, page, allowed, given
 
     def come(self, volume: int) -> None:
         """The scanner has measured so many."""
@@ -124,7 +125,7 @@ def session(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with Dashboard(folder, *given, workflow=imaging.__file__) as dashboard:
         page = dashboard.visit(browser)
         page.get_by_role("tab", name="Brain").click()
-        yield Session(dashboard, page, allowed)
+        yield Session(dashboard, page, allowed, given)
         page.context.close()
 
 
@@ -330,14 +331,24 @@ def test_images_are_for_whoever_may_look_on_only(session: Session) -> None:
     assert viewer.ask("GET", "/images/realign.incremental.nii.gz")[0] == 401
 
 
-def test_the_picture_stays_when_the_run_is_over_and_when_the_engine_is_gone(session: Session) -> None:
+def test_the_picture_stays_when_the_run_is_over_and_when_the_engine_is_gone_until_it_is_back(
+    session: Session,
+) -> None:
     session.see(5)
     session.come(imaging.COUNT)
     session.see(imaging.COUNT)
     session.wait_for("state", "the run is over")
-    session.dashboard.engine.process.kill()
+    engine = session.dashboard.engine
+    engine.process.kill()
     session.wait_for("state", "not updated: no connection")
     assert session.pixels(AXIAL).max() > 200
+    with Serving(
+        engine.folder, "serve", *session.given, workflow=imaging.__file__, port=engine.port
+    ) as again:
+        session.wait_for("empty", "picture comes with the first volume")  # it knows nothing of the last run
+        session.come(1)
+        assert again.ask("POST", "/api/start")[0] == 202
+        session.see(1)
 
 
 # The same code, with heads as scanners store them
