@@ -101,6 +101,7 @@ setup(
         "tomli>=2.2,<3",
         "watchdog>=5",
         "threadpoolctl>=3.5,<4",
+        "packaging>=24",
         "psutil>=6",
     ],
     extras_require={

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from packaging.requirements import Requirement
@@ -101,9 +102,14 @@ def lock_by_index(pins: Mapping[str, str]) -> list[Locked]:
         re.sub(r"[-_.]+", "-", one["metadata"]["name"]).lower(): one["download_info"] for one in answered
     }
     return [
-        Locked(name, version, (by_name[name]["archive_info"]["hashes"]["sha256"],))
-        for name, version in pins.items()
+        Locked(name, version, (_sha256(by_name[name]["archive_info"]),)) for name, version in pins.items()
     ]
+
+
+def _sha256(archive: dict[str, Any]) -> str:
+    """The hash in what pip reports of an archive; its releases before 23.1 know one field only."""
+    hashes: dict[str, str] = archive.get("hashes") or dict([str(archive["hash"]).split("=", 1)])
+    return hashes["sha256"]
 
 
 def lock_as_installed(names: Iterable[str], wheels: Path) -> list[Locked]:

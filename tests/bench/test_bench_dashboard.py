@@ -7,7 +7,7 @@ from rtflow.bench import dashboard
 from rtflow.cli.main import app
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_three_browsers_paint_what_the_run_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "_PHASE", 12)
     done = CliRunner().invoke(app, ["bench", "dashboard", "--json"])

@@ -207,7 +207,7 @@ def test_a_relaxed_protection_is_in_the_log(scripted: Scripted) -> None:
 
 def test_results_of_other_participants_stay(scripted: Scripted) -> None:
     run_app(scripted("mkdir $2/sub-01; echo old >$2/sub-01/a; echo old >$2/sub-01/b; echo old >$2/top"))
-    outcome = run_app(scripted("ls $2 | wc -l >$2/top; mkdir $2/sub-02; echo new >$2/sub-02/a"))
+    outcome = run_app(scripted("n=$(ls $2 | wc -l); echo $n >$2/top; mkdir $2/sub-02; echo new >$2/sub-02/a"))
     found = {
         name: text.decode().strip() for name, text in files_of(outcome.folder).items() if "json" not in name
     }

@@ -82,7 +82,7 @@ class Deaf:
         return all(one.raddr != own for one in process.net_connections())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_thousand_volumes_at_twenty_a_second(dashboard: Dashboard, browser: Browser) -> None:
     page = dashboard.visit(browser)
     session = page.context.new_cdp_session(page)

@@ -249,6 +249,7 @@ def test_a_new_servers_clock_is_not_taken_for_the_earlier_ones(
             if frame["frame"] == "Hello":
                 told = {"epoch": f"server {which}", "first": [1, 1], "heard_epoch": "", "heard": [0, 0]}
                 route.send(json.dumps({"frame": "Hello", "schema": 1, **told}))
+                route.send(json.dumps({"frame": "Ping", "sent": now()}))
                 value = Value(run_uid="r", volume=which, value=0.0, time=now() + ahead[which], delay=2.0)
                 post = {"seq": 1, "lane": 0, "sizes": [], "body": msgspec.to_builtins(value)}
                 route.send(json.dumps({"frame": "Post", **post}))

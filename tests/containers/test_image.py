@@ -55,7 +55,7 @@ def build(podman: Podman, context: Path, file: str) -> str:
     return tag
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_image_runs_what_make_run_runs(podman, context):
     tag = build(podman, context, "Containerfile")

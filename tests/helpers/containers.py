@@ -209,21 +209,13 @@ class Base:
         version = _python_of_debian().removeprefix("python")
         foreign = ["--python-version", version, "--implementation", "cp", "--only-binary", ":all:"]
         where = ["--target", str(folder), "--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--no-compile",
-                *foreign,
-                *where,
-                *self.requirements,
-            ],
-            check=True,
-            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        )
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-compile"]
+        command += [*foreign, *where, *self.requirements]
+        known = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        if subprocess.run(command, check=False, env=known).returncode:
+            # One of the further indexes that pip was told of may be broken; the packages are in the main one, too.
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run(command, check=True, env=known | {"PIP_EXTRA_INDEX_URL": " "})
         for tests in [path for path in folder.rglob("tests") if path.is_dir()]:
             shutil.rmtree(tests, ignore_errors=True)
 

@@ -96,7 +96,7 @@ def test_every_requirement_has_its_wheel_and_its_hash(package):
     assert len(list((package / "wheels").glob("*.whl"))) == len(lines) + 1  # and pip, which installs them
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_its_image_passes_the_self_test_and_runs_as_nobody(package, podman: Podman, tmp_path):
     from rtflow.packaging import building
