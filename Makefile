@@ -13,7 +13,7 @@ help:
 	@echo "make test         every check and every test (ARGS go to pytest)"
 	@echo "make check        the checks without the tests: ruff, mypy, import-linter"
 	@echo "make format       put the code into the house's format"
-	@echo "make soak         sessions, replays and drawn examples on end, by other seeds, for SECONDS=600"
+	@echo "make soak         the longest tests, sessions, replays and drawn examples on end, by other seeds, for SECONDS=600"
 	@echo "make constraints  pin anew what pip finds, on Python 3.11, 3.12 and 3.13"
 	@echo "make vendor       fetch from npm what pages bring along (jsPsych, niivue); what it fetches is committed"
 	@echo "make clean        remove environments, caches and builds; recorded runs stay"

@@ -311,8 +311,8 @@ def test_a_run_leaves_the_files_and_prints_the_keys_that_are_listed(
     listed = first_column("Folders and files")
     unlisted = [file for file in files if not any(fnmatch(file, pattern) for pattern in listed)]
     assert not unlisted
-    # Of graphs with nodes at set-up, of servers, of scanners, of masks of another day, and of files that settings
-    # name, which this run has not.
+    # Of graphs with nodes at set-up, of servers, of scanners, of masks of another day, and of files that
+    # settings name, which this run has not.
     others = {
         "work/*",
         "logs/session.log",

@@ -213,7 +213,7 @@ class Base:
         command += [*foreign, *where, *self.requirements]
         known = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         if subprocess.run(command, check=False, env=known).returncode:
-            # One of the further indexes that pip was told of may be broken; the packages are in the main one, too.
+            # One of the further indexes may be broken; the packages are in the main one, too.
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run(command, check=True, env=known | {"PIP_EXTRA_INDEX_URL": " "})
         for tests in [path for path in folder.rglob("tests") if path.is_dir()]:
