@@ -93,6 +93,7 @@ def test_a_source_of_another_kind_has_its_own_fields(dashboard: Dashboard, page:
     )
     page.get_by_role("button", name="source back to the file").click()
     page.wait_for_selector("#settings-pending li:has-text('folder → simulate')")
+    page.wait_for_selector("#settings-apply:enabled")
     page.click("#settings-apply")
     page.wait_for_selector("#settings-pending:has-text('Nothing')")
 
