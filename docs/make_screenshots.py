@@ -6,13 +6,14 @@ clock and the milliseconds are not.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rtflow.bench.chromium import QUIET, find_chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -26,14 +27,11 @@ def main() -> None:
     """Run the template once, and take each picture when its moment has come."""
     from playwright.sync_api import sync_playwright
 
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        raise SystemExit("Chromium is needed; on Debian: apt-get install chromium (as root)")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         command = (sys.executable, "-m", "rtflow", "run", "template", "--dashboard", "--quiet")
         place = ("--dashboard-listen", "127.0.0.1:0", "--out", f"{folder}/out")
         run = subprocess.Popen((*command, *place), stderr=subprocess.PIPE, text=True)
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(QUIET))
         try:
             take(browser, link_of(run))
         finally:

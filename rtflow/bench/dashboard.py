@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import numpy as np
 import psutil
 
 from rtflow.access.store import Access
+from rtflow.bench.chromium import QUIET, find_chromium
 from rtflow.bench.counter import Counter
 from rtflow.bench.hosts import Hosts, free_port
 from rtflow.bench.report import BenchReport, bar, machine, spread, versions
@@ -41,17 +41,6 @@ _BROWSERS = 3
 _CHART = "chart-plot-0"
 _PATIENCE = 60.0
 _CPU_PERCENT = 2.0
-
-BROWSER = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-"""Without these, Chromium speaks to its makers' hosts on its own."""
 
 _HOOK = """
 window.painted = [];
@@ -86,20 +75,6 @@ class _Measured:
     results: dict[int, float] = field(default_factory=dict)
 
 
-def find_browser() -> str:
-    """The program of the browser.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        raise UsageError("this benchmark needs Chromium; on Debian: apt-get install chromium (as root)")
-    return program
-
-
 @contextlib.contextmanager
 def _pages(urls: list[str], password: str) -> Iterator[list[Page]]:
     try:
@@ -108,7 +83,7 @@ def _pages(urls: list[str], password: str) -> Iterator[list[Page]]:
         raise UsageError("this benchmark needs Playwright: pip install 'rtflow[test]'") from None
     with sync_playwright() as playwright:
         browsers = [
-            playwright.chromium.launch(executable_path=find_browser(), args=list(BROWSER)) for _ in urls
+            playwright.chromium.launch(executable_path=find_chromium(), args=list(QUIET)) for _ in urls
         ]
         pages = []
         for browser, url in zip(browsers, urls, strict=True):
