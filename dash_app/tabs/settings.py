@@ -26,6 +26,7 @@ _KIND = {"type": "setting-kind", "name": ALL}
 _BACK = {"type": "setting-back", "name": ALL}
 _MORE = {"type": "setting-more", "name": ALL}
 _LESS = {"type": "setting-less", "name": ALL}
+_APPLIED = "applied"  # why they are asked for again; the page has other reasons
 
 
 def layout(who: Identity) -> Any:
@@ -120,7 +121,7 @@ def register(app: Dash, engine: Engine) -> None:
     )
     def draw_form(*given: Any) -> Any:
         require("watch")
-        seen, draft = given[-2:]
+        load, seen, draft = given[0], *given[-2:]
         asked = ctx.triggered_id
         if isinstance(asked, dict):
             if seen is None or not _meant(asked, ctx.triggered[0]["value"], draft):
@@ -128,7 +129,9 @@ def register(app: Dash, engine: Engine) -> None:
             draft = _changed(asked, ctx.triggered[0]["value"], seen, draft)
         else:
             told = engine.call(engine.ask("/api/settings"))
-            kept = asked == "settings-load" and seen is not None and draft != seen["values"]
+            # What was looked at anew leaves a draft as it is; what was applied or discarded has none.
+            looked_again = asked == "settings-load" and load != _APPLIED
+            kept = looked_again and seen is not None and draft != seen["values"]
             seen, draft = told, draft if kept else told["values"]
         may_act = may(visitor(), "act")
         why = _why_locked(seen, may_act, pending=draft != seen["values"])
@@ -146,15 +149,11 @@ def register(app: Dash, engine: Engine) -> None:
         State("settings-draft", "data"),
         prevent_initial_call=True,
     )
-    def check(values: Any, switches: Any, seen: Any, draft: Any) -> Any:
+    def check(_values: Any, _switches: Any, seen: Any, draft: Any) -> Any:
         """Let the engine look at what is entered; nothing is changed by that."""
         require("watch")
         named, on = ctx.inputs_list
-        for field, entered in zip(named, values, strict=True):
-            about = field["id"]
-            draft = with_value(draft, about["name"], read(about["reads"], about["empty"], entered))
-        for field, entered in zip(on, switches, strict=True):
-            draft = with_value(draft, field["id"]["name"], bool(entered))
+        draft = _entered(draft, named, on)
         says, at = "", ""
         changed = changes(seen["values"], draft)
         if changed and not seen["locked"]:
@@ -206,18 +205,21 @@ def register(app: Dash, engine: Engine) -> None:
     @app.callback(
         Output("settings-load", "data"),
         Input("settings-apply", "n_clicks"),
+        State(_SETTING, "value"),
+        State(_SWITCH, "checked"),
         State("settings-seen", "data"),
         State("settings-draft", "data"),
-        State("settings-load", "data"),
         prevent_initial_call=True,
     )
-    def apply(clicks: int | None, seen: Any, draft: Any, load: Any) -> Any:
+    def apply(clicks: int | None, _values: Any, _switches: Any, seen: Any, draft: Any) -> Any:
         who = require("act")
         if not clicks or seen is None:
             return no_update
+        # What was entered a moment ago may not have been looked at, and not be in the draft yet.
+        draft = _entered(draft, *ctx.states_list[:2])
         engine.call(engine.order("PUT", "/api/settings", changes(seen["values"], draft), who=who))
         notify("the next run has these settings")
-        return {"after": load}
+        return _APPLIED
 
     @app.callback(
         Output("settings-saved", "children"),
@@ -233,6 +235,16 @@ def register(app: Dash, engine: Engine) -> None:
         body = {"name": (name or "").strip()}
         saved = engine.call(engine.order("POST", "/api/settings/save", body, who=who))
         return f"saved as {saved['path']}"
+
+
+def _entered(draft: Any, fields: list[dict[str, Any]], switches: list[dict[str, Any]]) -> Any:
+    """The draft with what stands in the form, as Dash tells of its fields and of its switches."""
+    for field in fields:
+        about = field["id"]
+        draft = with_value(draft, about["name"], read(about["reads"], about["empty"], field.get("value")))
+    for field in switches:
+        draft = with_value(draft, field["id"]["name"], bool(field.get("value")))
+    return draft
 
 
 def _meant(asked: dict[str, Any], value: Any, draft: Any) -> bool:

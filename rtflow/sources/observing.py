@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ class Observer:
         if self._observer is not None:
             return
         observer: Any = None
+        # A folder made while watchdog goes through the new one above it is found twice, and watched once.
+        warnings.filterwarnings("ignore", "Callback with id .* already exists for watch", RuntimeWarning)
         try:
             observer = _observer()
             observer.schedule(self, str(self._folder), recursive=True, event_filter=_wanted())
