@@ -218,10 +218,11 @@ class StreamRun:
         pipeline.stopping = self.given.stopping
         pipeline.start(self._frames(pipeline.stopping))
         over = self._wait(pipeline)
+        error = pipeline.error  # as it is now: what giving up a volume makes of its node is none of the run's
         if over:
             self.outside.settle(self.sinks)
-        if pipeline.error is not None:
-            self._failed(pipeline.error)
+        if error is not None:
+            self._failed(error)
         elif pipeline.stopping.is_set():
             self._abort()
         if not over:
@@ -230,7 +231,7 @@ class StreamRun:
             for step in self.steps:
                 step.abandon()
         self._close_volumes()
-        return pipeline.error
+        return error
 
     def _wait(self, pipeline: Pipeline) -> bool:
         """Wait for the end of the stream; False if something hangs and is given up."""

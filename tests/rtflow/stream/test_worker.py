@@ -18,7 +18,7 @@ from streamtools import Counter, Number, Sum, counting
 from rtflow.documents import Event
 from rtflow.errors import RunError
 from rtflow.stream import StreamPlugin, stream
-from rtflow.stream.executor import Decisions
+from rtflow.stream.executor import Decisions, Step
 
 
 def summing(tmp_path: Path, node: Any, count: int = 5, **options: Any) -> Workflow:
@@ -238,8 +238,22 @@ def test_orphans_that_have_ended_do_not_pile_up(tmp_path):
     assert plugin.results[-1].values["zombies.number"] < 10
 
 
+def wait_for_stages() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("stage-"):
+            thread.join(10)
+
+
 def test_a_run_that_is_given_up_leaves_no_worker_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("rtflow.stream.run._GRACE", 0.2)
+    abandon = Step.abandon
+
+    def abandon_and_wait(step: Step) -> None:
+        abandon(step)
+        if step.name == "sum":
+            wait_for_stages()  # the stage hears that its worker is gone before the run has ended
+
+    monkeypatch.setattr(Step, "abandon", abandon_and_wait)
     stopping = threading.Event()
     flow = summing(tmp_path, Sum(sleep_at={2: 600.0}), deadline=500.0)
     seen: list[Any] = []
@@ -256,9 +270,7 @@ def test_a_run_that_is_given_up_leaves_no_worker_behind(tmp_path, monkeypatch):
     stopper.start()
     flow.run(plugin=plugin)
     stopper.join()
-    for thread in threading.enumerate():
-        if thread.name.startswith("stage-"):
-            thread.join(10)
+    wait_for_stages()
     assert set(psutil.Process().children()) <= before
     assert plugin.stop is not None
     assert plugin.stop.status == "aborted"
