@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from nipype.interfaces.base import isdefined
 
 from rtflow.bids_apps.app_worker import AppWorker
-from rtflow.bids_apps.arguments import mount_bindings, option_arguments, path_binding
+from rtflow.bids_apps.arguments import given
+from rtflow.bids_apps.command_line import Binding
 from rtflow.bids_apps.descriptor import BIDS_DIR, OUT_DIR, Descriptor, descriptor_from, read_descriptor
 from rtflow.bids_apps.launching import WorkerProcess, worker_command
 from rtflow.bids_apps.one_volume import OneVolume, outputs_of
+from rtflow.bids_apps.outputs import files_in
 from rtflow.bids_apps.running import AppRun, run_app
-from rtflow.bids_apps.runtime import Binding, Runtime, find_runtime
+from rtflow.bids_apps.runtime import Runtime, environment_of, find_runtime
 from rtflow.bids_apps.specs import AppInput, AppOutput, class_name, input_spec, output_spec
 from rtflow.documents import Event
 from rtflow.errors import AppError, DeadlineError, UsageError
@@ -137,20 +139,12 @@ class BidsApp(StreamInterface, metaclass=AppClass):
         runtime, volume = self._runtime, self._volume
         assert runtime is not None
         assert volume is not None
-        paths: list[Binding] = []
-
-        def seen(name: str, path: Path) -> str:
-            paths.append(path_binding(name, path))
-            return str(paths[-1].host) if runtime.native else paths[-1].inside
-
-        argv = option_arguments(self.descriptor, self.options(), seen) + self._extra()
-        bindings = (
-            Binding(volume.bids_dir, BIDS_DIR),
-            Binding(volume.out_dir, OUT_DIR, read_only=False),
-            *paths,
-            *mount_bindings(self.descriptor, self.mounts()),
-        )
-        return AppWorker(lambda: WorkerProcess(runtime, self.descriptor, bindings, argv, log))
+        descriptor, options = self.descriptor, self.options()
+        arguments, bindings = given(descriptor, runtime, options, self.mounts(), volume.bids_dir)
+        bindings.append(Binding(volume.out_dir, OUT_DIR, read_only=False))
+        arguments += self._extra()
+        environment = environment_of(runtime, descriptor)
+        return AppWorker(lambda: WorkerProcess(runtime, descriptor, bindings, arguments, log, environment))
 
     def options(self) -> dict[str, Any]:
         """The options that are set, by name."""
@@ -254,8 +248,7 @@ class BidsApp(StreamInterface, metaclass=AppClass):
                 mounts=self.mounts(),
             )
         )
-        files = sorted(str(path) for path in outcome.folder.rglob("*") if path.is_file())
-        return {"out_dir": str(outcome.folder), "files": files}
+        return {"out_dir": str(outcome.folder), "files": files_in(outcome.folder)}
 
 
 _KNOWN: dict[str, type[BidsApp]] = {}

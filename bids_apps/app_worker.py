@@ -155,7 +155,8 @@ class _Starting:
         try:
             self._launched = self._launch()
             os.set_blocking(_pipe(self._launched.process.stdout).fileno(), False)
-            while not self._line(time.monotonic() + self._limit).get("ready"):
+            until = time.monotonic() + self._limit
+            while not self._line(until).get("ready"):
                 pass
         except TimeoutError:
             self.error = f"it did not say that it is ready within {self._limit:g} s"
@@ -187,6 +188,9 @@ class _Starting:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while True:
+            left = _left(until)
+            if left == 0:  # whatever it says: one that never stops talking is late, too
+                raise TimeoutError
             line, newline, rest = self._buffer.partition(b"\n")
             if newline:
                 self._buffer = rest
@@ -196,7 +200,6 @@ class _Starting:
                 continue
             if len(self._buffer) > _LONGEST:
                 raise ValueError(f"a line of more than {_LONGEST} bytes came")
-            left = _left(until)
             if not poll.poll(None if left is None else left * 1e3):
                 raise TimeoutError
             piece = os.read(descriptor, _PIECE)

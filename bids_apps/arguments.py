@@ -7,13 +7,70 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtflow.bids_apps.descriptor import Descriptor, Option
-from rtflow.bids_apps.runtime import Binding
+from rtflow.bids_apps.command_line import Binding
+from rtflow.bids_apps.descriptor import BIDS_DIR, Descriptor, Option
+from rtflow.bids_apps.links import link_targets
+from rtflow.bids_apps.runtime import Runtime
 from rtflow.errors import UsageError
 from rtflow.setting_types import suggestion
 
 Seen = Callable[[str, Path], str]
 """From the name of an option and a path of this machine to where the app sees it."""
+
+
+def given(
+    descriptor: Descriptor,
+    runtime: Runtime,
+    values: Mapping[str, Any],
+    mounts: Mapping[str, Path],
+    bids_dir: Path,
+    subjects: Sequence[str] = (),
+) -> tuple[list[str], list[Binding]]:
+    """What an app is given: its options as it spells them, and what it sees of this machine to read.
+
+    Parameters
+    ----------
+    descriptor
+        The app.
+    runtime
+        What runs it; without a container, paths are those of this machine.
+    values
+        By the names of its options.
+    mounts
+        Path on this machine by the name of the mount.
+    bids_dir
+        The data set.
+    subjects
+        Labels of the participants that are analysed; empty is all.
+
+    Raises
+    ------
+    UsageError
+        If an option, a mount or a link makes no sense, or two would be seen in one place.
+    """
+    inputs: dict[str, Binding] = {}
+
+    def seen(name: str, path: Path) -> str:
+        inputs[name] = path_binding(name, path)
+        return str(inputs[name].host) if runtime.native else inputs[name].inside
+
+    arguments = option_arguments(descriptor, values, seen)
+    bindings = [*inputs.values(), *mount_bindings(descriptor, mounts)]
+    if runtime.native:
+        return arguments, []
+    links = link_targets(bids_dir, BIDS_DIR, subjects)
+    for one in bindings:
+        if one.host.is_dir():
+            links += link_targets(one.host, one.inside, broken=True)
+    places: dict[str, Binding] = {}
+    for one in (Binding(bids_dir, BIDS_DIR), *bindings, *links):
+        other = places.setdefault(one.inside, one)
+        if other.host != one.host:
+            raise UsageError(
+                f"{descriptor.name} would see both {other.host} and {one.host} at {one.inside}; "
+                "replace the links that lead there by copies"
+            )
+    return arguments, list(places.values())
 
 
 def option_arguments(descriptor: Descriptor, values: Mapping[str, Any], seen: Seen) -> list[str]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from rtflow.bids_apps.command_line import Invocation, apptainer_image, command_line
 from rtflow.bids_apps.descriptor import Descriptor
-from rtflow.bids_apps.ending import end_app
-from rtflow.bids_apps.runtime import Invocation, Runtime, apptainer_image, ask, command_line
+from rtflow.bids_apps.process import AppProcess
+from rtflow.bids_apps.runtime import Runtime, ask, last_line
 from rtflow.errors import AppError, UsageError
 
 #: Seconds in which an app must say what its options are.
@@ -83,7 +84,7 @@ def find_image(runtime: Runtime, asked: str) -> Image:
         pulled = ask(pull, _PULL_SECONDS)
         if pulled.returncode != 0:
             raise AppError(
-                f"the image {asked} is not here and cannot be fetched: {_last_line(pulled.stderr)}",
+                f"the image {asked} is not here and cannot be fetched: {last_line(pulled.stderr)}",
                 "image",
                 argv=pull,
             )
@@ -150,13 +151,7 @@ def app_says(
             seconds=seconds,
         ),
     )
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    process = AppProcess(runtime, name, argv, stdin=subprocess.DEVNULL)
     said = [_Kept(process.stdout), _Kept(process.stderr)]
     try:
         process.wait(seconds)
@@ -165,12 +160,12 @@ def app_says(
             f"it did not answer {argument} in {seconds:g} s", "time-out", argv=argv, stderr=said[1].text
         ) from None
     finally:
-        end_app(runtime, name, process, grace=0)
+        process.end(grace=0)
         texts = [one.text for one in said]
     # Of the runtime, not of the app; crun ends with 1 where a script's interpreter is missing.
     if process.returncode in (125, 126, 127) or (process.returncode and _UNSTARTED.search(texts[1])):
         raise AppError(
-            f"the image {image} cannot be run: {_last_line(texts[1]) or 'nothing was said'}",
+            f"the image {image} cannot be run: {last_line(texts[1]) or 'nothing was said'}",
             "image",
             argv=argv,
         )
@@ -189,7 +184,7 @@ class _Kept:
 
     def _read(self) -> None:
         with self._pipe:
-            while piece := self._pipe.read1(1 << 16):  # type: ignore[attr-defined]
+            while piece := self._pipe.read(1 << 16):
                 self._data += piece[: max(0, _LONGEST - len(self._data))]
 
     @property
@@ -197,7 +192,3 @@ class _Kept:
         """What came until the end, or within two seconds more."""
         self._thread.join(2.0)
         return self._data.decode(errors="replace")
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

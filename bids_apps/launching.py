@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rtflow.bids_apps.command_line import Binding, Invocation, command_line
 from rtflow.bids_apps.descriptor import Descriptor
-from rtflow.bids_apps.ending import end_app
-from rtflow.bids_apps.runtime import Binding, Invocation, Runtime, command_line
+from rtflow.bids_apps.process import AppProcess
+from rtflow.bids_apps.runtime import Runtime
 
 _END = 4096  # bytes of what it said last
 
@@ -30,6 +31,8 @@ class WorkerProcess:
         The app's options.
     log
         File that its stderr is appended to.
+    environment
+        Variables to set.
 
     Raises
     ------
@@ -46,32 +49,26 @@ class WorkerProcess:
         bindings: Sequence[Binding],
         arguments: Sequence[str],
         log: Path,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._runtime = runtime
         self._log = log
-        self._name = f"rtflow-{descriptor.name}-{secrets.token_hex(6)}".lower()
+        name = f"rtflow-{descriptor.name}-{secrets.token_hex(6)}".lower()
         argv = command_line(
             runtime,
             Invocation(
                 descriptor=descriptor,
-                name=self._name,
+                name=name,
                 command=worker_command(descriptor, runtime),
                 arguments=tuple(arguments),
                 bindings=tuple(bindings),
+                environment=environment or {},
                 interactive=True,
             ),
         )
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
             self._from = errors.tell()
-            self.process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                bufsize=0,
-                start_new_session=True,  # Ctrl-C on the terminal is the engine's alone
-            )
+            self.process = AppProcess(runtime, name, argv, stdin=subprocess.PIPE, stderr=errors, bufsize=0)
 
     def end(self) -> None:
         """End it now; returns when nothing of it is left.
@@ -81,7 +78,7 @@ class WorkerProcess:
         AppError
             If its container cannot be ended.
         """
-        end_app(self._runtime, self._name, self.process, grace=0)
+        self.process.end(grace=0)
 
     def said(self) -> str:
         """The last line that it said on stderr."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from rtflow.bids_apps.runtime import Binding
+from rtflow.bids_apps.command_line import Binding
 from rtflow.errors import UsageError
 
 #: More mounts than that slow a start down; then a folder has to be mounted, and a person has to say which.
@@ -33,8 +33,10 @@ class _Found:
     broken: list[Path] = field(default_factory=list)
 
 
-def link_targets(root: Path, inside: str, subjects: Iterable[str] = ()) -> list[Binding]:
-    """What has to be mounted beside a data set so that its links lead somewhere.
+def link_targets(
+    root: Path, inside: str, subjects: Iterable[str] = (), *, broken: bool = False
+) -> list[Binding]:
+    """What has to be mounted beside a data set, or another folder, so that its links lead somewhere.
 
     Parameters
     ----------
@@ -45,19 +47,22 @@ def link_targets(root: Path, inside: str, subjects: Iterable[str] = ()) -> list[
     subjects
         Labels of the participants that are analysed, without ``sub-``; empty is all. Links of others may lead
         nowhere: a data set is often fetched in part.
+    broken
+        Whether any link may lead nowhere.
 
     Raises
     ------
     UsageError
-        If links lead nowhere, or to what cannot be mounted there; the message names some.
+        If links lead nowhere, or to what cannot be mounted there, or a folder cannot be read; the message
+        names some.
     """
     found = _Found()
     _search(root, PurePosixPath(inside), root, found)
     wanted = {f"sub-{label.removeprefix('sub-')}" for label in subjects}
-    broken = [path for path in found.broken if _is_wanted(path.relative_to(root), wanted)]
-    if broken:
+    missing = [path for path in found.broken if _is_wanted(path.relative_to(root), wanted)]
+    if missing and not broken:
         raise UsageError(
-            f"{_some(broken)} in {root} lead nowhere, expected links to files; fetch what they stand for "
+            f"{_some(missing)} in {root} lead nowhere, expected links to files; fetch what they stand for "
             "(datalad get, git annex get) or remove them"
         )
     bindings = _bindings(found.targets, root, inside)
@@ -77,13 +82,17 @@ def link_targets(root: Path, inside: str, subjects: Iterable[str] = ()) -> list[
 
 def _search(folder: Path, inside: PurePosixPath, root: Path, found: _Found) -> None:
     """Look for links in a folder that the app sees at `inside`."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = Path(entry.path)
-            if entry.is_symlink():
-                _follow(path, inside, root, found)
-            elif entry.is_dir() and entry.name not in (".git", ".datalad"):
-                _search(path, inside / entry.name, root, found)
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}; the app reads it as you, who may not") from None
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.is_symlink():
+            _follow(path, inside, root, found)
+        elif entry.is_dir() and entry.name not in (".git", ".datalad"):
+            _search(path, inside / entry.name, root, found)
 
 
 def _follow(link: Path, inside: PurePosixPath, root: Path, found: _Found) -> None:

@@ -17,6 +17,7 @@ from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.nifti import read_nifti
 from rtflow.bids.one_volume import write_dataset
 from rtflow.bids_apps.descriptor import OUT_DIR, OutputKind
+from rtflow.bids_apps.outputs import read_plain
 from rtflow.errors import VolumeError
 
 _MEMORY = Path("/dev/shm")
@@ -130,16 +131,15 @@ _PYTHON: dict[OutputKind, type] = {"text": str, "list": list}
 
 
 def _image(name: str, value: Any, out: Path, incremental: BidsIncremental) -> BidsIncremental:
-    # What is behind a link that the app has made is this machine's, not the app's.
-    path = out / Path(str(value)).name
     above = Path(value).parts[:-1] if isinstance(value, str) else None
     inside = above in ((), (*Path(OUT_DIR).parts, out.name), out.parts)
-    if not inside or path.is_symlink() or not path.is_file():
-        raise VolumeError(f"{name}: expected the name of an image in its out_dir, got {str(value)[:80]!r}")
+    wrong = f"{name}: expected the name of an image in its out_dir, got {str(value)[:80]!r}"
+    if not inside:
+        raise VolumeError(wrong)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise VolumeError(f"{name}: {error.strerror}") from None
+        content = read_plain(out, Path(value).name)
+    except (OSError, ValueError) as error:
+        raise VolumeError(f"{wrong}: {getattr(error, 'strerror', None) or error}") from None
     made = read_nifti(content, volume=incremental.volume, entities=incremental.entities)
     same = (made.grid.shape, made.grid.affine) == (incremental.grid.shape, incremental.grid.affine)
     return BidsIncremental(

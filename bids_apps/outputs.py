@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import rtflow
 from rtflow.bids_apps.descriptor import Descriptor
 from rtflow.bids_apps.runtime import Runtime
 from rtflow.errors import OutputError
-from rtflow.whole_file import write_whole
 
 DESCRIPTION = "dataset_description.json"
 
@@ -31,6 +31,16 @@ def results_folder(out: Path, name: str) -> Path:
     ['derivatives/mask', 'derivatives/mask']
     """
     return out if out.name == name else out / name
+
+
+def files_in(folder: Path) -> list[str]:
+    """Files below a folder, in order; what a link leads to elsewhere is this machine's, not the app's."""
+    real = folder.resolve()
+    return sorted(
+        str(path)
+        for path in folder.rglob("*")
+        if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(real))
+    )
 
 
 def count_files(folder: Path) -> int:
@@ -48,10 +58,11 @@ def describe(folder: Path, descriptor: Descriptor, runtime: Runtime) -> None:
     OutputError
         If the app's description is no JSON object, or cannot be written.
     """
-    path = folder / DESCRIPTION
     try:
-        said: Any = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
-    except (OSError, ValueError) as error:
+        said: Any = json.loads(read_plain(folder, DESCRIPTION).decode("utf-8-sig"))
+    except FileNotFoundError:
+        said = {}
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{DESCRIPTION} that {descriptor.name} wrote cannot be read: {error}") from None
     if not isinstance(said, dict):
         raise OutputError(f"{DESCRIPTION} that {descriptor.name} wrote is no JSON object, but {said!r}")
@@ -68,7 +79,39 @@ def describe(folder: Path, descriptor: Descriptor, runtime: Runtime) -> None:
     wrapper = {"Name": "rtflow", "Version": rtflow.__version__, "Description": f"Ran {descriptor.name}"}
     others = [one for one in others if one.get("Name") != "rtflow"]
     described["GeneratedBy"] = [first, *others, wrapper]
-    write_whole(path, json.dumps(described, indent=2, ensure_ascii=False).encode() + b"\n")
+    # Written beside the folder: in it the app may have laid a link where this would be written.
+    partial = folder.with_name(f"{folder.name}.json")
+    try:
+        partial.write_bytes(json.dumps(described, indent=2, ensure_ascii=False).encode() + b"\n")
+        partial.replace(folder / DESCRIPTION)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{folder / DESCRIPTION}: {error.strerror}; it cannot be written") from None
+
+
+def read_plain(folder: Path, name: str) -> bytes:
+    """The content of a file that an app has written into a folder.
+
+    What a link in it leads to is this machine's, not the app's, and from a pipe somebody may never write to.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    """
+    there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=there)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "expected a file, got a link") from None
+        raise
+    finally:
+        os.close(there)
+    with os.fdopen(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "expected a file, got something else")
+        return file.read()
 
 
 def _list(value: Any) -> list[Any]:
@@ -147,13 +190,17 @@ def _alone(final: Path) -> Iterator[None]:
 
 def _keep_earlier(final: Path, work: Path) -> None:
     """Link earlier files into the new folder: no app runs there any more that could write into them."""
-    for folder, _, files in os.walk(final):
-        for name in files:
-            old = Path(folder, name)
-            new = work / old.relative_to(final)
-            if os.path.lexists(new) or any(above.is_file() for above in new.parents if above != work):
+    for folder, folders, files in os.walk(final):
+        here = work / Path(folder).relative_to(final)
+        if os.path.lexists(here) and (here.is_symlink() or not here.is_dir()):
+            # What the app has put in place of the folder stands: a file, or a link, which may lead anywhere.
+            folders.clear()
+            continue
+        for name in (*files, *(one for one in folders if Path(folder, one).is_symlink())):
+            old, new = Path(folder, name), here / name
+            if os.path.lexists(new):
                 continue
-            new.parent.mkdir(parents=True, exist_ok=True)
+            here.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(old, new, follow_symlinks=False)
             except OSError:  # a file system without hard links

@@ -18,20 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from rtflow.bids_apps.arguments import mount_bindings, option_arguments, path_binding
+from rtflow.bids_apps.arguments import given
+from rtflow.bids_apps.command_line import Binding, Invocation, command_line
 from rtflow.bids_apps.descriptor import BIDS_DIR, OUT_DIR, Descriptor
-from rtflow.bids_apps.ending import end_app
 from rtflow.bids_apps.failures import failure
-from rtflow.bids_apps.links import link_targets
 from rtflow.bids_apps.outputs import copy_of, count_files, describe, put_in_place, results_folder
-from rtflow.bids_apps.runtime import (
-    Binding,
-    Invocation,
-    Runtime,
-    command_line,
-    container_state,
-    image_environment,
-)
+from rtflow.bids_apps.process import AppProcess
+from rtflow.bids_apps.runtime import Runtime, container_state, environment_of
 from rtflow.errors import AppError, OutputError, UsageError
 from rtflow.whole_file import require_writable
 
@@ -134,8 +127,10 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
         )
     require_writable(final.parent)
     require_writable(final)
-    bindings, arguments = _what_it_sees(run, bids_dir)
-    image = image_environment(run.runtime, descriptor)
+    labels = run.values.get("participant_label") or []
+    subjects = [labels] if isinstance(labels, str) else [str(label) for label in labels]
+    arguments, bindings = given(descriptor, run.runtime, run.values, run.mounts, bids_dir, subjects)
+    environment = environment_of(run.runtime, descriptor)
     number = f"{datetime.datetime.now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     aside = final.parent / f".{final.name}"
     work, log = aside / number, aside / f"{number}.log"
@@ -150,8 +145,7 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
         name=f"rtflow-{descriptor.name.lower()}-{number.lower()}",
         arguments=(seen_data, seen_out, run.level, *arguments, *run.extra),
         bindings=(*bindings, Binding(work, OUT_DIR, read_only=False)),
-        # A user that the image does not know has the root as home, which cannot be written.
-        environment={} if "HOME" in image or run.runtime.native else {"HOME": "/tmp"},
+        environment=environment,
         keep=run.runtime.named,
         seconds=descriptor.limits.seconds,
     )
@@ -192,22 +186,6 @@ def _folder(path: Path) -> Path:
     return real
 
 
-def _what_it_sees(run: AppRun, bids_dir: Path) -> tuple[list[Binding], list[str]]:
-    """What is mounted, and the options, whose paths are those that the app sees."""
-    inputs: dict[str, Binding] = {}
-
-    def seen(name: str, path: Path) -> str:
-        inputs[name] = path_binding(name, path)
-        return str(inputs[name].host) if run.runtime.native else inputs[name].inside
-
-    arguments = option_arguments(run.descriptor, run.values, seen)
-    mounts = mount_bindings(run.descriptor, run.mounts)
-    labels = run.values.get("participant_label") or []
-    subjects = [labels] if isinstance(labels, str) else [str(label) for label in labels]
-    links = [] if run.runtime.native else link_targets(bids_dir, BIDS_DIR, subjects)
-    return [Binding(bids_dir, BIDS_DIR), *links, *inputs.values(), *mounts], arguments
-
-
 def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: Tell) -> None:
     """Run it to its end, which is a good one if this returns."""
     with _log(log) as file:
@@ -215,14 +193,7 @@ def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: 
             file.write(line.encode(errors="backslashreplace") + b"\n")
         file.flush()
         try:
-            # In a session of its own: Ctrl-C at the terminal comes to rtflow, which ends the container.
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
+            process = AppProcess(run.runtime, invocation.name, argv, stdin=subprocess.DEVNULL)
         except OSError as error:
             raise AppError(
                 f"{argv[0]} cannot be started: {error.strerror}", "runtime", argv=argv, log=log
@@ -233,7 +204,7 @@ def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: 
             ended = _wait(run.runtime, invocation, process)
             state = container_state(run.runtime, invocation.name) if run.runtime.named else {}
         finally:  # after a good end, too: an app may leave something running
-            end_app(run.runtime, invocation.name, process)
+            process.end()
             if said is not None:
                 said.wait()
         if _unlimited(state) and (run.descriptor.limits.memory or run.descriptor.limits.cpus):

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from rtflow.bids_apps.command_line import Invocation, command_line
 from rtflow.bids_apps.descriptor import Descriptor
-from rtflow.bids_apps.runtime import Invocation, Runtime, command_line, find_runtime
+from rtflow.bids_apps.runtime import Runtime, find_runtime
 from rtflow.errors import PackageError, RunError
 from rtflow.packaging.containerfile import INSIDE
 from rtflow.packaging.proving import Tested

@@ -1,6 +1,8 @@
 """What tests of BIDS Apps share: podman, and a data set of two participants."""
 
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
@@ -50,3 +52,21 @@ def scripted(podman: Podman, data_set: Path, tmp_path: Path) -> Callable[..., Ap
         return AppRun(descriptor=app, runtime=find_runtime("podman"), **asked)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def docker(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Docker's command line works, and what it starts can be seen by podman."""
+    socket = tmp_path / "docker.sock"
+    service = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
+    try:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
+        give_up = time.monotonic() + 60
+        while subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
+            assert time.monotonic() < give_up, "podman's service does not answer"
+            time.sleep(0.1)
+        socket.chmod(0o666)
+        yield
+    finally:
+        service.terminate()
+        service.wait()

@@ -124,7 +124,7 @@ def test_a_worker_that_is_late_in_its_container_is_replaced(podman: Podman, tmp_
         worker=Worker(command=("/bin/sh", "-c", script), outputs={"number": "number"}),
     )
     plugin, seen = run(
-        graph(tmp_path, BidsApp.from_descriptor(app, runtime="podman"), deadline=20.0), tmp_path / "out"
+        graph(tmp_path, BidsApp.from_descriptor(app, runtime="podman"), deadline=8.0), tmp_path / "out"
     )
     assert [result.status for result in plugin.results] == ["ok", "failed", "ok", "ok"]
     assert [result.values.get("mean.number") for result in plugin.results] == [1, None, 3, 4]

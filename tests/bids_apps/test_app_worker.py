@@ -100,6 +100,8 @@ def test_each_volume_is_asked_for(tmp_path: Path) -> None:
         ("text", "number: expected a number from the app, got 'seven'"),
         ("outside", "picture: expected the name of an image in its out_dir"),
         ("link", "picture: expected the name of an image in its out_dir"),
+        ("folder", "picture: expected the name of an image in its out_dir"),
+        ("pipe", "picture: expected the name of an image in its out_dir"),
     ],
 )
 def test_a_volume_that_it_cannot_process_fails_alone(tmp_path: Path, what: str, says: str) -> None:
@@ -113,6 +115,7 @@ def test_a_volume_that_it_cannot_process_fails_alone(tmp_path: Path, what: str, 
     ("what", "says", "event"),
     [
         ("hang", "no answer within", "deadline_missed"),
+        ("babble", "no answer within", "deadline_missed"),
         ("exit", "its worker was lost: it ended: told to go", "worker_lost"),
         ("other", "asked for volume 3, it answered", "worker_lost"),
         ("flood", "a line of more than", "worker_lost"),

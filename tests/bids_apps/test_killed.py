@@ -1,4 +1,4 @@
-"""An engine that is killed leaves no container of a worker behind."""
+"""An engine that is killed leaves nothing of an app behind, though the app hangs and hears no signal."""
 
 from __future__ import annotations
 
@@ -7,36 +7,77 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
 
 from containers import Podman
 
 SCRIPT = """
-import sys, time
+import sys, threading, time
 from pathlib import Path
 from rtflow.bids_apps.app_worker import AppWorker
-from rtflow.bids_apps.descriptor import Descriptor, Worker
+from rtflow.bids_apps.descriptor import Descriptor, Native, Worker
 from rtflow.bids_apps.launching import WorkerProcess
+from rtflow.bids_apps.running import AppRun, run_app
 from rtflow.bids_apps.runtime import Runtime
-served = Worker(command=("python3", "/app/run.py", "--worker"))
-app = Descriptor(name="orphan", image=sys.argv[1], worker=served)
-worker = AppWorker(lambda: WorkerProcess(Runtime("podman"), app, (), (), Path("/dev/null")))
-worker.wait_ready()
-print("ready", flush=True)
+
+name, image, data, out = sys.argv[1:]
+runtime = Runtime(name)
+script = 'echo "{\\\\"ready\\\\": true}"; trap "" TERM HUP INT; while true; do sleep 1000; done'
+hanging = ("/bin/sh", "-c", script, out)
+app = Descriptor(
+    name="orphan", image=image, command=hanging, worker=Worker(command=hanging),
+    native=Native(command=hanging, worker=hanging),
+)
+workers = [
+    AppWorker(lambda: WorkerProcess(one, app, (), (), Path("/dev/null")))
+    for one in {runtime, Runtime("native")}
+]
+for worker in workers:
+    worker.wait_ready()
+run = AppRun(descriptor=app, runtime=runtime, bids_dir=Path(data), out=Path(out))
+threading.Thread(target=run_app, args=(run, lambda line: print("running", flush=True))).start()
 time.sleep(1000)
 """
 
 
-def test_a_worker_ends_with_its_engine(podman: Podman) -> None:
-    def orphans() -> list[str]:
+@pytest.mark.parametrize("runtime", ["podman", "docker"])
+def test_an_app_ends_with_its_engine(
+    podman: Podman, request: pytest.FixtureRequest, data_set: Path, tmp_path: Path, runtime: str
+) -> None:
+    if runtime == "docker":
+        request.getfixturevalue("docker")
+
+    def containers() -> list[str]:
         return [name for name in podman.running() if name.startswith("rtflow-orphan")]
 
-    command = [sys.executable, "-c", SCRIPT, podman.pinned("example-app")]
+    def processes() -> list[int]:
+        return [one.pid for one in psutil.process_iter() if str(tmp_path / "out") in _command(one)]
+
+    image = podman.pinned("example-app-shell")
+    command = [sys.executable, "-c", SCRIPT, runtime, image, str(data_set), str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as engine:
         assert engine.stdout is not None
-        assert engine.stdout.readline() == "ready\n"
-        assert len(orphans()) == 1
+        assert engine.stdout.readline() == "running\n"
+        assert len(containers()) == 2
+        assert len(processes()) > 2
         os.kill(engine.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while orphans() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert orphans() == []
+    _wait_until(lambda: not containers())
+    _wait_until(lambda: not processes())
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _wait_until(reached: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

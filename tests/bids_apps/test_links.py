@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from rtflow.bids_apps import links
+from rtflow.bids_apps.command_line import Binding
+from rtflow.bids_apps.descriptor import Option
 from rtflow.bids_apps.links import link_targets
 from rtflow.bids_apps.running import AppRun, run_app
-from rtflow.bids_apps.runtime import Binding
 from rtflow.errors import UsageError
 
 
@@ -52,6 +53,21 @@ def test_what_links_lead_to_is_read_in_the_container(
     outcome = run_app(scripted(script))
     assert (outcome.folder / "seen").read_text() == "7farfarelsewherefar"
     assert len(link_targets(data_set, "/data")) < 8
+
+
+def test_links_of_a_folder_that_an_option_names_are_followed_too(
+    scripted: Callable[..., AppRun], tmp_path: Path
+) -> None:
+    (tmp_path / "annex").mkdir()
+    (tmp_path / "annex" / "key").write_text("template")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "brain").symlink_to(tmp_path / "annex" / "key")
+    (tmp_path / "templates" / "fsaverage").symlink_to("/opt/of/the/image")
+    options = {"templates": Option(flag="--templates", kind="path")}
+    run = scripted(
+        "cat $5/brain >$2/seen", {"values": {"templates": tmp_path / "templates"}}, options=options
+    )
+    assert (run_app(run).folder / "seen").read_text() == "template"
 
 
 def test_an_absolute_link_in_the_data_set_shows_it_in_its_own_place(data_set: Path) -> None:

@@ -1,6 +1,7 @@
 """Results are put in place in one step, and say where they are from."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_merging_keeps_what_was_not_written_again(tmp_path: Path) -> None:
     assert (final / "link").is_symlink()
 
 
+def test_a_link_that_an_app_made_leads_nothing_out_of_its_folder(tmp_path: Path) -> None:
+    """Else an app could write anywhere as the user: a file, and then a link in its folder's place."""
+    outside = folder(tmp_path / "home")
+    final = folder(tmp_path / "app")
+    folder(final / "sub-01" / "deep", keys="of the app")
+    work = folder(tmp_path / "work", a="new")
+    (work / "sub-01").symlink_to(outside)
+    put_in_place(work, final, merging=True)
+    assert list(outside.iterdir()) == []
+    assert (final / "sub-01").is_symlink()
+
+
 def test_what_cannot_be_put_in_place_is_kept(tmp_path: Path) -> None:
     work = folder(tmp_path / "work", a="new")
     (tmp_path / "app").write_text("a file in its place")
@@ -80,6 +93,24 @@ def test_a_native_app_has_no_container_in_its_description(tmp_path: Path) -> Non
     said = json.loads((work / "dataset_description.json").read_text())
     assert said["GeneratedBy"][0] == {"Name": "app", "Version": "2"}
     assert said["Name"] == "Results of app"
+
+
+def test_a_description_is_neither_read_nor_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "secret.json").write_text('{"auths": "of the user"}')
+    work = folder(tmp_path / "work")
+    (work / "dataset_description.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(OutputError, match="expected a file, got a link"):
+        describe(work, APP, PODMAN)
+    (work / "dataset_description.json").unlink()
+    os.mkfifo(work / "dataset_description.json")
+    with pytest.raises(OutputError, match="expected a file"):
+        describe(work, APP, PODMAN)
+    (work / "dataset_description.json").unlink()
+    for number in range(1, 1000):  # where it would be written first
+        partial = work / f".dataset_description.json.{number}.{os.getpid()}.partial"
+        partial.symlink_to(tmp_path / "secret.json")
+    describe(work, APP, PODMAN)
+    assert (tmp_path / "secret.json").read_text() == '{"auths": "of the user"}'
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])

@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 
 from containers import Podman
+from rtflow.bids_apps.command_line import Binding, Invocation, command_line
 from rtflow.bids_apps.descriptor import AppLimits, Descriptor, Native, Relaxed
-from rtflow.bids_apps.runtime import (
-    Binding,
-    Invocation,
-    Runtime,
-    command_line,
-    find_runtime,
-    image_environment,
-)
+from rtflow.bids_apps.runtime import Runtime, find_runtime, image_environment
 from rtflow.errors import AppError, UsageError
 
 DIGEST = "sha256:" + 64 * "a"

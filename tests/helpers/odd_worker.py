@@ -33,11 +33,21 @@ def answer(request: dict, what: str) -> dict:
             print("a library says\nnull\n[1]\n{", flush=True)
         case "flood":
             print("x" * (3 << 20), flush=True)
+        case "babble":
+            while True:
+                print("working on it", flush=True)
         case "outside":
             return {"volume": volume, "outputs": {"picture": "/etc/passwd"}}
         case "link":
             (out / "link.nii").symlink_to(image)
             return {"volume": volume, "outputs": {"picture": "link.nii"}}
+        case "folder":
+            out.rmdir()
+            out.symlink_to(image.parent)
+            return {"volume": volume, "outputs": {"picture": image.name}}
+        case "pipe":
+            os.mkfifo(out / "pipe.nii")
+            return {"volume": volume, "outputs": {"picture": "pipe.nii"}}
     shutil.copy(image, out / "picture.nii")
     outputs = {"number": volume * 10, "pid": os.getpid(), "picture": "picture.nii", "more": [volume]}
     return {"volume": volume, "outputs": outputs}
