@@ -146,7 +146,7 @@ class LabelsOfALostWorker(Labels):
 def test_trials_that_were_shown_to_a_worker_that_was_lost_are_not_told_of(tmp_path) -> None:
     events: list[object] = []
     scanner = Node(
-        ScannerInput(uri="simulate:?volumes=32&speed=max&shape=[4,4,4]&voxel=50&motion=0"), name="scanner"
+        ScannerInput(uri="simulate:?volumes=32&speed=max&shape=[4,4,4]&voxel=24&motion=0"), name="scanner"
     )
     convert = Node(DicomToBids(), name="convert")
     labels = stream(Node(LabelsOfALostWorker(design=DESIGN), name="labels"), mode="process", on_error="skip")

@@ -15,7 +15,6 @@ from rtflow.sources.simulation.anatomy import (
     CENTRE,
     REFERENCE_ECHO,
     REGIONS,
-    Head,
     make_head,
     read,
     receive_field,
@@ -119,8 +118,9 @@ class Scan:
         self.affine: Floats = scanner_affine(spec.shape, spec.voxel, orientation)
         self._echo_times = tuple(echo_times)
         blur = BLUR * spec.voxel
-        self._head: Head = make_head(blur, capsule=spec.capsule)
-        self._heads = [make_head(blur, capsule=spec.capsule, echo_time=time) for time in echo_times]
+        self._head, *self._heads = (
+            make_head(blur, capsule=spec.capsule, echo_time=time) for time in (REFERENCE_ECHO, *echo_times)
+        )
         self._pose = np.eye(4)
         self._pose[0, 3] = spec.shift
         # Slices that are excited at once share a plan.
@@ -190,7 +190,7 @@ class Scan:
 
     def _read(self, values: Field, points: Floats) -> Field:
         # The heads of all echoes lie on one grid.
-        return read(values, points - np.array(self._head.origin)[:, None])
+        return read(values, self._head.indices(points))
 
     def _farthest(self, transforms: Floats) -> float:
         """Millimetres that any point of the head moves away from where it lies in volume 1, at most."""

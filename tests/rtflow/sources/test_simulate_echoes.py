@@ -37,7 +37,7 @@ def test_tissue_decays_at_its_rate_and_faster_beside_the_air() -> None:
     early, late = (anatomy.make_head(2.0, echo_time=time) for time in (0.010, 0.050))
     # The middles of large pieces of tissue, and the sphenoid sinus.
     points = np.array([[-4, 12, 10], [-25, -15, 30], [0, 34, -24]], dtype=float)
-    indices = (points - early.origin).T
+    indices = early.indices(points.T)
     rates = np.log(anatomy.read(early.signal, indices) / anatomy.read(late.signal, indices)) / 0.040
     fluid, white, sinus = rates
     assert_allclose(white, 22.0, rtol=0.05)

@@ -70,7 +70,7 @@ def test_the_head_is_dark_at_its_border_and_bright_in_its_fluid() -> None:
     assert not head.signal[[0, -1]].any()
     assert not head.signal[:, :, [0, -1]].any()
     points = np.array([[-4, 12, 10], [-25, -15, 30], [0, 34, -24]], dtype=float)  # ventricle, white, sinus
-    fluid, white, sinus = anatomy.read(head.signal, (points - head.origin).T)
+    fluid, white, sinus = anatomy.read(head.signal, head.indices(points.T))
     assert fluid > 1.1 * white > 600.0
     assert sinus < 0.5 * white
 
