@@ -24,7 +24,8 @@ _WORTH = 1024
 """Bytes from which on compression pays."""
 _KEPT = 64
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade", "date", "server"}
-_FIXED = ("/_dash-component-suites/", "/assets/")
+FIXED = ("/_dash-component-suites/", "/assets/", "/plotly.js")
+"""What such a path begins with never changes while the dashboard runs."""
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
@@ -77,7 +78,7 @@ class Bridge:
         from werkzeug.test import run_wsgi_app
 
         chunks: Iterable[bytes]
-        chunks, status, headers = run_wsgi_app(self._application, environ)
+        chunks, status, headers = run_wsgi_app(self._application, environ, buffered=True)  # and closed
         return int(status.split()[0]), list(headers), b"".join(chunks)
 
     async def _compress(self, request: web.Request, response: web.Response, body: bytes) -> None:
@@ -85,8 +86,8 @@ class Bridge:
             return
         if "Content-Encoding" in response.headers or response.status != 200:
             return
-        fixed = request.path.startswith(_FIXED)
-        key = f"{request.path_qs}#{len(body)}"
+        fixed = request.path.startswith(FIXED)
+        key = f"{request.path}#{len(body)}"
         packed = self._compressed.get(key) if fixed else None
         if packed is None:
             # What never changes is worth more work: it is done once.

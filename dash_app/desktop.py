@@ -17,6 +17,7 @@ from aiohttp import web
 from rtflow.access.store import Action
 from rtflow.server.answers import Refusal
 from rtflow.server.guard import Visitor
+from rtflow.server.sockets import close_soon
 
 Admit = Callable[[web.Request, Action], Awaitable[Visitor]]
 
@@ -64,13 +65,33 @@ class Desktop:
         visitor = await self._admit(request, "act")
         if self._socket is None:
             raise Refusal(404, "this dashboard has no desktop; start it with --desktop")
+        browser = web.WebSocketResponse(
+            protocols=("binary",), max_msg_size=_MOST, compress=False, timeout=1.0, heartbeat=10.0
+        )
+        if not browser.can_prepare(request):
+            raise Refusal(400, "this is the address of a WebSocket", "no WebSocket", who=visitor.name)
         try:
             reader, writer = await asyncio.open_unix_connection(str(self._socket))
         except OSError as error:
             raise Refusal(503, f"the desktop does not answer ({error.strerror or error})") from None
-        browser = web.WebSocketResponse(
-            protocols=("binary",), max_msg_size=_MOST, compress=False, timeout=1.0
-        )
+        try:
+            await self._pass_on(request, browser, visitor, reader, writer)
+        finally:
+            writer.close()
+        await close_soon(browser, 1000, "")
+        if request.transport is not None:
+            # What waits to be sent to one who does not read would keep the connection for ever.
+            request.transport.abort()
+        return browser
+
+    async def _pass_on(
+        self,
+        request: web.Request,
+        browser: web.WebSocketResponse,
+        visitor: Visitor,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         await browser.prepare(request)
         self._staying[browser] = visitor
         passing = [
@@ -83,11 +104,6 @@ class Desktop:
                 one.cancel()
             await asyncio.gather(*passing, return_exceptions=True)
             self._staying.pop(browser, None)
-            writer.close()
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(1.0):
-                await browser.close()
-        return browser
 
 
 async def _to_browser(reader: asyncio.StreamReader, browser: web.WebSocketResponse) -> None:

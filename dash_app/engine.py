@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import aiohttp
 import msgspec
@@ -141,9 +142,9 @@ class Engine:
         async with asked as response:
             yield response
 
-    async def documents(self, run_uid: str, since: int) -> list[bytes]:
+    async def documents(self, run_uid: str, since: int, most: int) -> list[bytes]:
         """Documents of a run from a number on, each as its line of JSON; some at a time, none at the end."""
-        body, _ = await self.fetch(f"/api/runs/{run_uid}/documents", since=since)
+        body, _ = await self.fetch(f"/api/runs/{run_uid}/documents", since=since, most=most)
         return body.splitlines()
 
     @contextlib.asynccontextmanager
@@ -173,6 +174,9 @@ class Engine:
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None
+        if not {".", ".."}.isdisjoint(unquote(path).split("/")):
+            # To be resolved before it is sent: a page would choose what the dashboard's token is used for.
+            raise EngineError("there is nothing of this name", 404)
         try:
             async with self._session.request(method, self.place.url + path, **options) as response:
                 if response.status >= 400:

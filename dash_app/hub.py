@@ -1,7 +1,7 @@
 """One subscription to the engine, fanned out to browsers.
 
-What came last is kept once, for all. Each browser has a queue that is bounded: one that does not keep up is
-let go, and comes back with the number of the last document that it has. What is older comes from the engine.
+What came last is kept once, for all; what is older comes from the engine. Nothing waits for a browser: it is
+given what comes next when it has taken what came before, so one that is slow costs no memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -20,11 +20,13 @@ from rtflow.dash_app.engine import Engine, EngineError
 from rtflow.documents import now
 from rtflow.errors import in_words
 
-_KEPT = 1024
-"""So many documents of the present run are kept."""
+_KEPT = 4096
+"""So many documents of the present run are kept, of about 1 kB: all of most runs."""
 
-_QUEUE = 256
-_QUEUE_BYTES = 8 * 1024 * 1024
+_AT_ONCE = 200
+"""So many are sent at a time: they have to get through in some seconds on a slow line too."""
+
+_GONE = 404
 _ASK = 1.0
 """Seconds from one question for the engine's status to the next."""
 _FIRST, _LONGEST = 0.2, 2.0
@@ -43,59 +45,20 @@ class Heading(msgspec.Struct):
 _HEADING = msgspec.json.Decoder(Heading)
 
 
-class Slow(Exception):
-    """A browser does not keep up."""
-
-
 class Browser:
-    """One page that looks on: what waits to be sent to it.
+    """One page that looks on.
 
     Attributes
     ----------
     run_uid, cursor
         The run that it follows, and the number of the next document for it.
+    changed
+        Set when there may be something for it.
     """
 
     def __init__(self, run_uid: str, since: int) -> None:
         self.run_uid, self.cursor = run_uid, since
-        self._waiting: deque[str] = deque()
-        self._live, self._bytes = 0, 0  # of what was not asked for
-        self._there = asyncio.Event()
-        self._slow = False
-
-    def put(self, text: str) -> None:
-        """Send a text after all others; one who has too much to read already is let go."""
-        if self._slow or self._live >= _QUEUE or self._bytes > _QUEUE_BYTES:
-            self._slow = True
-        else:
-            self._waiting.append(text)
-            self._live += 1
-            self._bytes += len(text)
-        self._there.set()
-
-    def put_first(self, text: str) -> None:
-        """Send what it asked for by itself, however much that is."""
-        self._waiting.append(text)
-        self._there.set()
-
-    async def texts(self) -> AsyncIterator[str]:
-        """What is to be sent, several at once where more wait: lines of JSON.
-
-        Raises
-        ------
-        Slow
-            If it does not keep up.
-        """
-        while True:
-            await self._there.wait()
-            self._there.clear()
-            if self._slow:
-                raise Slow
-            if self._waiting:
-                text = "\n".join(self._waiting)
-                self._waiting.clear()
-                self._live, self._bytes = 0, 0
-                yield text
+        self.changed = asyncio.Event()
 
 
 class Hub:
@@ -119,7 +82,8 @@ class Hub:
         self._engine = engine
         self._heard = heard
         self._recent: deque[str] = deque(maxlen=_KEPT)
-        self._next = 0
+        self._next = self._told = 0
+        self._ahead = 0.0  # seconds that the engine's clock is ahead of this one
         self._browsers: set[Browser] = set()
         self._somebody = asyncio.Event()
         self._asked = asyncio.Event()
@@ -153,8 +117,11 @@ class Hub:
         """Keep the status up to date while somebody looks on, until this is cancelled."""
         while True:
             await self._somebody.wait()
+            asked = now()
             with contextlib.suppress(EngineError):
                 self.status = await self._engine.ask("/api/status")
+                # Documents have the engine's time, and it may be on another machine.
+                self._ahead = self.status["time"] - (asked + now()) / 2
             self.tell_status()
             self._asked.clear()
             with contextlib.suppress(TimeoutError):
@@ -173,18 +140,12 @@ class Hub:
         self._recent.append(text)
         self._next = heading.seq + 1
         self._heard(heading)
-        for browser in self._browsers:
-            if browser.run_uid == heading.run_uid and browser.cursor == heading.seq:
-                browser.put(text)
-                browser.cursor += 1
-            elif heading.seq == 0:  # another run: everybody goes on with it
-                browser.run_uid, browser.cursor = heading.run_uid, 1
-                browser.put(text)
+        self._wake()
 
     # Towards browsers
 
-    @contextlib.asynccontextmanager
-    async def attended(self, run_uid: str, since: int) -> AsyncIterator[Browser]:
+    @contextlib.contextmanager
+    def attended(self, run_uid: str, since: int) -> Iterator[Browser]:
         """A browser that looks on while the block lasts.
 
         Parameters
@@ -194,8 +155,6 @@ class Hub:
         """
         follows = run_uid == self.run_uid and since <= self._next
         browser = Browser(self.run_uid, since if follows else 0)
-        browser.put(self._status_text())
-        await self._catch_up(browser)
         self._browsers.add(browser)
         self._somebody.set()
         self._asked.set()
@@ -206,43 +165,69 @@ class Hub:
             if not self._browsers:
                 self._somebody.clear()
 
-    async def _catch_up(self, browser: Browser) -> None:
-        """Give what was before; when this returns, nothing is missing and it hears what comes."""
-        while browser.run_uid:
-            if browser.run_uid != self.run_uid:
-                browser.run_uid, browser.cursor = self.run_uid, 0
-            if browser.cursor >= self._next:
-                return
-            first = self._next - len(self._recent)
-            if browser.cursor >= first:
-                for text in list(self._recent)[browser.cursor - first :]:
-                    browser.put_first(text)
-                browser.cursor = self._next
-                return
-            try:
-                lines = await self._engine.documents(browser.run_uid, browser.cursor)
-            except EngineError:
-                browser.cursor = first  # the engine will not say; what there is here is better than nothing
-                continue
-            if not lines:
-                browser.cursor = first
-                continue
-            browser.put_first("\n".join(slim_lines(lines)))
+    async def texts(self, browser: Browser) -> AsyncIterator[str]:
+        """What is for a browser, each when it has taken the one before: some lines of JSON."""
+        told = -1
+        while True:
+            browser.changed.clear()
+            if told != self._told:
+                told = self._told
+                yield self._status_text(browser.run_uid)
+            if lines := await self._lines(browser):
+                yield "\n".join(lines)
+            else:
+                await browser.changed.wait()
+
+    async def _lines(self, browser: Browser) -> list[str]:
+        """The next documents for a browser; none where nothing is new, or the engine must be waited for."""
+        if browser.run_uid != self.run_uid:
+            browser.run_uid, browser.cursor = self.run_uid, 0
+        if browser.cursor < self._first:
+            return await self._older(browser)
+        at = browser.cursor - self._first
+        lines = [self._recent[one] for one in range(at, min(at + _AT_ONCE, len(self._recent)))]
+        browser.cursor += len(lines)
+        return lines
+
+    async def _older(self, browser: Browser) -> list[str]:
+        """Documents that are not kept here any more, from the engine."""
+        run_uid, cursor = browser.run_uid, browser.cursor
+        try:
+            lines = await self._engine.documents(run_uid, cursor, _AT_ONCE)
+        except EngineError as error:
+            if error.status != _GONE:
+                return []  # it is asked again when there is something else to tell, each second at the latest
+            lines = []
+        if lines:
             browser.cursor += len(lines)
+            return slim_lines(lines)
+        if run_uid != self.run_uid:
+            return []
+        # Its journal is gone: what there is here is better than nothing.
+        browser.cursor = self._first
+        return [msgspec.json.encode({"type": "begins", "run_uid": run_uid, "seq": self._first}).decode()]
+
+    @property
+    def _first(self) -> int:
+        """Number of the first document that is kept."""
+        return self._next - len(self._recent)
+
+    def _wake(self) -> None:
+        for browser in self._browsers:
+            browser.changed.set()
 
     def tell_status(self) -> None:
         """Tell everybody how things are."""
-        text = self._status_text()
-        for browser in self._browsers:
-            browser.put(text)
+        self._told += 1
+        self._wake()
 
-    def _status_text(self) -> str:
+    def _status_text(self, run_uid: str) -> str:
         told = {
             "type": "status",
             "engine": self.trouble,
-            "run_uid": self.run_uid,
+            "run_uid": run_uid,
             "status": self.status,
-            "now": now(),
+            "now": now() + self._ahead,
         }
         return msgspec.json.encode(told).decode()
 

@@ -10,23 +10,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 from aiohttp import hdrs, web
 
 from rtflow.access.sessions import csrf_token
 from rtflow.access.store import Action
-from rtflow.dash_app.bridge import Bridge
+from rtflow.dash_app.bridge import FIXED, Bridge
 from rtflow.dash_app.desktop import Desktop
-from rtflow.dash_app.engine import Engine
-from rtflow.dash_app.hub import Browser, Heading, Hub, Slow
+from rtflow.dash_app.engine import Engine, EngineError
+from rtflow.dash_app.fairness import Fairness
+from rtflow.dash_app.hub import Browser, Heading, Hub
 from rtflow.dash_app.passing import Passing
 from rtflow.dash_app.pictures import Pictures, View
-from rtflow.server.answers import Handler, Refusal, add_headers, answer, in_one_form
+from rtflow.errors import ProtocolError
+from rtflow.server.answers import Handler, Refusal, add_headers, answer, begun, in_one_form
 from rtflow.server.guard import Guard, Visitor
 from rtflow.server.listening import Limits, Listener
 from rtflow.server.login import Login
-from rtflow.server.sockets import tune
+from rtflow.server.sockets import GuardedSocket, close_soon, tune
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -36,8 +37,12 @@ _LOG = logging.getLogger("rtflow.dashboard")
 _STATIC = Path(__file__).parent / "static"
 _BODY_LIMIT = 1024 * 1024
 _TOO_SLOW = 1013  # of RFC 6455's registry: try again later
+_OVER = 1008
 _SEND_SECONDS = 10.0
-_MOST_PAGES = 100
+_OF_WHO_ASKS = (400, 404, 408, 409, 413, 422, 429, 503)
+"""What the engine answers that is for whoever asks; by all else the dashboard has failed."""
+_WISHES = 100.0
+"""A page is listened to so often a second: each time it may be sent other slices."""
 _TENDING = 1.0
 
 
@@ -81,6 +86,7 @@ class Web:
         self._bridge: Bridge | None = None
         self._scripts: Collection[str] = ()
         self._listener: Listener | None = None
+        self._fairness = Fairness()
         self._here: dict[web.WebSocketResponse, Visitor] = {}
         self._desktop = Desktop(desktop, self._admit, self._here)
 
@@ -113,10 +119,7 @@ class Web:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._listener.close()
-            for socket in list(self._here):
-                with contextlib.suppress(TimeoutError, ConnectionError):
-                    async with asyncio.timeout(1.0):
-                        await socket.close(code=1001, message=b"the dashboard ends")
+            await asyncio.gather(*(close_soon(one, 1001, "the dashboard ends") for one in list(self._here)))
             await runner.shutdown()
             await self._listener.end_all()
             await runner.cleanup()
@@ -124,7 +127,8 @@ class Web:
             self._bridge.close()
 
     def _make_app(self) -> web.Application:
-        app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[in_one_form(self._guard.log)])
+        middlewares = [in_one_form(self._guard.log), _as_the_engine_says]
+        app = web.Application(client_max_size=_BODY_LIMIT, middlewares=middlewares)
         app.on_response_prepare.append(self._add_policy)
         app.on_response_prepare.append(add_headers)
         login = Login(self._guard, self)
@@ -139,7 +143,7 @@ class Web:
                 web.get("/api/session", login.session),
                 web.get("/live", self._live),
                 *self._desktop.routes(),
-                *Passing(self.engine, self._admit).routes(),
+                *Passing(self.engine, self._admit, self._fairness).routes(),
                 web.route("*", "/{path:.*}", self._dash),
             ]
         )
@@ -161,7 +165,8 @@ class Web:
     # Handlers
 
     async def _health(self, request: web.Request) -> web.Response:
-        return answer({"status": "ok", "engine": self.hub.trouble or "connected"})
+        # Anybody may ask: what is in the way, and where the engine is, is for those who have logged in.
+        return answer({"status": "ok", "engine": "away" if self.hub.trouble else "connected"})
 
     async def _login_page(self, request: web.Request) -> web.StreamResponse:
         return web.Response(
@@ -186,7 +191,8 @@ class Web:
             raise
         identity = await asyncio.to_thread(self._guard.sessions.find, visitor.session_id)
         assert self._bridge is not None
-        response = await self._bridge.serve(request, identity)
+        async with self._fairness.turn(visitor.name) if _asks(request) else contextlib.nullcontext():
+            response = await self._bridge.serve(request, identity)
         if request.path == "/":
             # Readable by the page's scripts: Dash sends it back with each callback.
             response.set_cookie(
@@ -203,39 +209,42 @@ class Web:
         since, run_uid = request.query.get("since", "0"), request.query.get("run", "")
         if not (since.isascii() and since.isdecimal() and len(since) < 10) or len(run_uid) > 64:
             raise Refusal(400, "since must be a number, and run that of a run", "query", who=visitor.name)
-        if len(self.hub) >= _MOST_PAGES:
-            raise Refusal(503, "too many pages are open already", "pages", who=visitor.name)
-        socket = web.WebSocketResponse(max_msg_size=16 * 1024, compress=True, timeout=1.0, heartbeat=10.0)
+        with self._fairness.page(visitor.name):
+            return await self._show(request, visitor, run_uid, int(since))
+
+    async def _show(
+        self, request: web.Request, visitor: Visitor, run_uid: str, since: int
+    ) -> web.StreamResponse:
+        socket = web.WebSocketResponse(
+            max_msg_size=16 * 1024, compress=True, timeout=1.0, heartbeat=10.0, autoping=False
+        )
         await socket.prepare(request)
         tune(request.transport)
         self._here[socket] = visitor
         try:
-            async with self.hub.attended(run_uid, int(since)) as browser:
-                with self.pictures.viewed() as view:
-                    tasks = [
-                        asyncio.ensure_future(self._send(socket, browser)),
-                        asyncio.ensure_future(self._send_pictures(socket, view)),
-                        asyncio.ensure_future(self._listen(socket, view)),
-                    ]
-                    try:
-                        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        for task in tasks:
-                            task.cancel()
-                        await asyncio.gather(*tasks, return_exceptions=True)
+            with self.hub.attended(run_uid, since) as browser, self.pictures.viewed() as view:
+                tasks = [
+                    asyncio.ensure_future(self._send(socket, browser)),
+                    asyncio.ensure_future(self._send_pictures(socket, view)),
+                    asyncio.ensure_future(self._listen(socket, view)),
+                ]
+                try:
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._here.pop(socket, None)
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(1.0):
-                await socket.close(code=_TOO_SLOW, message=b"come back with since=N")
+        await close_soon(socket, _TOO_SLOW, "come back with since=N")
         if request.transport is not None:
             # What waits to be sent to one who does not read would keep the connection for ever.
             request.transport.abort()
         return socket
 
     async def _send(self, socket: web.WebSocketResponse, browser: Browser) -> None:
-        with contextlib.suppress(Slow, TimeoutError, ConnectionError):
-            async for text in browser.texts():
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async for text in self.hub.texts(browser):
                 async with asyncio.timeout(_SEND_SECONDS):
                     await socket.send_str(text)
 
@@ -246,13 +255,10 @@ class Web:
                     await socket.send_bytes(frame)
 
     async def _listen(self, socket: web.WebSocketResponse, view: View) -> None:
-        async for message in socket:
-            if message.type != aiohttp.WSMsgType.TEXT:
-                return
-            try:
-                self.pictures.hear(view, message.data)
-            except msgspec.MsgspecError:
-                return  # no page of ours says this
+        guarded = GuardedSocket(socket, _WISHES)
+        with contextlib.suppress(ProtocolError, msgspec.MsgspecError):  # no page of ours says this
+            while isinstance(text := await guarded.receive(), str):
+                self.pictures.hear(view, text)
 
     def _heard(self, heading: Heading | None) -> None:
         if heading is None or heading.document == "RunStart":
@@ -278,7 +284,18 @@ class Web:
             await asyncio.sleep(_TENDING)
             for socket, visitor in list(self._here.items()):
                 if not await asyncio.to_thread(visitor.may_stay):
-                    await socket.close(code=1008, message=b"the login is over")
+                    await close_soon(socket, _OVER, "the login is over")
+
+
+@web.middleware
+async def _as_the_engine_says(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What the engine refuses is refused alike; where it is not there, or does not know us, it failed us."""
+    try:
+        return await handler(request)
+    except EngineError as error:
+        if begun(request):
+            raise
+        return answer({"error": str(error)}, error.status if error.status in _OF_WHO_ASKS else 502)
 
 
 async def _for_good(work: Callable[[], Awaitable[None]]) -> None:
@@ -294,6 +311,11 @@ async def _for_good(work: Callable[[], Awaitable[None]]) -> None:
 def csrf_cookie(port: int) -> str:
     """Name of the cookie with the token against forged requests; to browsers, all ports are one."""
     return f"rtflow-csrf-{port}"
+
+
+def _asks(request: web.Request) -> bool:
+    """Whether it is more than a file of the page."""
+    return not request.path.startswith(FIXED)
 
 
 def _wants_page(request: web.Request) -> bool:

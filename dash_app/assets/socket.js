@@ -19,6 +19,9 @@ window.rtflow ||= {};
       store.engine = message.engine;
       if (message.now) store.skew = Date.now() / 1000 - message.now;
       store.touch("status");
+    } else if (message.type === "begins") {
+      const run = store.run(message.run_uid); // what came before is gone for good
+      run.next = Math.max(run.next, message.seq);
     }
   }
 

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from rtflow.access.throttle import Throttle, network_of
 from rtflow.errors import AccessError, OutputError, RemoteError, RtflowError, SettingsError, UsageError
@@ -21,6 +23,9 @@ _LOG = logging.getLogger("rtflow.server")
 
 _BURST, _PER_SECOND = 1000, 250
 """Requests of one address to the HTTP API: so many at once, and so many a second."""
+
+_begun: WeakSet[AbstractStreamWriter] = WeakSet()
+"""Of the requests whose answer is on its way, what writes it: a request itself cannot be in a set."""
 
 _CAREFUL = {
     "Cache-Control": "no-store",
@@ -91,6 +96,11 @@ class Refusal(Exception):
             self.headers["WWW-Authenticate"] = 'Bearer realm="rtflow"'
 
 
+def begun(request: web.Request) -> bool:
+    """Whether the answer to a request is on its way: then there can be no other one."""
+    return request.writer in _begun
+
+
 def in_one_form(log: Log) -> Any:
     """Give every refusal the same form and a line in the log, and tell nobody what went wrong within.
 
@@ -108,6 +118,19 @@ def in_one_form(log: Log) -> Any:
             ):
                 raise Refusal(429, "too many requests; wait a little", "too many requests", retry_after=wait)
             return await handler(request)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            if begun(request):
+                # A second answer would be taken for the rest of the first, and a part for the whole.
+                if isinstance(request.transport, asyncio.WriteTransport):
+                    request.transport.abort()
+                raise ConnectionAbortedError("what was begun cannot be finished") from error
+            return refused(request, error)
+
+    def refused(request: web.Request, error: Exception) -> web.StreamResponse:
+        try:
+            raise error
         except Refusal as refusal:
             _tell(log, request, refusal)
             return _last(answer({"error": str(refusal)}, refusal.status, refusal.headers))
@@ -121,8 +144,6 @@ def in_one_form(log: Log) -> Any:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
             field = {"field": error.field} if isinstance(error, FieldError) and error.field else {}
             return answer({"error": str(error)} | field, status)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
         except Exception:
             _LOG.exception("rtflow: a request failed")
             return answer({"error": "unexpected; the server's log says more"}, 500)
@@ -146,7 +167,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
     (No Strict-Transport-Security: it would hold for every port of the host, and so for others' programs.)
     """
-    del request
+    _begun.add(request.writer)
     if response.status == 101:
         return
     for name, value in _CAREFUL.items():

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from rtflow.errors import OutputError
 from rtflow.server.answers import Refusal, answer
 from rtflow.server.handling import Handlers
 from rtflow.server.run_files import archive, list_files, open_file, pieces, results_table
@@ -46,7 +47,7 @@ class RunsApi(Handlers):
             raise Refusal(404, "the run has no such file; /api/runs/RUN_UID/files lists those that there are")
         with file:
             size = os.fstat(file.fileno()).st_size
-            return await self._stream(request, pieces(file), Path(path).name, size)
+            return await self._stream(request, pieces(file, size), Path(path).name, size)
 
     async def results(self, request: web.Request) -> web.Response:
         """Results of a run as a table."""
@@ -84,10 +85,14 @@ class RunsApi(Handlers):
         response = web.StreamResponse(headers=_named(name))
         response.content_type, response.content_length = "application/octet-stream", size
         await response.prepare(request)
+        left = size or 0
         while request.method != "HEAD":
             piece = await self._port.pools.reading.run(next, coming, None)
             if piece is None:
+                if left:
+                    raise OutputError(f"{name} became shorter while it was sent")
                 break
+            left -= len(piece) if size else 0
             async with asyncio.timeout(_PATIENCE):
                 await response.write(piece)
         await response.write_eof()

@@ -69,12 +69,7 @@ class ScannersApi(Handlers):
         """A file from there, piece by piece; of a DICOM object, de-identified on its host."""
         channel, path = await self._about_a_file(request, "fetch file")
         sending = _Sending(request, {"Content-Disposition": _named(path)}, "application/octet-stream")
-        try:
-            await self._port.pools.files.run(channel.files.fetch, path, sending.send, timeout=_TIMEOUT)
-        except RtflowError:
-            if not sending.begun:
-                raise
-            sending.cut_off()  # what came is no whole file, and must not look like one
+        await self._port.pools.files.run(channel.files.fetch, path, sending.send, timeout=_TIMEOUT)
         return await sending.ended()
 
     async def send(self, request: web.Request) -> web.StreamResponse:
@@ -165,15 +160,10 @@ class _Sending:
         async with asyncio.timeout(_PATIENCE):
             await self._response.write(data)
 
-    def cut_off(self) -> None:
-        if isinstance(self._request.transport, asyncio.WriteTransport):
-            self._request.transport.abort()
-
     async def ended(self) -> web.StreamResponse:
         if not self.begun:  # there was nothing in it
             await self._response.prepare(self._request)
-        if self._request.transport is not None and not self._request.transport.is_closing():
-            await self._response.write_eof()
+        await self._response.write_eof()
         return self._response
 
 

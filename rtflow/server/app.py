@@ -41,7 +41,7 @@ from rtflow.server.pools import Pools
 from rtflow.server.progress import Progress
 from rtflow.server.run_clock import RunClock
 from rtflow.server.session_log import SessionLog
-from rtflow.server.sockets import JSON, MSGPACK, GuardedSocket, tune
+from rtflow.server.sockets import JSON, MSGPACK, GuardedSocket, close_soon, tune
 from rtflow.server.states import States
 from rtflow.server.subject_page import page_routes
 from rtflow.server.wire import FRAME_LIMIT, Bye
@@ -317,10 +317,6 @@ def _why(following: asyncio.Task[None], listening: asyncio.Task[bytes | str | No
 
 async def _let_go(request: web.Request, socket: web.WebSocketResponse, reason: str) -> None:
     """Close a connection, at once where its buffers are full."""
-    try:
-        async with asyncio.timeout(1.0):
-            await socket.close(code=_TOO_SLOW, message=f"{reason}; come back with since=N".encode())
-    except (TimeoutError, ConnectionError):
-        pass
+    await close_soon(socket, _TOO_SLOW, f"{reason}; come back with since=N")
     if reason != "left" and isinstance(request.transport, asyncio.WriteTransport):
         request.transport.abort()

@@ -1,4 +1,4 @@
-"""How many WebSockets there may be, of each kind and of each visitor."""
+"""How many of something that lasts there may be at a time, of each kind and of each visitor."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Places:
         at_all, of_one = self._bounds[kind]
         mine = self._taken[kind, who]
         if mine >= of_one:
-            raise Refusal(503, f"{mine} {kind}s are connected by this token already", "connections", who=who)
+            raise Refusal(503, f"there are {mine} {kind}s of {who} already", "connections", who=who)
         if sum(count for (one, _), count in self._taken.items() if one == kind) >= at_all:
-            raise Refusal(503, f"{at_all} {kind}s are connected already", "connections", who=who)
+            raise Refusal(503, f"there are {at_all} {kind}s already", "connections", who=who)
         self._taken[kind, who] += 1
         try:
             yield self._rooms.setdefault(who, Room(_ROOM))

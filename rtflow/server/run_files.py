@@ -81,9 +81,9 @@ def open_file(run_dir: Path, path: str) -> BinaryIO | None:
         return os.fdopen(file, "rb")
 
 
-def pieces(file: BinaryIO) -> Iterator[bytes]:
-    """What is in a file at this moment, piece by piece; not what is written into it meanwhile."""
-    left = os.fstat(file.fileno()).st_size
+def pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The first bytes of a file, piece by piece, and not what is written behind them meanwhile."""
+    left = size
     while left and (data := file.read(min(PIECE, left))):
         left -= len(data)
         yield data
@@ -122,7 +122,7 @@ def archive(run_dir: Path) -> Iterator[bytes]:
             info = zipfile.ZipInfo(f"{run_dir.name}/{one.path}", changed)
             info.external_attr = 0o644 << 16
             with file, together.open(info, "w", force_zip64=True) as target:
-                for data in pieces(file):
+                for data in pieces(file, one.size):
                     target.write(data)
                     yield sink.take()
             yield sink.take()

@@ -132,6 +132,13 @@ def _content(message: WSMessage) -> bytes | str | None:
     return data if isinstance(data, bytes | str) and message.type.name in ("BINARY", "TEXT") else None
 
 
+async def close_soon(socket: web.WebSocketResponse, code: int, says: str) -> None:
+    """Close a connection; one whose other end does not read holds up nobody."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(1.0):
+            await socket.close(code=code, message=says.encode())
+
+
 def tune(transport: asyncio.BaseTransport | None) -> None:
     """Send small things at once, and keep little in buffers."""
     connection = transport.get_extra_info("socket") if transport is not None else None

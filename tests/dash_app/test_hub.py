@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from rtflow.dash_app.engine import EngineError
-from rtflow.dash_app.hub import Browser, Hub, Slow
-from rtflow.documents import Event, PartRecord, RunStart, VolumeReceived, encode
+from rtflow.dash_app.hub import Hub
+from rtflow.documents import Event, PartRecord, RunStart, VolumeReceived, encode, now
+
+KEPT = 500
+
+
+@pytest.fixture(autouse=True)
+def _fewer_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtflow.dash_app.hub._KEPT", KEPT)
 
 
 def lines(run_uid: str, count: int) -> list[str]:
@@ -26,12 +33,18 @@ class Engine:
     def __init__(self) -> None:
         self.runs: dict[str, list[str]] = {}
         self.reachable = True
+        self.ahead = 0.0
 
-    async def documents(self, run_uid: str, since: int) -> list[bytes]:
+    async def documents(self, run_uid: str, since: int, most: int) -> list[bytes]:
         await asyncio.sleep(0)
         if not self.reachable:
             raise EngineError("not there")
-        return [line.encode() for line in self.runs.get(run_uid, [])[since : since + 10]]
+        if run_uid not in self.runs:
+            raise EngineError("there is no such run", 404)
+        return [line.encode() for line in self.runs[run_uid][since : since + min(most, 50)]]
+
+    async def ask(self, path: str) -> dict[str, Any]:
+        return {"time": now() + self.ahead}
 
 
 def seen(sent: list[str]) -> list[tuple[str, int]]:
@@ -44,10 +57,10 @@ def seen(sent: list[str]) -> list[tuple[str, int]]:
 async def listening(hub: Hub, run_uid: str = "", since: int = 0) -> AsyncIterator[list[str]]:
     """What one browser gets while the block lasts."""
     got: list[str] = []
-    async with hub.attended(run_uid, since) as browser:
+    with hub.attended(run_uid, since) as browser:
 
         async def read() -> None:
-            async for text in browser.texts():
+            async for text in hub.texts(browser):
                 got.extend(text.split("\n"))
 
         reading = asyncio.ensure_future(read())
@@ -60,7 +73,7 @@ async def listening(hub: Hub, run_uid: str = "", since: int = 0) -> AsyncIterato
 
 
 async def settled() -> None:
-    for _ in range(20):
+    for _ in range(100):
         await asyncio.sleep(0)
 
 
@@ -75,7 +88,7 @@ def feed(hub: Hub, engine: Engine, run_uid: str, told: list[str]) -> None:
         hub.add(line)
 
 
-@pytest.mark.parametrize("before", [0, 1, 7, 40, 2000])
+@pytest.mark.parametrize("before", [0, 1, 7, KEPT, KEPT + 1000])
 def test_a_browser_gets_what_was_and_what_comes_each_once_and_in_order(before: int) -> None:
     async def run() -> None:
         hub, engine = make()
@@ -89,15 +102,15 @@ def test_a_browser_gets_what_was_and_what_comes_each_once_and_in_order(before: i
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("since", [0, 3, 39, 40, 1500, 1999, 2000])
+@pytest.mark.parametrize("since", [0, 3, 999, 1000, KEPT + 999, KEPT + 1000])
 def test_one_that_comes_back_gets_what_it_missed(since: int) -> None:
     async def run() -> None:
         hub, engine = make()
-        told = lines("a", 2003)
-        feed(hub, engine, "a", told[:2000])
+        told = lines("a", KEPT + 1003)
+        feed(hub, engine, "a", told[:-3])
         async with listening(hub, "a", since) as got:
-            feed(hub, engine, "a", told[2000:])
-        assert seen(got) == [("a", seq) for seq in range(since, 2003)]
+            feed(hub, engine, "a", told[-3:])
+        assert seen(got) == [("a", seq) for seq in range(since, KEPT + 1003)]
 
     asyncio.run(run())
 
@@ -105,18 +118,18 @@ def test_one_that_comes_back_gets_what_it_missed(since: int) -> None:
 def test_what_comes_while_it_catches_up_is_not_lost() -> None:
     async def run() -> None:
         hub, engine = make()
-        told = lines("a", 3000)
-        feed(hub, engine, "a", told[:2500])
+        told = lines("a", KEPT + 1000)
+        feed(hub, engine, "a", told[:-900])
 
         async def go_on() -> None:
-            for line in told[2500:]:
+            for line in told[-900:]:
                 feed(hub, engine, "a", [line])
                 await asyncio.sleep(0)
 
         going = asyncio.ensure_future(go_on())
         async with listening(hub) as got:
             await going
-        assert seen(got) == [("a", seq) for seq in range(3000)]
+        assert seen(got) == [("a", seq) for seq in range(KEPT + 1000)]
 
     asyncio.run(run())
 
@@ -134,40 +147,72 @@ def test_everybody_goes_on_with_the_next_run() -> None:
     asyncio.run(run())
 
 
-def test_an_engine_that_is_gone_keeps_nobody_from_what_there_is() -> None:
+def test_an_engine_that_is_away_is_waited_for_and_what_is_here_needs_none() -> None:
     async def run() -> None:
         hub, engine = make()
-        feed(hub, engine, "a", lines("a", 1100))
+        told = lines("a", KEPT + 100)
+        feed(hub, engine, "a", told[:KEPT])
         engine.reachable = False
         async with listening(hub) as got:
             await settled()
-        assert seen(got) == [("a", seq) for seq in range(1100 - 1024, 1100)]
+            assert len(seen(got)) == KEPT
+            feed(hub, engine, "a", told[KEPT:])
+            async with listening(hub) as late:
+                hub.tell_status()
+                await settled()
+                assert seen(late) == []  # nothing with a gap, which a page would refuse
+                engine.reachable = True
+                hub.tell_status()
+        assert seen(got) == seen(late) == [("a", seq) for seq in range(KEPT + 100)]
 
     asyncio.run(run())
 
 
-def test_one_that_does_not_read_is_let_go_and_costs_no_more() -> None:
+def test_a_journal_that_is_gone_keeps_nobody_from_what_there_is() -> None:
     async def run() -> None:
         hub, engine = make()
-        async with hub.attended("", 0) as slow, listening(hub) as got:
-            for line in lines("a", 2000):
-                feed(hub, engine, "a", [line])
-                await settled()
-            with pytest.raises(Slow):
-                await anext(aiter(slow.texts()))
-        assert seen(got) == [("a", seq) for seq in range(2000)]
+        feed(hub, engine, "a", lines("a", KEPT + 100))
+        del engine.runs["a"]
+        async with listening(hub) as got:
+            await settled()
+        begins = next(at for at, line in enumerate(got) if json.loads(line).get("type") == "begins")
+        assert json.loads(got[begins]) == {"type": "begins", "run_uid": "a", "seq": 100}
+        assert seen(got[:begins]) == []
+        assert seen(got) == [("a", seq) for seq in range(100, KEPT + 100)]
 
     asyncio.run(run())
 
 
-def test_several_that_wait_are_one_text() -> None:
-    async def run() -> Any:
-        browser = Browser("a", 0)
-        browser.put("1")
-        browser.put("2")
-        return await anext(aiter(browser.texts()))
+def test_one_that_does_not_read_costs_nothing_and_misses_nothing() -> None:
+    async def run() -> None:
+        hub, engine = make()
+        with hub.attended("", 0) as slow:
+            texts = hub.texts(slow)
+            await anext(texts)
+            async with listening(hub) as got:
+                feed(hub, engine, "a", lines("a", 3 * KEPT))
+                await settled()
+            sent: list[str] = []
+            while len(seen(sent)) < 3 * KEPT:
+                text = await anext(texts)
+                assert len(text) < 100_000  # which gets through on a slow line, too
+                sent += text.split("\n")
+        assert seen(got) == seen(sent) == [("a", seq) for seq in range(3 * KEPT)]
 
-    assert asyncio.run(run()) == "1\n2"
+    asyncio.run(run())
+
+
+def test_a_status_says_what_time_it_is_where_the_engine_is() -> None:
+    async def run() -> None:
+        hub, engine = make()
+        engine.ahead = -3600.0
+        looking = asyncio.ensure_future(hub.look())
+        async with listening(hub) as got:
+            await settled()
+        looking.cancel()
+        assert abs(json.loads(got[-1])["now"] - (now() - 3600.0)) < 10
+
+    asyncio.run(run())
 
 
 def test_hashes_of_slices_stay_at_home() -> None:

@@ -134,3 +134,13 @@ def test_whoever_looks_on_is_refused_by_all_that_acts(dashboard: Dashboard) -> N
     _, said = call(operator, starting, starting["inputs"][0])
     assert REFUSED not in said
     dashboard.engine.until(lambda: "start" in [what for _, what in dashboard.engine.audit()])
+
+
+def test_no_path_leads_whoever_looks_on_to_what_operators_may(dashboard: Dashboard) -> None:
+    """The dashboard asks by an operator's token: of that, only what a handler names is for a viewer."""
+    viewer = Visitor(dashboard, VIEWER)
+    for dots in ("..", "%2e%2e", "x/../..", "x/%2e%2e/.."):
+        for path in ("scanners/scanner/files", "status"):
+            status, told, _ = viewer.ask("GET", f"/runs/{dots}/{path}")
+            assert (status, told) == (404, {"error": "there is nothing of this name"})
+    assert "list files" not in {what for _, what in dashboard.engine.audit()}

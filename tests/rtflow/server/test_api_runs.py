@@ -1,5 +1,7 @@
+import contextlib
 import io
 import os
+import socket
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from visitors import Served, ask, guarded
 from rtflow.documents import Result, encode
 from rtflow.engine import run
 from rtflow.journal import Recording
+from rtflow.server import api_runs, run_files
 from rtflow.server.run_files import PIECE, archive, open_file, results_table
 from rtflow.settings import RunSettings, load_settings
 from rtflow.workflow_file import load_workflow
@@ -125,6 +128,33 @@ def test_odd_values_stay_in_their_cells():
         "1\tmissing\t0.0\tn/a\tn/a\tn/a\tn/a",
         "2\tok\t0.0\t0.30000000000000004\tone two three\ttrue\tn/a",
     ]
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_does_not_look_whole(there, monkeypatch):
+    """What comes behind its part would be taken for its rest, be it the next answer or words of an error."""
+    served, run_dir = there
+    (run_dir / "work.bin").write_bytes(bytes(3 * PIECE))
+    before = run_files.pieces
+
+    def cut(file, size):
+        for number, data in enumerate(before(file, size)):
+            if number == 1:
+                os.truncate(run_dir / "work.bin", 2 * PIECE)
+            yield data
+
+    monkeypatch.setattr(api_runs, "pieces", cut)
+    asked = [
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.tokens['viewer']}\r\n\r\n"
+        for path in (f"/api/runs/{run_dir.name}/files/work.bin", "/api/health")
+    ]
+    with socket.create_connection(("127.0.0.1", served.server.port), 10.0) as connection:
+        connection.sendall("".join(asked).encode())
+        came = b""
+        with contextlib.suppress(ConnectionError):
+            while b"ok" not in came and (data := connection.recv(PIECE)):
+                came += data
+    assert came.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Content-Length: %d" % (3 * PIECE) in came
 
 
 def test_a_file_that_is_put_in_the_place_of_a_folder_is_no_way_out(tmp_path: Path):

@@ -65,7 +65,7 @@ def test_each_kind_has_places_of_its_own_and_each_visitor_a_part_of_them():
     with contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(places.taken("subject", "greedy"))
-        with pytest.raises(Refusal, match="by this token"), places.taken("subject", "greedy"):
+        with pytest.raises(Refusal, match="2 subjects of greedy already"), places.taken("subject", "greedy"):
             pass
         stack.enter_context(places.taken("subject", "other"))
         with pytest.raises(Refusal, match="3 subjects are connected"), places.taken("subject", "third"):
