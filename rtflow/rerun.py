@@ -194,6 +194,8 @@ def resume(
         resuming=True,
         server=server,
     )
+    if server is not None:
+        server.recall(recording.documents)
     return execute(
         workflow,
         settings,

@@ -167,9 +167,6 @@ def _resume(
     workflow, settings = as_it_ran(recording)
     out = recording.run_dir.absolute().parents[1]
     with port.opened(settings, out, workflow.name) as (server, ends):
-        if server is not None:
-            for document in recording.documents:
-                server.observe(document)
         watched.run(
             lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping, server=server),
             ends,

@@ -9,14 +9,15 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from rtflow.documents import RunStart, RunStop, decode
 
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_LARGEST = 1 << 20
+_TAIL, _LARGEST = 16 << 10, 1 << 20
+"""Bytes of a journal in which its last document is looked for; of one that is longer."""
 _RUNS = 32
 """So many runs are remembered of which documents were asked for."""
 
@@ -63,11 +64,19 @@ class Runs:
         self._folder = folder
         self._lock = threading.Lock()
         self._marks: dict[str, tuple[int, int, Marks]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], dict[str, Any] | None]] = {}
 
     def all(self, most: int = 1000) -> list[dict[str, Any]]:
-        """What is to be said of each in a line, the newest first."""
-        newest = sorted(self._folder.glob("*/journal"), reverse=True)[:most]
-        return [told for journal in newest if (told := self._told(journal.parent)) is not None]
+        """What is to be said of each in a line, the newest first; only what has changed is read."""
+        newest = sorted(self._folder.glob("*/journal/documents.jsonl"), reverse=True)[:most]
+        before, known = self._known, {}
+        for path in newest:
+            name = path.parents[1].name
+            if (seen := _seen(path)) is not None and _UID.fullmatch(name):
+                there = before.get(name)
+                known[name] = there if there and there[0] == seen else (seen, _told(path))
+        self._known = known  # at once: others ask in other threads
+        return [told for _, told in known.values() if told is not None]
 
     def folder(self, run_uid: str) -> Path | None:
         """The folder of a run; None if there is no such run."""
@@ -109,33 +118,47 @@ class Runs:
     def _journal(self, run_uid: str) -> Path | None:
         return self._folder / run_uid / "journal" / "documents.jsonl" if _UID.fullmatch(run_uid) else None
 
-    def _told(self, run_dir: Path) -> dict[str, Any] | None:
-        path = self._journal(run_dir.name)
-        if path is None:
+
+def _seen(path: Path) -> tuple[int, ...] | None:
+    """By what a journal is known to be as it was; None if it is none of a run here."""
+    try:
+        if path.parents[1].is_symlink():
             return None
-        try:
-            with path.open("rb") as file:
-                start = decode(file.readline())
-                file.seek(max(file.seek(0, 2) - _LARGEST, 0))
-                tail = file.read()
-        except (OSError, msgspec.DecodeError):
-            return None
-        if not isinstance(start, RunStart):
-            return None
-        stop = _stop(tail)
-        return {
-            "run_uid": start.run_uid,
-            "workflow": start.workflow,
-            "source": start.source,
-            "began": start.time,
-            "status": stop.status if stop else "unfinished",
-            "reason": stop.reason if stop else "",
-            "counts": stop.counts if stop else {},
-        }
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _stop(tail: bytes) -> RunStop | None:
-    lines = tail.split(b"\n")
+def _told(path: Path) -> dict[str, Any] | None:
+    """What is to be said of a run; None if its journal does not begin as one."""
+    try:
+        with path.open("rb") as file:
+            start = decode(file.readline(_LARGEST))
+            stop = _stop(file)
+    except (OSError, msgspec.DecodeError):
+        return None
+    if not isinstance(start, RunStart):
+        return None
+    return {
+        "run_uid": start.run_uid,
+        "workflow": start.workflow,
+        "source": start.source,
+        "began": start.time,
+        "status": stop.status if stop else "unfinished",
+        "reason": stop.reason if stop else "",
+        "counts": stop.counts if stop else {},
+    }
+
+
+def _stop(file: BinaryIO) -> RunStop | None:
+    """How a run ended, by the last line of its journal; None if it has not."""
+    size, lines = file.seek(0, os.SEEK_END), []
+    for most in (_TAIL, _LARGEST):
+        file.seek(max(size - most, 0))
+        lines = file.read().split(b"\n")
+        if len(lines) > 2:  # and so the last one is whole
+            break
     if len(lines) < 2 or lines[-1]:
         return None
     try:

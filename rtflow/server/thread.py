@@ -23,6 +23,7 @@ from rtflow.server.images import FindImages
 from rtflow.server.listening import Limits, Listener
 from rtflow.server.messages import BeginRun, EndRun
 from rtflow.server.notes import Notes
+from rtflow.server.progress import Progress
 from rtflow.server.run_clock import RunClock
 from rtflow.server.scanner_channel import ScannerChannel
 from rtflow.server.states import State
@@ -174,6 +175,16 @@ class Server:
     def observe(self, document: AnyDocument) -> None:
         """A document of the run stands in the journal: whoever looks on is to have it."""
         self._loop.call_soon_threadsafe(self._port.tell, document, encode(document))
+
+    def recall(self, documents: Sequence[AnyDocument]) -> None:
+        """A run is taken up again that was cut off: these are its documents so far."""
+
+        async def tell() -> None:
+            self._port.progress = Progress()
+            for document in documents:
+                self._port.tell(document, encode(document))
+
+        self._in_loop(tell())
 
     def show(
         self, run_uid: str, volume: int, nodes: Sequence[str], outputs: Sequence[Mapping[str, Any]]

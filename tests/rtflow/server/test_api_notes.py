@@ -94,7 +94,11 @@ def test_a_run_with_notes_is_replayed_and_taken_up_again(served: Served, tmp_pat
     journal.write_bytes(b"".join(lines[:-1]))  # as if it had been cut off
     before, stopping = notes(run_dir), threading.Event()
     stopping.set()
-    resume(run_dir, stopping=stopping)
+    with guarded(tmp_path / "later", settings=RunSettings()) as later:
+        resume(run_dir, stopping=stopping, server=later.server)
+        status = ask(later, "GET", "/api/status", token=later.tokens["viewer"])[1]
+    assert (status["began"], status["received"]) == (Recording(run_dir).start.time, 3)
+    assert status["results"] == {"ok": 3}
     assert notes(run_dir) == before
     assert [document.seq for document in Recording(run_dir).documents] == list(
         range(len(Recording(run_dir).documents))

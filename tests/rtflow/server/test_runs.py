@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtflow.documents import Event, RunStart, RunStop, encode
 from rtflow.server.runs import Marks, Runs
 
 
@@ -79,6 +80,33 @@ def test_each_look_reads_what_is_new_and_little_else(tmp_path: Path):
     assert numbers(runs.lines("run", 5010, 10_000)) == []
     journal.write(10)
     assert numbers(runs.lines("run", 5010, 10_000)) == list(range(5010, 5020))
+
+
+def test_only_what_has_changed_is_read_for_the_list_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    runs, read = Runs(tmp_path), []
+    open_ = Path.open
+
+    def opened(path: Path, *how: str, **more: str):
+        read.append(path.parents[1].name)
+        return open_(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", opened)
+    for name, ended in (("a", True), ("b", False), ("c", True)):
+        (tmp_path / name / "journal").mkdir(parents=True)
+        documents = [RunStart(run_uid=name, workflow="w"), Event(run_uid=name, seq=1, name="x" * 100_000)]
+        documents += [RunStop(run_uid=name, seq=2, status="failed", reason="r" * 50_000)] * ended
+        text = b"".join(encode(one) + b"\n" for one in documents)
+        (tmp_path / name / "journal" / "documents.jsonl").write_bytes(text)
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    read.clear()
+    statuses = [("c", "failed"), ("b", "unfinished"), ("a", "failed")]
+    for _ in range(3):
+        assert [(one["run_uid"], one["status"]) for one in runs.all()] == statuses
+    assert read == ["c", "b", "a"]
+    with open_(tmp_path / "b" / "journal" / "documents.jsonl", "ab") as file:
+        file.write(encode(RunStop(run_uid="b", seq=2, status="completed")) + b"\n")
+    assert [one["status"] for one in runs.all()] == ["failed", "completed", "failed"]
+    assert read == ["c", "b", "a", "b"]
 
 
 @given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 300), st.integers(0, 400))
