@@ -15,7 +15,9 @@ from rtflow.access.sessions import is_loopback
 from rtflow.access.store import Access
 from rtflow.dash_app.engine import EnginePlace
 from rtflow.dash_app.process import DashboardOptions, serve
-from rtflow.errors import UsageError
+from rtflow.errors import OutputError, UsageError
+
+_DAYS = 365.0
 
 
 def run_dashboard(
@@ -68,7 +70,7 @@ def run_dashboard(
         raise UsageError(f"--plain is for this machine only, and {host} is for others; leave it out")
     tls = None if plain else server_context(folder, client_certificates=False)
     place, towards = _place(server, ca, folder)
-    with _token(accounts, token) as known:
+    with contextlib.nullcontext(token) if token else lent_token(accounts) as known:
         options = DashboardOptions(
             EnginePlace(place, known, towards), accounts.folder, host, port, tls, names, desktop
         )
@@ -93,14 +95,12 @@ def _place(server: str, ca: Path | None, folder: Path) -> tuple[str, ssl.SSLCont
 
 
 @contextlib.contextmanager
-def _token(accounts: Access, given: str) -> Iterator[str]:
-    if given:
-        yield given
-        return
+def lent_token(accounts: Access) -> Iterator[str]:
+    """A token of an operator for a dashboard, taken back at the end; where that never comes, it expires."""
     name = f"dashboard-{secrets.token_hex(3)}"
-    token = accounts.add_token(name, "operator", days=7)
+    token = accounts.add_token(name, "operator", days=_DAYS)
     try:
         yield token
     finally:
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(UsageError, OutputError):
             accounts.remove_token(name)

@@ -13,8 +13,8 @@ EVERYWHERE = ("0.0.0.0", "::", "")
 _LARGEST_PORT = 65535
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
+def parse_address(text: str, option: str = "--listen") -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, as an option has it; an IPv6 address stands in brackets.
 
     >>> parse_address("[::1]:8443"), parse_address("0.0.0.0:0")
     (('::1', 8443), ('0.0.0.0', 0))
@@ -28,7 +28,7 @@ def parse_address(text: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else -1
     if not colon or not host or not 0 <= number <= _LARGEST_PORT or (":" in host and not bracketed):
-        raise UsageError(f"--listen {text}: expected HOST:PORT, such as 0.0.0.0:8443 or 127.0.0.1:8443")
+        raise UsageError(f"{option} {text}: expected HOST:PORT, such as 0.0.0.0:8443 or 127.0.0.1:8443")
     return host[1:-1] if bracketed else host, number
 
 

@@ -29,12 +29,7 @@ LEFT = 4
 
 
 def command(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="Where the DICOM files are, under any names, in folders below too."
-        ),
-    ],
+    folder: options.DicomFolder,
     out: Annotated[
         Path | None,
         typer.Argument(metavar="OUT", help="Folder to write to. Needed unless --list is given."),

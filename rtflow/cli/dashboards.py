@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtflow.cli.addresses import EVERYWHERE
+from rtflow.cli.addresses import EVERYWHERE, parse_address
 from rtflow.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -27,18 +28,20 @@ if TYPE_CHECKING:
     from rtflow.server.thread import Server
 
 DEFAULT = "127.0.0.1:8050"
+_OPTION = "--dashboard-listen"
 
 Listen = Annotated[
     str,
     typer.Option(
-        "--dashboard-listen",
+        _OPTION,
         metavar="HOST:PORT",
         help="Where browsers reach the dashboard; where that port is taken, another one on this machine.",
     ),
 ]
 
 _FIRST, _LONGEST = 0.5, 10.0
-"""Seconds until it is started again: twice as long each time, up to this."""
+"""Seconds until it is started again: twice as long each time, up to this, unless it lived for long."""
+_LIVED = 60.0
 _PATIENCE = 60.0
 _FAREWELL = 5.0
 
@@ -90,35 +93,41 @@ def dashboard_beside(
         Who may log in.
     one_time
         Whether to give a link by which one browser logs in as the first operator that there is.
-
     desktop
         Socket of a VNC server, to be shown to operators.
 
     Raises
     ------
+    UsageError
+        If the address is none, or it would be plain for others than this machine.
     OutputError
         If it does not start.
     """
     from rtflow.access.one_time import OneTimeLogins
+    from rtflow.access.sessions import is_loopback
+    from rtflow.dash_app.starting import lent_token
 
-    name = f"dashboard-{secrets.token_hex(3)}"
-    token = accounts.add_token(name, "operator")
     plain = server.url.startswith("ws://")
+    host, _ = parse_address(listen, _OPTION)
+    if plain and not is_loopback(host):
+        raise UsageError(
+            f"{_OPTION} {listen} is for others than this machine, and here is no TLS; add --listen HOST:PORT "
+            "without --plain"
+        )
     command = _command(server, accounts, plain=plain)
     command += ["--desktop", str(desktop)] if desktop is not None else []
-    keeper = _Keeper(command, token)
-    try:
-        url = keeper.start(listen)
-        login = ""
-        if one_time:
-            operator = next(one for one in accounts.users() if one.role == "operator")
-            code = OneTimeLogins(accounts).make(accounts.identity(operator.name))
-            login = f"{url}/login#code={code}"
-        yield DashboardAddress(url, login)
-    finally:
-        keeper.end()
-        with contextlib.suppress(UsageError, OutputError):
-            accounts.remove_token(name)
+    with lent_token(accounts) as token:
+        keeper = _Keeper(command, token)
+        try:
+            url = keeper.start(listen)
+            login = ""
+            if one_time:
+                operator = next(one for one in accounts.users() if one.role == "operator")
+                code = OneTimeLogins(accounts).make(accounts.identity(operator.name))
+                login = f"{url}/login#code={code}"
+            yield DashboardAddress(url, login)
+        finally:
+            keeper.end()
 
 
 def _command(server: Server, accounts: Access, *, plain: bool) -> list[str]:
@@ -169,6 +178,8 @@ class _Keeper:
                 process.wait()
         if self._thread is not None:
             self._thread.join(_FAREWELL)
+        if process is not None:
+            _let_go(process)
 
     def _begin(self, listen: str) -> str:
         with self._lock:
@@ -192,13 +203,27 @@ class _Keeper:
         hangs.cancel()
         if not url:
             process.wait()
+            _let_go(process)
         return url
 
     def _keep(self, listen: str) -> None:
         wait = _FIRST
         while not self._ended.is_set():
             assert self._process is not None
+            began = time.monotonic()
             self._process.wait()
+            _let_go(self._process)
+            # To start one takes a processor for seconds: what dies each time must not take it from the run.
+            wait = _FIRST if time.monotonic() - began > _LIVED else wait
             if self._ended.wait(wait):
                 return
-            wait = _FIRST if self._begin(listen) else min(_LONGEST, 2 * wait)
+            wait = min(_LONGEST, 2 * wait)
+            self._begin(listen)
+
+
+def _let_go(process: subprocess.Popen[str]) -> None:
+    """Close what is ours of the pipes to a process that has ended."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

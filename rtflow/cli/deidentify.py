@@ -38,13 +38,16 @@ class Descriptions(StrEnum):
     removed = "removed"
 
 
+DatesOption = Annotated[
+    Dates, typer.Option(help="Keep the dates of the acquisition, or move them back by unknown days.")
+]
+DescriptionsOption = Annotated[
+    Descriptions, typer.Option(help="Clean SeriesDescription and ProtocolName, or remove them.")
+]
+
+
 def command(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="Where the DICOM files are, under any names, in folders below too."
-        ),
-    ],
+    folder: options.DicomFolder,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder to write to; it may not hold files yet.")
     ],
@@ -56,12 +59,8 @@ def command(
             "one, the same series gets other UIDs.",
         ),
     ],
-    dates: Annotated[
-        Dates, typer.Option(help="Keep the dates of the acquisition, or move them back by unknown days.")
-    ] = Dates.kept,
-    descriptions: Annotated[
-        Descriptions, typer.Option(help="Clean SeriesDescription and ProtocolName, or remove them.")
-    ] = Descriptions.cleaned,
+    dates: DatesOption = Dates.kept,
+    descriptions: DescriptionsOption = Descriptions.cleaned,
     quiet: options.Quiet = False,
 ) -> None:
     """Take out of MR images what identifies people, places and the scanner (DICOM PS3.15, basic profile).

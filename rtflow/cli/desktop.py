@@ -58,9 +58,12 @@ def opened_display() -> Iterator[Path]:
         ]
         options += ["-nolisten", "tcp", "-AlwaysShared", "-displayfd", str(writable)]
         options += ["-auth", str(_cookie(Path(folder) / "authority"))]
+        # Else it would outlast an rtflow that is killed.
+        tied = [setpriv, "--pdeathsig", "TERM", "--"] if (setpriv := shutil.which("setpriv")) else []
+        command = [*tied, program, *options]
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(
-                [program, *options], pass_fds=(writable,), stdout=log, stderr=log, start_new_session=True
+                command, pass_fds=(writable,), stdout=log, stderr=log, start_new_session=True
             )
         os.close(writable)
         before = {name: os.environ.get(name) for name in ("DISPLAY", "XAUTHORITY")}

@@ -57,6 +57,16 @@ Speed = Annotated[
         help="How many times faster than the scanner; [bold]max[/bold] does not wait at all.",
     ),
 ]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")]
+OUT = Path("rtflow-out")
+Session = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="References, masks and models of the session; default OUT/session."),
+]
+DicomFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Where the DICOM files are, under any names, in folders below too."),
+]
 Endpoint = Annotated[
     str,
     typer.Option(metavar="URL", help="Another S3 server; default AWS_ENDPOINT_URL_S3, else OpenNeuro's own."),

@@ -39,13 +39,8 @@ def command(
         str | None,
         typer.Option(metavar="LABEL", help="BIDS label of the participant: bids.subject of the settings."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path(
-        "rtflow-out"
-    ),
-    session: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="References, masks and models of the session; default OUT/session."),
-    ] = None,
+    out: options.Out = options.OUT,
+    session: options.Session = None,
     resume: Annotated[
         Path | None,
         typer.Option(

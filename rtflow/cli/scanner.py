@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtflow.cli import options
-from rtflow.cli.deidentify import Dates, Descriptions
+from rtflow.cli.deidentify import Dates, DatesOption, Descriptions, DescriptionsOption
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ def command(
             help="The site's secret key for new UIDs; default site.key in --state, made if missing.",
         ),
     ] = None,
-    dates: Annotated[
-        Dates, typer.Option(help="Keep the dates of the acquisition, or move them back by unknown days.")
-    ] = Dates.kept,
-    descriptions: Annotated[
-        Descriptions, typer.Option(help="Clean SeriesDescription and ProtocolName, or remove them.")
-    ] = Descriptions.cleaned,
+    dates: DatesOption = Dates.kept,
+    descriptions: DescriptionsOption = Descriptions.cleaned,
     identified: Annotated[
         bool,
         typer.Option(

@@ -34,13 +34,8 @@ def command(
     source: options.Source = None,
     set_: options.Set = None,
     speed: options.Speed = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path(
-        "rtflow-out"
-    ),
-    session: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="References, masks and models of the session; default OUT/session."),
-    ] = None,
+    out: options.Out = options.OUT,
+    session: options.Session = None,
     plain: Plain = False,
     client_certificates: ClientCertificates = False,
     access: accounts.Folder = None,

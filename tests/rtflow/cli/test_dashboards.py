@@ -17,6 +17,7 @@ from typing import Any
 
 import counting_workflow
 import psutil
+import pytest
 from processes import LIMIT, environment, free_port
 
 from rtflow.journal import Recording
@@ -132,10 +133,22 @@ def test_a_port_that_is_taken_gives_way_to_another(tmp_path: Path) -> None:
             assert run.ask("GET", "/api/health") == 200
 
 
-def test_a_desktop_needs_a_dashboard(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "rtflow", "run", counting_workflow.__file__, "--desktop"]
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--desktop"], "add --dashboard"),
+        (["--dashboard", "--dashboard-listen", "8050"], "--dashboard-listen 8050: expected HOST:PORT"),
+        (["--dashboard", "--dashboard-listen", "0.0.0.0:0"], "here is no TLS; add --listen HOST:PORT"),
+    ],
+)
+def test_what_does_not_go_together_is_said_once_and_before_the_run(
+    tmp_path: Path, options: list[str], says: str
+) -> None:
+    command = [sys.executable, "-m", "rtflow", "run", counting_workflow.__file__, *options]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "add --dashboard" in done.stderr
+    assert says in " ".join(done.stderr.split())
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("rtflow-out/runs/*"))

@@ -4,8 +4,11 @@ import os
 import socket
 import stat
 import subprocess
+import sys
 
+import psutil
 import pytest
+from processes import LIMIT, environment
 
 from rtflow.cli.desktop import opened_display
 from rtflow.errors import UsageError
@@ -30,6 +33,30 @@ def test_a_display_is_there_for_who_has_its_secret_and_leaves_nothing() -> None:
         assert "Authorization required" in refused.stderr
     assert (os.environ.get("DISPLAY"), os.environ.get("XAUTHORITY")) == before
     assert not path.parent.exists()
+
+
+HELD = """
+from rtflow.cli.desktop import opened_display
+with opened_display() as at:
+    print(at, flush=True)
+    input()
+"""
+
+
+def test_a_display_does_not_outlast_an_rtflow_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        displays = psutil.Process(process.pid).children()
+        process.kill()
+    assert displays
+    gone, alive = psutil.wait_procs(displays, timeout=LIMIT)
+    for one in alive:
+        one.kill()
+    assert gone
+    assert not alive
 
 
 def test_where_there_is_no_vnc_server_it_is_said_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_each_kind_has_places_of_its_own_and_each_visitor_a_part_of_them():
         with pytest.raises(Refusal, match="2 subjects of greedy already"), places.taken("subject", "greedy"):
             pass
         stack.enter_context(places.taken("subject", "other"))
-        with pytest.raises(Refusal, match="3 subjects are connected"), places.taken("subject", "third"):
+        with pytest.raises(Refusal, match="there are 3 subjects"), places.taken("subject", "third"):
             pass
         stack.enter_context(places.taken("scanner", "greedy"))
     with places.taken("subject", "greedy"), places.taken("subject", "greedy"):
