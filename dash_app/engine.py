@@ -187,7 +187,8 @@ class Engine:
 
 
 _REFUSED = {
-    401: "the engine does not know the dashboard's token any more; start the dashboard again",
+    401: "the engine does not know the dashboard's token (any more); start the dashboard again, on another "
+    "machine than the engine's with --token-file, a token of an operator",
     403: "the dashboard's token is not an operator's",
     404: "there is no rtflow server at this address",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,12 @@ from rtflow.dash_app.tabs import brain, files, header, live, logs, runs, session
 from rtflow.dash_app.tabs import desktop as desktop_tab
 from rtflow.dash_app.visitor import visitor
 from rtflow.dash_app.web import csrf_cookie
-from rtflow.errors import RtflowError
+from rtflow.errors import RtflowError, in_words
 
 if TYPE_CHECKING:
     from flask import Flask
+
+_LOG = logging.getLogger("rtflow.dashboard")
 
 _FOLDER = Path(__file__).parent
 
@@ -111,8 +114,11 @@ def _layout(tabs: tuple[Tab, ...]) -> Any:
 
 def _tell(error: Exception) -> None:
     """Whatever goes wrong in a callback is said on the page, in words."""
-    says = str(error) if isinstance(error, RtflowError) else f"unexpected {type(error).__name__}: {error}"
-    notify(says, "red")
+    if isinstance(error, RtflowError):
+        notify(str(error), "red")
+    else:
+        _LOG.error("rtflow: a callback of the page failed", exc_info=error)
+        notify(f"unexpected {in_words(error)}", "red")
 
 
 def _serve_plotly(server: Flask) -> None:

@@ -53,7 +53,7 @@ class Passing:
             web.get("/images/{name}.nii.gz", self._short(self._image)),
             web.get("/runs/{path:.*}", self._long(self._run_file)),
             # For operators: names of files may tell of people.
-            web.get("/scanner/{name}/file", self._long(self._from_scanner, "act")),
+            web.get("/scanner/{name}/file", self._long(self._from_scanner, "act"), allow_head=False),
             web.put("/scanner/{name}/file", self._long(self._to_scanner, "act")),
         ]
 
@@ -100,7 +100,7 @@ class Passing:
 
     async def _run_file(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """What a run left on the engine's disk."""
-        return await self._pass_on(request, "GET", f"/api/runs/{quote(request.match_info['path'])}")
+        return await self._pass_on(request, request.method, f"/api/runs/{quote(request.match_info['path'])}")
 
     async def _from_scanner(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """A file of the scanner's host."""

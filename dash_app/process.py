@@ -47,7 +47,7 @@ class DashboardOptions:
 async def serve(
     options: DashboardOptions, ready: Callable[[int], None], ends_with: TextIO | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM comes.
+    """Serve until it is told to end: SIGINT, SIGTERM, or its terminal closes.
 
     Parameters
     ----------
@@ -72,8 +72,9 @@ async def serve(
     web = Web(engine, guard, lambda port: make_page(engine, port, desktop=shown), options.desktop)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, ended.set)
     if ends_with is not None:
         threading.Thread(target=_await_end, args=(ends_with, loop, ended), daemon=True).start()
     try:

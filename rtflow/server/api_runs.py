@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from rtflow.errors import OutputError
 from rtflow.server.answers import Refusal, answer
 from rtflow.server.handling import Handlers
-from rtflow.server.run_files import archive, list_files, open_file, pieces, results_table
+from rtflow.server.run_files import archive, in_text, list_files, open_file, pieces, results_table
 
 _PATIENCE = 60.0
 """Seconds that one piece of a file may take to be sent."""
@@ -37,7 +38,8 @@ class RunsApi(Handlers):
     async def files(self, request: web.Request) -> web.Response:
         """Path, size and time of each file of a run."""
         run_dir = await self._run_dir(request)
-        return answer(await self._port.pools.reading.run(list_files, run_dir))
+        found = await self._port.pools.reading.run(list_files, run_dir)
+        return answer([replace(one, path=in_text(one.path)) for one in found])
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """One file."""

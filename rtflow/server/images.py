@@ -70,6 +70,7 @@ class Images:
         with self._lock:
             self._find = find
             self._windows: dict[str, tuple[float, float]] = {}
+            self._made_of, self._made = ("", 0), dict[tuple[str, str], Any]()
             self._held: tuple[str, int, Sequence[str], Sequence[Mapping[str, Any]]] = (run_uid, 0, (), ())
 
     def hold(
@@ -95,12 +96,18 @@ class Images:
 
     def picture(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         """What is to be known of a picture, and its voxels; None if there is no such image."""
-        run_uid, volume, _, _ = held = self._held
-        image = self._image(name, held)
-        if image is None:
-            return None
+        found: tuple[dict[str, Any], bytes] | None = self._once(name, self._draw)
+        return found
+
+    def nifti(self, name: str) -> bytes | None:
+        """An image as a file; None if there is no such image."""
+        found: bytes | None = self._once(name, _file)
+        return found
+
+    def _draw(self, name: str, image: Image, run_uid: str, volume: int) -> tuple[dict[str, Any], bytes]:
         with self._lock:
-            window = self._windows[name] = image.window(self._windows.get(name))
+            windows = self._windows if run_uid == self._held[0] else {}  # of a run that is over already
+            window = windows[name] = image.window(windows.get(name))
         drawn = image.picture(window)
         about = {
             "name": name,
@@ -113,10 +120,20 @@ class Images:
         }
         return about, drawn.voxels
 
-    def nifti(self, name: str) -> bytes | None:
-        """An image as a file; None if there is no such image."""
-        image = self._image(name, self._held)
-        return None if image is None else image.nifti()
+    def _once(self, name: str, make: Callable[[str, Image, str, int], Any]) -> Any:
+        """What is made of an image: once for each volume, however many ask, and how often."""
+        run_uid, volume, _, _ = held = self._held
+        key = make.__name__, name
+        with self._lock:
+            if self._made_of != (run_uid, volume):
+                self._made_of, self._made = (run_uid, volume), {}
+            made = self._made
+        if key not in made:
+            image = self._image(name, held)
+            if image is None:
+                return None
+            made[key] = make(name, image, run_uid, volume)
+        return made[key]
 
     def _image(self, name: str, held: Any) -> Image | None:
         return next((image for found, image in self._images(held, name) if found == name), None)
@@ -128,3 +145,8 @@ class Images:
                 name = f"{node}.{field}"
                 if self._find is not None and (not wanted or wanted.startswith(name)):
                     yield from self._find(name, value)
+
+
+def _file(name: str, image: Image, run_uid: str, volume: int) -> bytes:
+    del name, run_uid, volume
+    return image.nifti()

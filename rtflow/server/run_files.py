@@ -55,6 +55,11 @@ def list_files(run_dir: Path) -> list[RunFile]:
     return sorted(found, key=lambda one: one.path)
 
 
+def in_text(path: str) -> str:
+    """A path as others can be told it, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def open_file(run_dir: Path, path: str) -> BinaryIO | None:
     """Open a file of a run; None if there is none at that path.
 
@@ -119,7 +124,7 @@ def archive(run_dir: Path) -> Iterator[bytes]:
             if file is None:  # it has gone meanwhile
                 continue
             changed = max(time.localtime(one.changed)[:6], (1980, 1, 1, 0, 0, 0))
-            info = zipfile.ZipInfo(f"{run_dir.name}/{one.path}", changed)
+            info = zipfile.ZipInfo(f"{run_dir.name}/{in_text(one.path)}", changed)
             info.external_attr = 0o644 << 16
             with file, together.open(info, "w", force_zip64=True) as target:
                 for data in pieces(file, one.size):

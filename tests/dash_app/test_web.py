@@ -33,7 +33,8 @@ class Port:
     """The dashboard, and somebody who has logged in."""
 
     def __init__(self, web_: Web, guard: Guard, port: int, session: aiohttp.ClientSession) -> None:
-        self.web, self.guard, self.url, self.session = web_, guard, f"http://127.0.0.1:{port}", session
+        self.web, self.guard, self.number, self.session = web_, guard, port, session
+        self.url = f"http://127.0.0.1:{port}"
         self.cookie = f"rtflow-{port}"
         self.ids = {
             name: guard.sessions.open(guard.access.identity(name), origin=self.url)[0]
@@ -113,6 +114,29 @@ def test_a_file_that_the_engine_did_not_send_whole_does_not_look_whole(tmp_path:
             with pytest.raises(aiohttp.ClientError):
                 async with port.ask("/runs/x/files/frames.bin") as answer:
                     await answer.read()
+
+    asyncio.run(run())
+
+
+def test_a_question_about_a_file_alone_is_not_answered_with_the_file(tmp_path: Path) -> None:
+    """What is sent behind the head would be taken for the next answer."""
+
+    async def whole(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"voxels")
+
+    async def run() -> None:
+        async with opened(tmp_path, whole) as port:
+            for method, body in (("HEAD", b""), ("GET", b"voxels")):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+                sent = port.headers("vera") | {"Host": f"127.0.0.1:{port.number}", "Connection": "close"}
+                lines = [
+                    f"{method} /runs/x/files/a HTTP/1.1",
+                    *(f"{key}: {one}" for key, one in sent.items()),
+                ]
+                writer.write("\r\n".join([*lines, "", ""]).encode())
+                head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+                writer.close()
+                assert (b"Content-Length: 6" in head, rest) == (True, body)
 
     asyncio.run(run())
 

@@ -8,7 +8,7 @@ import pytest
 from visitors import Served, ask, guarded
 
 from rtflow.bids.incremental import BidsIncremental
-from rtflow.bids.picture import pictures
+from rtflow.bids.picture import Drawn, pictures
 from rtflow.engine import run
 from rtflow.server.api_images import ABOUT
 from rtflow.server.messages import BeginRun
@@ -72,6 +72,31 @@ def test_brightness_does_not_change_within_a_run(served: Served):
         server.show(run_uid, 1, ["n"], [{"out": BidsIncremental(dim * scale, np.eye(4), volume=1)}])
         about = json.loads(get(served, "/api/images/n.out")[2][ABOUT])
         assert about["window"] == pytest.approx([0.59 * expected, 58.705 * expected], rel=1e-3)
+
+
+def test_however_often_an_image_is_asked_for_it_is_made_once_a_volume(served: Served, monkeypatch):
+    """Else whoever looks on could take the processors from the run."""
+    made: list[str] = []
+
+    class Counting(Drawn):
+        def picture(self, window):
+            made.append("picture")
+            return super().picture(window)
+
+        def nifti(self):
+            made.append("nifti")
+            return super().nifti()
+
+    monkeypatch.setattr("rtflow.bids.picture.Drawn", Counting)
+    server, data = served.server, np.arange(60.0).reshape(3, 4, 5)
+    server.begin_run(BeginRun(run_uid="r1"), pictures)
+    for volume in (1, 2):
+        server.show("r1", volume, ["n"], [{"out": BidsIncremental(data + volume, np.eye(4), volume=volume)}])
+        for _ in range(3):
+            assert json.loads(get(served, "/api/images/n.out")[2][ABOUT])["volume"] == volume
+            assert get(served, "/api/images/n.out?form=nifti")[0] == 200
+    server.end_run("r1", "completed")
+    assert made == ["picture", "nifti"] * 2
 
 
 def test_what_cannot_be_drawn_is_no_image_and_the_run_goes_on(served: Served, tmp_path: Path):

@@ -102,6 +102,18 @@ def test_the_archive_holds_every_file(there):
         assert f"{run_dir.name}/journal/frames.bin" in together.namelist()
 
 
+def test_a_name_that_is_no_text_keeps_nobody_from_the_others(there):
+    served, run_dir = there
+    odd = run_dir / os.fsdecode(b"caf\xe9.txt")
+    odd.write_bytes(b"odd")
+    status, listed, _ = get(served, f"/api/runs/{run_dir.name}/files")
+    assert (status, "caf\ufffd.txt" in [one["path"] for one in listed]) == (200, True)
+    _, body, _ = get(served, f"/api/runs/{run_dir.name}/archive.zip")
+    odd.unlink()
+    with zipfile.ZipFile(io.BytesIO(body)) as together:
+        assert together.read(f"{run_dir.name}/caf\ufffd.txt") == b"odd"
+
+
 def test_an_archive_is_made_piece_by_piece(tmp_path: Path):
     (tmp_path / "large").write_bytes(os.urandom(20 * PIECE))
     assert max(map(len, archive(tmp_path))) < 2 * PIECE
