@@ -17,9 +17,10 @@ from typing import Any
 
 from rtflow.errors import CompileError, DeadlineError, RunError, VolumeError
 from rtflow.stream.algebra import ONE_THREAD
+from rtflow.stream.descendants import end_descendants
 from rtflow.stream.interface import RunContext
 from rtflow.stream.transfer import Wire, new_block
-from rtflow.stream.worker import Raised, end_descendants
+from rtflow.stream.worker import Raised
 
 _START_LIMIT = 120.0
 _STOP_LIMIT = 30.0

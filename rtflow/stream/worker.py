@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -23,10 +22,10 @@ from typing import Any
 
 from rtflow.documents import Event
 from rtflow.errors import in_words
+from rtflow.stream.descendants import end_descendants
 from rtflow.stream.transfer import Wire
 
 _PR_SET_CHILD_SUBREAPER = 36
-_KILL_LIMIT = 5.0
 
 
 @dataclass(frozen=True)
@@ -67,28 +66,6 @@ def import_file(name: str, path: str) -> Any:
         del sys.modules[name]
         raise
     return module
-
-
-def end_descendants(pid: int) -> None:
-    """Kill what a process has started, and what that has started, until nothing is left of it."""
-    import psutil
-
-    def alive() -> list[psutil.Process]:
-        found = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(pid).children(recursive=True):
-                # A dead one stays in the list until its parent, which may be stopped, takes its status.
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if process.status() != psutil.STATUS_ZOMBIE:
-                        found.append(process)
-        return found
-
-    began = time.monotonic()
-    while (descendants := alive()) and time.monotonic() - began < _KILL_LIMIT:
-        for process in descendants:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        time.sleep(0.001)
 
 
 class _Served:

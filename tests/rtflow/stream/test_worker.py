@@ -199,7 +199,7 @@ def test_a_command_that_starts_programs_faster_than_they_are_found(tmp_path):
 def test_a_kill_does_not_wait_for_what_is_dead(tmp_path, monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr(
-        "rtflow.stream.worker.time.sleep",
+        "rtflow.stream.descendants.time.sleep",
         lambda seconds: (waits.append(seconds), threading.Event().wait(seconds)),
     )
     flow = counting(tmp_path, 2)
