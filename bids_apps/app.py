@@ -144,7 +144,12 @@ class BidsApp(StreamInterface, metaclass=AppClass):
         bindings.append(Binding(volume.out_dir, OUT_DIR, read_only=False))
         arguments += self._extra()
         environment = environment_of(runtime, descriptor)
-        return AppWorker(lambda: WorkerProcess(runtime, descriptor, bindings, arguments, log, environment))
+        served = descriptor.worker
+        warming = self._request(0, *volume.zeros()) if served is not None and served.warm else None
+        return AppWorker(
+            lambda: WorkerProcess(runtime, descriptor, bindings, arguments, log, environment),
+            warming=warming,
+        )
 
     def options(self) -> dict[str, Any]:
         """The options that are set, by name."""
@@ -188,14 +193,8 @@ class BidsApp(StreamInterface, metaclass=AppClass):
         began = time.monotonic()
         incremental, volume = self.inputs.incremental, self._volume
         assert volume is not None
-        assert self._runtime is not None
         out = volume.put(incremental)
-        native = self._runtime.native
-        request = {
-            "volume": incremental.volume,
-            "bids_dir": str(volume.bids_dir) if native else BIDS_DIR,
-            "out_dir": str(out) if native else f"{OUT_DIR}/{out.name}",
-        }
+        request = self._request(incremental.volume, volume.bids_dir, out)
         left = None if self.deadline is None else max(0.0, self.deadline - (time.monotonic() - began))
         try:
             said = worker.ask(request, left)
@@ -203,6 +202,22 @@ class BidsApp(StreamInterface, metaclass=AppClass):
             return {"outputs": said, **outputs_of(said, kinds, out, incremental)}
         finally:
             volume.drop(out)
+
+    def _request(self, number: int, *folders: Path) -> dict[str, Any]:
+        """What the worker is asked: a data set, and the folder for what is made of it, as it sees them."""
+        runtime, volume = self._runtime, self._volume
+        assert runtime is not None
+        assert volume is not None
+
+        def seen(folder: Path) -> str:
+            if runtime.native:
+                return str(folder)
+            if folder == volume.bids_dir:
+                return BIDS_DIR
+            return f"{OUT_DIR}/{folder.relative_to(volume.out_dir)}"
+
+        bids_dir, out = map(seen, folders)
+        return {"volume": number, "bids_dir": bids_dir, "out_dir": out}
 
     def _by_start(self) -> dict[str, Any]:
         began = time.monotonic()

@@ -51,12 +51,18 @@ class AppWorker:
         Starts one.
     start_limit
         Seconds until it must be ready.
+    warming
+        What it is asked before it is ready; its answer is not looked at.
     """
 
-    def __init__(self, launch: Callable[[], Launched], start_limit: float = START_LIMIT) -> None:
-        self._launch = launch
-        self._limit = start_limit
-        self._current = _Starting(launch, start_limit)
+    def __init__(
+        self,
+        launch: Callable[[], Launched],
+        start_limit: float = START_LIMIT,
+        warming: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._start: Callable[[], _Starting] = lambda: _Starting(launch, start_limit, warming)
+        self._current = self._start()
         self._ending: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._over = False
@@ -127,7 +133,7 @@ class AppWorker:
         with self._lock:
             if self._over:
                 return
-            self._current = _Starting(self._launch, self._limit)
+            self._current = self._start()
             thread = threading.Thread(target=old.end, name="app-worker-end")
             self._ending = [*(one for one in self._ending if one.is_alive()), thread]
             thread.start()
@@ -140,14 +146,16 @@ def _left(until: float | None) -> float | None:
 class _Starting:
     """One worker, from its start in a thread to its end."""
 
-    def __init__(self, launch: Callable[[], Launched], limit: float) -> None:
+    def __init__(
+        self, launch: Callable[[], Launched], limit: float, warming: Mapping[str, Any] | None
+    ) -> None:
         self.ready = threading.Event()
         self.error = ""
         self._launch = launch
         self._limit = limit
+        self._warming = warming
         self._launched: Launched | None = None
         self._buffer = bytearray()
-        self._asked = b""
         self._thread = threading.Thread(target=self._start, name="app-worker-start")
         self._thread.start()
 
@@ -158,6 +166,8 @@ class _Starting:
             until = time.monotonic() + self._limit
             while not self._line(until).get("ready"):
                 pass
+            if self._warming is not None:
+                self.exchange(self._warming, until)
         except TimeoutError:
             self.error = f"it did not say that it is ready within {self._limit:g} s"
         except Exception as error:

@@ -133,6 +133,9 @@ class Worker(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         ``json-lines``: it says ``{"ready": true}``, then reads a line ``{"volume": n, "bids_dir": path,
         "out_dir": path}`` and answers ``{"volume": n, "outputs": {...}}``, or with ``"error": text``. What it
         says of a volume comes from that volume and its options alone: another worker may take its place.
+    warm
+        Whether it is given a volume of zeros, of number 0, before it is taken as ready, so that the first of
+        a run does not wait for what is loaded with it. The answer, or an error in it, is not looked at.
     outputs
         What it says of each volume, by name: these become outputs of the node. An ``image`` is said by the
         name of a NIfTI file in ``out_dir``.
@@ -140,6 +143,7 @@ class Worker(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
     command: Annotated[Command, msgspec.Meta(min_length=1)]
     protocol: Literal["json-lines"] = "json-lines"
+    warm: bool = False
     outputs: dict[str, OutputKind] = msgspec.field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from rtflow.errors import VolumeError
 
 _MEMORY = Path("/dev/shm")
 _OURS = "rtflow-volume-"
+_ZEROS = (64, 64, 36)
 _README = "# One volume of a run\n\nrtflow gives a BIDS App one volume after the other here.\n"
 
 
@@ -63,6 +64,20 @@ class OneVolume:
         out = self.out_dir / f"volume-{incremental.volume:04d}"
         out.mkdir(exist_ok=True)
         return out
+
+    def zeros(self) -> tuple[Path, Path]:
+        """A data set of zeros, which stays, and a folder for what is made of it; both where outputs are."""
+        nothing = BidsIncremental(
+            np.zeros(_ZEROS, np.int16, order="F"),
+            np.diag([3.0, 3.0, 3.0, 1.0]),
+            volume=0,
+            metadata={"RepetitionTime": 2.0, "TaskName": "zeros"},
+            entities={"subject": "zeros", "task": "zeros"},
+        )
+        write_dataset([nothing], self.out_dir / "zeros")
+        out = self.out_dir / "volume-0000"
+        out.mkdir()
+        return self.out_dir / "zeros", out
 
     def clear(self) -> None:
         """Remove the volume that is there, if one is."""

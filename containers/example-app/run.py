@@ -65,26 +65,40 @@ def brain(mean, threshold):
     return mean > threshold * np.percentile(mean, 98)
 
 
-def means(data, mask):
-    """Mean in the mask of each volume; NaN where the mask is empty.
+class Inside:
+    """The voxels of a mask.
 
     Parameters
     ----------
-    data : array (i, j, k) or (i, j, k, volumes)
-        Values.
     mask : array of bool (i, j, k)
         Where.
     """
-    # Images are read in Fortran order: so they are walked through in theirs, which takes half the time.
-    inside = data.T[..., mask.T]
-    if not inside.size:
-        return np.full(data.shape[3:] or 1, np.nan)
-    return np.atleast_1d(inside.mean(axis=-1, dtype=np.float64))
+
+    def __init__(self, mask):
+        self.mask = mask
+        # Images are read in Fortran order, and walked through in it. Numbers of voxels, looked up once
+        # for all volumes, take a tenth of the time of a mask.
+        self.voxels = np.flatnonzero(mask.ravel(order="F"))
+
+    def means(self, data):
+        """Mean of each volume; NaN where the mask is empty.
+
+        Parameters
+        ----------
+        data : array (i, j, k) or (i, j, k, volumes)
+            Values.
+        """
+        if data.shape[:3] != self.mask.shape:
+            raise ValueError(f"the mask is of {self.mask.shape} voxels, the image of {data.shape[:3]}")
+        volumes = data.reshape((self.mask.size, -1), order="F").T
+        if not self.voxels.size:
+            return np.full(len(volumes), np.nan)
+        return volumes.take(self.voxels, axis=1).mean(axis=1, dtype=np.float64)
 
 
 def given_mask(path):
     """The mask of a file, or None."""
-    return None if path is None else np.asarray(nibabel.load(path).dataobj) != 0
+    return None if path is None else Inside(np.asarray(nibabel.load(path).dataobj) != 0)
 
 
 def images(folder, task):
@@ -118,18 +132,18 @@ def run(asked):
             image = nibabel.load(path)
             data = np.asarray(image.dataobj, dtype=np.float32)
             data = data if data.ndim == 4 else data[..., np.newaxis]
-            used = brain(data.mean(axis=3), asked.threshold) if mask is None else mask
-            values = means(data, used)
+            used = Inside(brain(data.mean(axis=3), asked.threshold)) if mask is None else mask
+            values = used.means(data)
             if asked.space == "centred":
                 values = values - values.mean()
             target = asked.output_dir / path.relative_to(asked.bids_dir).parent
             target.mkdir(parents=True, exist_ok=True)
             stem = path.name.partition(".")[0].removesuffix("_bold")
-            made = nibabel.Nifti1Image(used.astype(np.uint8), image.affine)
+            made = nibabel.Nifti1Image(used.mask.astype(np.uint8), image.affine)
             nibabel.save(made, target / f"{stem}_desc-brain_mask.nii.gz")
             rows = "".join(f"{value:.17g}\n" for value in values)
             (target / f"{stem}_desc-mean_timeseries.tsv").write_text(f"mean\n{rows}")
-            print(f"{path.name}: {used.sum()} voxels, {len(values)} volumes", flush=True)
+            print(f"{path.name}: {used.voxels.size} voxels, {len(values)} volumes", flush=True)
             done += 1
     if not done:
         raise Refused(f"no functional image{f' of task {asked.task}' if asked.task else ''}", NO_MATCH)
@@ -155,8 +169,8 @@ def serve(asked):
             if len(found) != 1:
                 raise ValueError(f"expected one functional image, found {len(found)}")
             data = np.asarray(nibabel.load(found[0]).dataobj, dtype=np.float32)
-            used = brain(data, asked.threshold) if mask is None else mask
-            outputs = {"mean": float(means(data, used)[0]), "voxels": int(used.sum())}
+            used = Inside(brain(data, asked.threshold)) if mask is None else mask
+            outputs = {"mean": float(used.means(data)[0]), "voxels": used.voxels.size}
             answer = {"volume": volume, "outputs": outputs}
         except Exception as error:  # one volume fails, the next one may do
             answer = {"volume": volume, "error": f"{type(error).__name__}: {error}"}

@@ -54,9 +54,11 @@ def run(cold: int = _COLD, warm: int = _WARM, shape: tuple[int, int, int] = SHAP
         cold_times(app, native, folder / "mask", 1, shape=shape)
         values = {"mask": str(next((folder / "mask" / "cold-0").rglob("*_mask.nii.gz")))}
         for row, where in (("native", native), (runtime.name, runtime)):
+            asked = worker_times(app, where, folder / row, volumes, values)
+            figures[f"{row}:worker_first_ms"] = asked[0]
             for column, times in (
                 ("cold", cold_times(app, where, folder / row, cold + 1, values, shape)[1:]),
-                ("worker", worker_times(app, where, folder / row, volumes, values)[_SETTLING:]),
+                ("worker", asked[_SETTLING:]),
             ):
                 figures[f"{row}:{column}_median_ms"], figures[f"{row}:{column}_p95_ms"] = spread(times)
     name = f"{runtime.name}:worker_median_ms"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from msgspec.structs import replace
 from nipype import Node, Workflow
 
 from rtflow.bids_apps import BidsApp
@@ -129,6 +130,14 @@ def test_a_worker_that_is_lost_is_replaced(tmp_path: Path, what: str, says: str,
     assert pids[0] == pids[1] != pids[3] == pids[4] == pids[5]
     told = [one for one in seen if isinstance(one, Event) and one.name in ("deadline_missed", "worker_lost")]
     assert [(one.name, one.volume, one.node) for one in told] == [(event, 3, "odd")]
+
+
+def test_it_is_warmed_by_zeros_before_its_first_volume(tmp_path: Path) -> None:
+    warmed = replace(APP, worker=replace(APP.worker, warm=True))
+    app = BidsApp.from_descriptor(warmed, runtime="native", at=["0:error", "3:exit"])
+    plugin, _ = run(tmp_path, app=app, deadline=5.0)
+    seen = [result.values.get("odd.words") for result in plugin.results]
+    assert seen == ["0 1", "0 1 2", None, "0 4", "0 4 5", "0 4 5 6"]
 
 
 def test_a_replay_decides_as_the_run_did(tmp_path: Path) -> None:

@@ -50,6 +50,6 @@ def test_the_benchmark(podman: Podman, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(bids_app.IMAGE_VARIABLE, podman.image("example-app"))
     monkeypatch.setenv("RTFLOW_RUNTIME", "podman")
     report = bids_app.run(cold=1, warm=5, shape=(16, 16, 8))
-    columns = ("cold_median_ms", "cold_p95_ms", "worker_median_ms", "worker_p95_ms")
+    columns = ("cold_median_ms", "cold_p95_ms", "worker_first_ms", "worker_median_ms", "worker_p95_ms")
     assert set(report.figures) == {f"{row}:{column}" for row in ("native", "podman") for column in columns}
     assert set(report.bars) == {"podman:worker_median_ms"}

@@ -32,7 +32,7 @@ def test_the_example_in_python(podman: Podman, tmp_path: Path) -> None:
     assert app.options["space"].choices == ("native", "centred")
     assert {option.origin for option in app.options.values()} == {"help"}
     outputs = {"mean": "number", "voxels": "number"}
-    assert app.worker == Worker(command=("python3", "/app/run.py", "--worker"), outputs=outputs)  # type: ignore[arg-type]
+    assert app.worker == Worker(command=("python3", "/app/run.py", "--worker"), warm=True, outputs=outputs)  # type: ignore[arg-type]
     assert wrapped.left_out == ()
     assert wrapped.sources[:2] == ("labels: a worker", "--bids-exec-spec: nothing")
     write_descriptor(tmp_path / "apps" / "example-app.toml", app)

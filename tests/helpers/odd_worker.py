@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+asked_for: list[int] = []
+
 
 def answer(request: dict, what: str) -> dict:
     volume = request["volume"]
@@ -50,6 +52,7 @@ def answer(request: dict, what: str) -> dict:
             return {"volume": volume, "outputs": {"picture": "pipe.nii"}}
     shutil.copy(image, out / "picture.nii")
     outputs = {"number": volume * 10, "pid": os.getpid(), "picture": "picture.nii", "more": [volume]}
+    outputs["words"] = " ".join(map(str, asked_for))
     return {"volume": volume, "outputs": outputs}
 
 
@@ -66,6 +69,7 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
+        asked_for.append(request["volume"])
         print(json.dumps(answer(request, what.get(str(request["volume"]), ""))), flush=True)
 
 
