@@ -111,6 +111,11 @@ def _spelled(app: str, name: str, option: Option, value: Any, seen: Seen) -> lis
     def wrong(expected: str) -> UsageError:
         return UsageError(f"{app}: option {name} ({option.flag}): expected {expected}, got {value!r}")
 
+    if option.kind != "list" and isinstance(value, list | tuple):
+        # As the labels of participants come; who knows that the app takes several makes it a list.
+        if len(value) != 1:
+            raise wrong("one value")
+        value = value[0]
     match option.kind:
         case "switch":
             if value is not True:
@@ -122,6 +127,8 @@ def _spelled(app: str, name: str, option: Option, value: Any, seen: Seen) -> lis
                 _require_choice(option, word, wrong)
                 if word.startswith("-"):
                     raise wrong("words that do not begin with '-'")
+            if option.repeated:
+                return [part for word in words for part in (option.flag, word)]
             return [option.flag, *words]
         case "path":
             return [option.flag, seen(name, Path(value))]

@@ -55,6 +55,8 @@ class Option(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         What the app says of it.
     required
         Whether the app does not run without it.
+    repeated
+        Whether each value of a list has the flag before it; else the flag stands once.
     origin
         Where this was found; ``hand`` is whoever edited the file.
     """
@@ -65,6 +67,7 @@ class Option(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     default: Scalar | tuple[Scalar, ...] | None = None
     help: str = ""
     required: bool = False
+    repeated: bool = False
     origin: Origin = "hand"
 
 

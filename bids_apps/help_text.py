@@ -1,7 +1,7 @@
 """The options of a command line, read from what it prints at ``--help``.
 
-Understood is what argparse and click print, and tables by hand that look like theirs. Types stand in neither
-(in click's a little): what is not certain stays text, so that nothing is refused that the app would take.
+Understood is what argparse, click and Typer print, and tables by hand that look like theirs. They say little
+of types: what is not certain stays text, so that nothing is refused that the app would take.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from rtflow.bids_apps.descriptor import Kind, Option, Origin, Scalar
 from rtflow.bids_apps.found import Found, Spelled, levels_among, preferred
+from rtflow.bids_apps.help_boxes import unboxed
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|.\x08")
 _FLAG = r"--?[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -22,7 +23,8 @@ _NOT_OPTIONS = re.compile(r"(?i)(.*\bexamples?|notes?|positional arguments|comma
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DEFAULT = re.compile(r"\s*\((?:default|Default|DEFAULT)(?: is|:)?\s+(.*?)\)(?=\.?\s*$|\s)")
 _OF_CLICK = re.compile(r"default: |required$|env var: |.*[<>]=?x|x[<>=]")
-_ASIDE = ("-h", "--help", "--version", "--bids-exec-spec")  # end the app without a run of it
+#: These end the app without a run of it.
+_ASIDE = ("-h", "--help", "--version", "--bids-exec-spec", "--install-completion", "--show-completion")
 _WHOLE = {"INT", "INTEGER", "INTEGER RANGE"}
 _REAL = {"FLOAT", "FLOAT RANGE", "NUM", "NUMBER"}
 _PATH = re.compile(r"(?i)(?:.*[_-])?(?:path|file|dir|directory|filename|folder)")
@@ -50,7 +52,7 @@ def from_help(text: str, *, origin: Origin = "help") -> Found:
     origin
         Of the options.
     """
-    text = _ANSI.sub("", text).expandtabs().replace("\r\n", "\n")
+    text = unboxed(_ANSI.sub("", text).expandtabs().replace("\r\n", "\n"))
     usage = _usage(text)
     click = bool(re.search(r"Usage:.*\[OPTIONS\]", usage, re.DOTALL))
     listed = set(re.findall(_FLAG, usage)) if re.search(r"\[-h\]|\[-h \|", usage) else set()
@@ -160,7 +162,8 @@ def _options(entry: _Entry, click: bool, origin: Origin, required: set[str]) -> 
                 yield Spelled(option, tuple(group))
         return
     flag = preferred(flags)
-    kind, choices = _kind(metavar, flag, default, click)
+    repeated = click and metavar.endswith("*")
+    kind, choices = ("list", ()) if repeated else _kind(metavar, flag, default, click)
     yield Spelled(
         Option(
             flag=flag,
@@ -169,6 +172,7 @@ def _options(entry: _Entry, click: bool, origin: Origin, required: set[str]) -> 
             default=_typed(default, kind),
             help=said,
             required=is_required,
+            repeated=repeated,
             origin=origin,
         ),
         tuple(flags),

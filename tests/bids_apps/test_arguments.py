@@ -45,6 +45,18 @@ def test_each_kind_is_spelled_in_the_order_of_the_file() -> None:
     ]
 
 
+def test_labels_fit_apps_that_take_one_and_apps_that_repeat_the_flag() -> None:
+    labels = {"label": ["01", "02"]}
+    one = Descriptor(name="app", image="x", options={"label": Option(flag="--label")})
+    assert argv(one, label=["01"]) == ["--label", "01"]
+    with pytest.raises(UsageError, match=r"expected one value, got \['01', '02'\]"):
+        argv(one, **labels)
+    each = Descriptor(
+        name="app", image="x", options={"label": Option(flag="--label", kind="list", repeated=True)}
+    )
+    assert argv(each, **labels) == ["--label", "01", "--label", "02"]
+
+
 def test_what_is_not_given_is_left_out() -> None:
     assert argv(skip=False, mode=None, participant_label=[]) == []
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import string
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import click
 import pytest
+import typer
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -260,7 +262,92 @@ def test_click() -> None:
     assert found.levels == ("participant", "group")
 
 
-WORD = st.text(string.ascii_lowercase, min_size=2, max_size=9)
+LIKE_OLD_TYPER = """
+ Usage: prep [OPTIONS] BIDS_DIR OUTPUT_DIR ANALYSIS_LEVEL:{participant|group}
+
+ Prepares images.
+
+╭─ Arguments ─────────────────────────────────────────────────────────────────────────────────╮
+│ *    bids_dir            PATH                               The data set. [required]        │
+│ *    output_dir          PATH                               [required]                      │
+│ *    analysis_level      ANALYSIS_LEVEL:{participant|group}  [required]                     │
+╰─────────────────────────────────────────────────────────────────────────────────────────────╯
+╭─ Options ───────────────────────────────────────────────────────────────────────────────────╮
+│    --participant-label,--participant_label  -p      TEXT                   Whom, with or    │
+│                                                                            without sub-.    │
+│ *  --space                                          [native|MNI]           Where.           │
+│                                                                            [default: None]  │
+│                                                                            [required]       │
+│    --fraction                                       FLOAT RANGE            How much.        │
+│                                                     [0<=x<=1]              [default: 0.5]   │
+│    --quick                                                                 Fast.            │
+│    --help                                                                  Show this        │
+│                                                                            message.         │
+╰─────────────────────────────────────────────────────────────────────────────────────────────╯
++- Speed ---------------+
+| --fast        Faster. |
++-----------------------+
+"""
+
+
+def test_a_help_in_boxes() -> None:
+    found = from_help(LIKE_OLD_TYPER)
+    assert found.levels == ("participant", "group")
+    assert said(found) == {
+        "participant_label": ("--participant-label", "text", (), None),
+        "space": ("--space", "choice", ("native", "MNI"), None),
+        "fraction": ("--fraction", "number", (), 0.5),
+        "quick": ("--quick", "switch", (), None),
+        "fast": ("--fast", "switch", (), None),
+    }
+    options = named(found.options)
+    assert [name for name, one in options.items() if one.required] == ["space"]
+    assert options["participant_label"].help == "Whom, with or without sub-."
+
+
+def test_typer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = typer.Typer()
+
+    @made.command()
+    def app(
+        bids_dir: Annotated[Path, typer.Argument(help="The data set.")],
+        output_dir: Path,
+        level: Annotated[Literal["participant", "group"], typer.Argument(help="Of the analysis.")],
+        space: Annotated[Literal["native", "MNI"], typer.Option(help="Where.")],
+        participant_label: Annotated[list[str], typer.Option("--participant-label", "-p", help="Whom.")],
+        cpus: Annotated[int, typer.Option(help="How many, " * 30 + "or one.")] = 3,
+        fraction: Annotated[float, typer.Option(min=0, max=1, help="How much.")] = 0.5,
+        licence: Annotated[Path | None, typer.Option(envvar="LICENCE", help="Which licence.")] = None,
+        box: Annotated[tuple[int, int, int], typer.Option(help="Three numbers.")] = (1, 2, 3),
+        shout: Annotated[bool, typer.Option("--shout/--no-shout", "-s/-S", help="Loud or not.")] = False,
+        quick: Annotated[bool, typer.Option("--quick", rich_help_panel="Speed")] = False,
+    ) -> None:
+        """An app."""
+
+    monkeypatch.setenv("COLUMNS", "1000")  # as apps are asked
+    found = from_help(CliRunner().invoke(typer.main.get_command(made), ["--help"]).output)
+    assert said(found) == {
+        "space": ("--space", "choice", ("native", "MNI"), None),
+        "participant_label": ("--participant-label", "list", (), None),
+        "cpus": ("--cpus", "whole", (), 3),
+        "fraction": ("--fraction", "number", (), 0.5),
+        "licence": ("--licence", "path", (), None),
+        "box": ("--box", "list", (), (1, 2, 3)),
+        "shout": ("--shout", "switch", (), None),
+        "no_shout": ("--no-shout", "switch", (), None),
+        "quick": ("--quick", "switch", (), None),
+    }
+    options = named(found.options)
+    assert [name for name, one in options.items() if one.required] == ["space", "participant_label"]
+    assert [name for name, one in options.items() if one.repeated] == ["participant_label"]
+    assert options["cpus"].help == "How many, " * 30 + "or one."
+    assert options["licence"].help == "Which licence."
+    assert found.levels == ("participant", "group")
+
+
+WORD = st.text(string.ascii_lowercase, min_size=2, max_size=9).filter(
+    lambda word: word not in ("help", "version")
+)
 FLAG = st.lists(WORD, min_size=1, max_size=3).flatmap(
     lambda words: st.sampled_from("-_").map(lambda joint: f"--{joint.join(words)}")
 )
