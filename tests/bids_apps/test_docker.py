@@ -1,11 +1,6 @@
-"""Docker's command line, against podman's service: users that are not root, whose outputs must be theirs."""
+"""Docker's command line, against podman's service."""
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +8,10 @@ import msgspec
 import pytest
 
 from containers import Podman
-from rtflow.bids_apps import watcher
-from rtflow.bids_apps.descriptor import AppLimits, Descriptor, write_descriptor
+from rtflow.bids_apps.descriptor import AppLimits, Descriptor
 from rtflow.bids_apps.running import AppRun, run_app
 from rtflow.bids_apps.runtime import find_runtime, image_environment
 from rtflow.errors import AppError
-
-ROOT = Path(__file__).resolve().parents[2]
-PERSON = 1234
 
 
 def scripted(podman: Podman, script: str, **fields: object) -> Descriptor:
@@ -87,61 +78,3 @@ def test_a_container_of_docker_is_gone_after_its_time(
         run_app(run)
     assert failed.value.kind == "time-out"
     assert_gone(podman, failed.value.argv)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-def test_outputs_of_a_person_are_theirs_though_the_daemon_is_roots(
-    docker: None, podman: Podman, data_set: Path, tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    os.chown(home, PERSON, PERSON)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path("/tmp"):
-            break
-        folder.chmod(folder.stat().st_mode | 0o755)
-    app = scripted(podman, "id -u >$2/user; id -g >>$2/user; mkdir -p $2/a/b")
-    write_descriptor(tmp_path / "docked.toml", app)
-    (tmp_path / "docked.toml").chmod(0o644)
-    # What the person runs must be open to them; of rtflow all is loaded before root becomes that person.
-    watching = Path(shutil.copy(watcher.__file__, tmp_path))
-    watching.chmod(0o644)
-    program = f"""
-import os, sys
-from pathlib import Path
-from rtflow.bids_apps import watcher
-from rtflow.bids_apps.descriptor import read_descriptor
-from rtflow.bids_apps.running import AppRun, run_app
-from rtflow.bids_apps.runtime import find_runtime
-app, data, out = map(Path, sys.argv[1:])
-run = AppRun(descriptor=read_descriptor(app), runtime=find_runtime("docker"), bids_dir=data, out=out)
-sys.executable, watcher.__file__ = {_interpreter()!r}, {str(watching)!r}
-os.setgroups([])
-os.setresgid({PERSON}, {PERSON}, {PERSON})
-os.setresuid({PERSON}, {PERSON}, {PERSON})
-print(run_app(run).folder)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "docked.toml", data_set, home / "derivatives"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    folder = Path(done.stdout.strip())
-    assert (folder / "user").read_text().split() == [str(PERSON), str(PERSON)]
-    owners = {(path.stat().st_uid, path.stat().st_gid) for path in (home / "derivatives").rglob("*")}
-    assert owners == {(PERSON, PERSON)}
-
-
-def _interpreter() -> str:
-    """A Python that a person may run: the one of the tests may be in root's home folder."""
-    for program in (sys.executable, "/usr/bin/python3"):
-        with contextlib.suppress(OSError):
-            if not subprocess.run(
-                [program, "-c", ""], user=PERSON, capture_output=True, check=False
-            ).returncode:
-                return program
-    pytest.skip("no Python here that is open to others than root")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +33,9 @@ IMAGES = {
     "example-app-shell": (EXAMPLES / "example-app-shell", "busybox"),
     "prep-app": (HERE / "prep_app", "python"),
 }
+
+_OURS = "localhost/rtflow-tests/"
+_KEPT_SECONDS = 24 * 3600
 
 _NO_DOCUMENTATION = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
@@ -50,8 +55,11 @@ class Podman:
     @property
     def environment(self) -> dict[str, str]:
         """What makes any podman of this machine use that storage."""
-        if os.getuid():
-            return {}  # a person's own podman works as it was set up
+        return {} if os.getuid() else self.variables  # a person's own podman works as it was set up
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Where its configuration stands."""
         return {
             "CONTAINERS_CONF": str(self.root / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.root / "storage.conf"),
@@ -97,7 +105,7 @@ class Podman:
                     f"{file.relative_to(folder)} {file.stat().st_mode & 0o111}",
                     _hash(file.read_bytes()),
                 ]
-        tag = f"localhost/rtflow-tests/{folder.name.replace('_', '-')}:{_hash(*parts)}"
+        tag = f"{_OURS}{folder.name.replace('_', '-')}:{_hash(*parts)}"
         with self._lock():
             if not self._has(tag):
                 self("build", "--quiet", "--build-arg", f"BASE={parts[0]}", "--tag", tag, str(folder))
@@ -106,7 +114,7 @@ class Podman:
     def _base(self, name: str) -> str:
         base = _BASES[name]()
         stamp = _hash(_suite(), repr(base), (ROOT / "constraints.txt").read_text(encoding="utf-8"))
-        tag = f"localhost/rtflow-tests/{name}:{stamp}"
+        tag = f"{_OURS}{name}:{stamp}"
         with self._lock():
             if not self._has(tag):
                 with tempfile.TemporaryDirectory(dir=self.root) as work:
@@ -114,7 +122,25 @@ class Podman:
                     self("import", "--quiet", "--change", "ENV PYTHONPATH=/opt/python", str(archive), tag)
         return tag
 
+    def prune(self) -> None:
+        """Remove images of tests that none has used for a day: those of what has changed since."""
+        with self._lock():
+            said = self("images", "--format", "json", "--filter", f"reference={_OURS}*", check=False)
+            for image in json.loads(said or "[]"):
+                for tag in [name for name in image.get("Names") or [] if name.startswith(_OURS)]:
+                    mark = self._mark(tag)
+                    used = mark.stat().st_mtime if mark.exists() else image["Created"]
+                    if time.time() - used > _KEPT_SECONDS:
+                        self("rmi", tag, check=False)
+                        mark.unlink(missing_ok=True)
+            self("image", "prune", "--force", "--filter", f"until={_KEPT_SECONDS}s", check=False)
+
+    def _mark(self, tag: str) -> Path:
+        """A file that is as old as the last use of an image."""
+        return self.root / f"used-{tag.removeprefix(_OURS).replace('/', '-')}"
+
     def _has(self, tag: str) -> bool:
+        self._mark(tag).touch()
         # Not by a list of all: that fails while another process makes an image.
         done = subprocess.run(
             ["podman", "image", "exists", tag],
@@ -242,14 +268,15 @@ def _busybox() -> Base:
 _BASES = {"python": _python, "bare-python": _bare_python, "busybox": _busybox}
 
 
-def _configure(root: Path) -> None:
+def configure(root: Path) -> None:
     """Write the configuration of a podman that runs where cgroups and networks cannot be had."""
     (root / "bin").mkdir(exist_ok=True)
     runtime = shutil.which("crun") or "/usr/bin/crun"
     if Path("/sys/fs/cgroup/unified/cgroup.controllers").exists():
         # crun refuses a machine with both kinds of cgroups; what it does not see it does not refuse.
         wrapper = root / "bin" / "crun"
-        hidden = f'umount /sys/fs/cgroup/unified; exec {runtime} "$@"'
+        # Mounted over, not unmounted: without root's rights nobody can do that.
+        hidden = f'mount -t tmpfs none /sys/fs/cgroup/unified; exec {runtime} "$@"'
         wrapper.write_text(
             f"#!/bin/sh\nexec unshare -m --propagation slave sh -c '{hidden}' crun \"$@\"\n", encoding="utf-8"
         )
@@ -283,18 +310,18 @@ runroot = "{root}/run/storage"
 
 def find_podman() -> Podman:
     """Podman, ready for use; the test fails where there is none."""
-    for program in ("podman", "crun", "mmdebstrap"):
+    for program in ("podman", "crun", "mmdebstrap", "newuidmap"):
         if not shutil.which(program):
             pytest.fail(
                 f"{program} is missing, which the tests of BIDS Apps need. On Debian and Ubuntu, as root: "
-                "apt-get install podman crun catatonit mmdebstrap",
+                "apt-get install podman crun catatonit mmdebstrap uidmap",
                 pytrace=False,
             )
     root = Path(tempfile.gettempdir()) / f"rtflow-podman-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     podman = Podman(root)
     with podman._lock():
-        _configure(root)
+        configure(root)
     return podman
 
 
@@ -306,3 +333,4 @@ def podman() -> Iterator[Podman]:
         for name, value in found.environment.items():
             patch.setenv(name, value)
         yield found
+        found.prune()
