@@ -120,12 +120,14 @@ def _docker_like(runtime: Runtime, invocation: Invocation) -> list[str]:
     argv += [] if descriptor.relaxed.writable_root else ["--read-only"]
     argv += ["--tmpfs=/tmp:rw,nosuid,nodev,mode=1777", "--tmpfs=/var/tmp:rw,nosuid,nodev,mode=1777"]
     argv += [] if descriptor.relaxed.network else ["--network=none"]
-    argv.append(f"--user={os.getuid()}:{os.getgid()}")
+    # Root of a daemon without root's rights is the user, and every other number is somebody else's.
+    user = "0:0" if runtime.rootless and not podman else f"{os.getuid()}:{os.getgid()}"
+    argv.append(f"--user={user}")
+    # Nothing of the user's may be relabelled for the sake of one run.
+    argv += ["--security-opt=label=disable"] if _SELINUX.exists() else []
     if podman:
         argv.append("--http-proxy=false")
         argv += ["--userns=keep-id"] if runtime.rootless else []
-        # Nothing of the user's may be relabelled for the sake of one run.
-        argv += ["--security-opt=label=disable"] if _SELINUX.exists() else []
         if invocation.seconds is not None:
             argv.append(f"--timeout={math.ceil(invocation.seconds) + _MARGIN_SECONDS}")
     limits = descriptor.limits

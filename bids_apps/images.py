@@ -108,10 +108,22 @@ def _pinned(asked: str, about: Mapping[str, Any]) -> str:
     wanted = repository(asked)
     for known in about.get("RepoDigests") or []:
         name, _, digest = str(known).partition("@")
-        if name == wanted or name.endswith(f"/{wanted}"):
+        if _in_full(name) == _in_full(wanted) or name.endswith(f"/{wanted}"):
             return f"{name}@{digest}"
     identity = str(about.get("Id") or "")
     return identity if identity.startswith("sha256:") else f"sha256:{identity}"
+
+
+def _in_full(name: str) -> str:
+    """A repository with its registry; Docker leaves its own out.
+
+    >>> _in_full("busybox"), _in_full("docker.io/busybox"), _in_full("localhost/lab/app")
+    ('docker.io/library/busybox', 'docker.io/library/busybox', 'localhost/lab/app')
+    """
+    first, slash, rest = name.partition("/")
+    if not slash or not (set(first) & set(".:") or first == "localhost"):
+        first, rest = "docker.io", name
+    return f"{first}/library/{rest}" if first == "docker.io" and "/" not in rest else f"{first}/{rest}"
 
 
 def _of_apptainer(asked: str) -> Image:

@@ -100,7 +100,10 @@ def _probe(name: Name) -> Runtime | str:
     words = done.stdout.split() or ["unknown"]
     if name == "podman":
         return Runtime(name, words[0], rootless=words[-1] == "true")
-    return Runtime(name, words[-1])
+    rootless = (
+        name == "docker" and "rootless" in ask([name, "info", "--format", "{{.SecurityOptions}}"]).stdout
+    )
+    return Runtime(name, words[-1], rootless=rootless)
 
 
 def image_environment(runtime: Runtime, descriptor: Descriptor) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtflow.cli import bids_app_wrap, options
+from rtflow.cli.audit import visible
 from rtflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def show(name: Name, json: options.Json = False) -> None:
         _print_json(msgspec.to_builtins(found))
         return
     for line in _described(found):
-        typer.echo(line)
+        typer.echo(visible(line))
 
 
 @app.command(epilog="Exit status: 0 the results stand, 1 the app or its runtime failed, 2 wrong usage.")

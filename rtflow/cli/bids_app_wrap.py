@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtflow.cli import options
+from rtflow.cli.audit import visible
 from rtflow.errors import RtflowError, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def command(
         for line in wrapped.sources:
             typer.echo(f"  {line}")
         for line in wrapped.left_out:
-            typer.echo(f"  left out  {line}")
+            typer.echo(f"  left out  {visible(line)}")
         if not app.options:
             typer.echo("  no option was found: give them behind '--', or write them into the file")
         for what, (median, p95) in took.items():

@@ -55,6 +55,14 @@ def scripted(podman: Podman, data_set: Path, tmp_path: Path) -> Callable[..., Ap
 
 
 @pytest.fixture
+def networked(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers have the machine's network, unless they are started without; else the tests' have none."""
+    text = (podman.root / "containers.conf").read_text()
+    (tmp_path / "containers.conf").write_text(text.replace('netns = "none"', 'netns = "host"'))
+    monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
+
+
+@pytest.fixture
 def docker(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Docker's command line works, and what it starts can be seen by podman."""
     socket = tmp_path / "docker.sock"

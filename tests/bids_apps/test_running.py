@@ -120,7 +120,7 @@ def test_outputs_are_the_users_and_nothing_else_can_be_written(scripted: Scripte
             touch /tmp/x /var/tmp/x || exit 1
             for place in $1/x $1/sub-01/x /x /etc/x /app/run.sh; do touch $place 2>>$2/refused && exit 1; done
             grep -E '^Cap(Eff|Bnd|Prm)|NoNewPrivs' /proc/self/status >$2/rights
-            grep -v lo: /proc/net/dev | tail -n +3 >$2/network; env >$2/environment
+            env >$2/environment
             """
         )
     )
@@ -132,9 +132,16 @@ def test_outputs_are_the_users_and_nothing_else_can_be_written(scripted: Scripte
     assert len(re.findall("Read-only file system", found["refused"])) == 5
     assert set(re.findall(r"Cap\w+:\s*(\d+)", found["rights"])) == {"0000000000000000"}
     assert re.search(r"NoNewPrivs:\s*1", found["rights"])
-    assert found["network"] == ""
     assert "HOME=/tmp" in found["environment"]
     assert not (data_set / "x").exists()
+
+
+@pytest.mark.usefixtures("networked")
+def test_an_app_has_a_network_where_its_file_says_so(scripted: Scripted) -> None:
+    script = "grep -v lo: /proc/net/dev | tail -n +3 >$2/network; touch $2/x"
+    for network in (True, False):
+        outcome = run_app(scripted(script, relaxed=Relaxed(network=network)))
+        assert bool((outcome.folder / "network").read_text()) == network
 
 
 def test_what_this_machine_has_in_its_environment_stays_here(

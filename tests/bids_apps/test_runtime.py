@@ -121,6 +121,17 @@ def test_a_path_with_a_line_break_is_refused() -> None:
         command_line(PODMAN, invocation(bindings=(Binding(Path("/a\nb"), "/data"),)))
 
 
+def test_root_of_a_docker_without_root_is_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = (
+        'case "$1" in version) echo 28.2 ;; info) echo "[name=seccomp,profile=builtin name=rootless]" ;; esac'
+    )
+    program(tmp_path / "bin", "docker", told)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    found = find_runtime("docker")
+    assert found == Runtime("docker", "28.2", rootless=True)
+    assert "--user=0:0" in command_line(found, invocation())
+
+
 def test_rootless_podman_keeps_the_users_number() -> None:
     assert "--userns=keep-id" in command_line(Runtime("podman", "4", rootless=True), invocation())
 

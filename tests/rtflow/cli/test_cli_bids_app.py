@@ -53,7 +53,9 @@ def test_an_app_is_listed_and_shown(tmp_path: Path, rtflow: Rtflow) -> None:
         tag="none:1",
         wrapped="2026-11-28",
         options={
-            "mode": Option(flag="--mode", kind="choice", choices=("a", "b"), help="How.", origin="help"),
+            "mode": Option(
+                flag="--mode", kind="choice", choices=("a", "b"), help="How\x1b[2J.", origin="help"
+            ),
         },
         mounts={"licence": Mount(inside="/l.txt", help="Of the app")},
         limits=AppLimits(memory="2g"),
@@ -66,7 +68,7 @@ def test_an_app_is_listed_and_shown(tmp_path: Path, rtflow: Rtflow) -> None:
     assert {
         "relaxed  network",
         "limits   2g",
-        "option   mode: --mode (a or b; from help). How.",
+        "option   mode: --mode (a or b; from help). How\\x1b[2J.",
         "mount    licence: /l.txt, needed. Of the app",
     } <= set(shown)
     assert json.loads(rtflow("bids-app", "show", "mask", "--json").stdout)["image"] == ABSENT
