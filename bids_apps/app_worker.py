@@ -64,6 +64,7 @@ class AppWorker:
         self._start: Callable[[], _Starting] = lambda: _Starting(launch, start_limit, warming)
         self._current = self._start()
         self._ending: list[threading.Thread] = []
+        self._unended: list[Exception] = []
         self._lock = threading.Lock()
         self._over = False
 
@@ -128,15 +129,23 @@ class AppWorker:
         self._current.close()
         for thread in self._ending:
             thread.join()
+        if self._unended:
+            raise self._unended[0]
 
     def _replace(self, old: _Starting) -> None:
         with self._lock:
             if self._over:
                 return
             self._current = self._start()
-            thread = threading.Thread(target=old.end, name="app-worker-end")
+            thread = threading.Thread(target=self._end, args=(old,), name="app-worker-end")
             self._ending = [*(one for one in self._ending if one.is_alive()), thread]
             thread.start()
+
+    def _end(self, old: _Starting) -> None:
+        try:
+            old.end()
+        except Exception as error:  # told at the end of the run
+            self._unended.append(error)
 
 
 def _left(until: float | None) -> float | None:

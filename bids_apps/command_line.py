@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +89,11 @@ def command_line(runtime: Runtime, invocation: Invocation) -> list[str]:
         If the app cannot be run by this runtime, or a path has a line break.
     """
     for binding in invocation.bindings:
-        if not str(binding.host).isprintable():
-            raise UsageError(f"{str(binding.host)!r} has a character that no mount can have; rename it")
+        if not f"{binding.host}{binding.inside}".isprintable():
+            raise UsageError(
+                f"{str(binding.host)!r}, seen at {binding.inside!r}, has a character that no mount can have; "
+                "rename it"
+            )
     if runtime.native:
         command = invocation.command or invocation.descriptor.native.command
         if not command:
@@ -103,6 +107,22 @@ def command_line(runtime: Runtime, invocation: Invocation) -> list[str]:
     if runtime.name == "apptainer":
         return _apptainer(invocation)
     return _docker_like(runtime, invocation)
+
+
+def header(descriptor: Descriptor, runtime: Runtime, argv: list[str]) -> bytes:
+    """What the log of an app begins with: what protects this machine, and the command line."""
+    relaxed = descriptor.relaxed
+    opened = {"it may use the network": relaxed.network, "it may write its root": relaxed.writable_root}
+    pinned = runtime.native or descriptor.digest or descriptor.image.endswith(".sif")
+    lines = [
+        f"# {descriptor.name} {descriptor.version}".rstrip(),
+        f"# {runtime.name} {runtime.version}".rstrip(),
+        *(f"# relaxed in its file: {words}" for words, is_so in opened.items() if is_so),
+        *(["# native: nothing protects this machine from it"] if runtime.native else []),
+        *([] if pinned else [f"# only a tag is known of its image: {descriptor.image}"]),
+        f"# {shlex.join(argv)}",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
 
 
 def _docker_like(runtime: Runtime, invocation: Invocation) -> list[str]:
@@ -143,16 +163,13 @@ def _docker_like(runtime: Runtime, invocation: Invocation) -> list[str]:
 
 def _mount(binding: Binding) -> list[str]:
     """The option that mounts something; a colon would end the path in one spelling, a comma in the other."""
-    host = str(binding.host)
-    if ":" not in host:
-        return [f"--volume={host}:{binding.inside}:{'ro' if binding.read_only else 'rw'}"]
-    source = f"source={host}"
-    if set(host) & set(',"'):
-        source = '"' + source.replace('"', '""') + '"'
-    return [
-        "--mount",
-        f"type=bind,{source},destination={binding.inside}{',readonly' if binding.read_only else ''}",
-    ]
+    host, inside = str(binding.host), binding.inside
+    if ":" not in host + inside:
+        return [f"--volume={host}:{inside}:{'ro' if binding.read_only else 'rw'}"]
+    fields = ["type=bind", f"source={host}", f"destination={inside}"]
+    fields += ["readonly"] if binding.read_only else []
+    quoted = ['"' + one.replace('"', '""') + '"' if set(one) & set(',"') else one for one in fields]
+    return ["--mount", ",".join(quoted)]
 
 
 def _apptainer(invocation: Invocation) -> list[str]:
@@ -167,8 +184,11 @@ def _apptainer(invocation: Invocation) -> list[str]:
     argv += [f"--cpus={limits.cpus:g}"] if limits.cpus else []
     argv += [f"--env={name}={value}" for name, value in invocation.environment.items()]
     for binding in invocation.bindings:
-        if set(str(binding.host)) & set(':,"'):
-            raise UsageError(f"{binding.host}: Apptainer mounts no path with ':', ',' or '\"'; rename it")
+        if set(f"{binding.host}{binding.inside}") & set(':,"'):
+            raise UsageError(
+                f"{binding.host}, seen at {binding.inside}: Apptainer mounts no path with ':', ',' or '\"'; "
+                "rename it"
+            )
         argv.append(f"--bind={binding.host}:{binding.inside}:{'ro' if binding.read_only else 'rw'}")
     return [*argv, apptainer_image(descriptor.image), *command, *invocation.arguments]
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rtflow.bids_apps.command_line import Binding, Invocation, command_line
+from rtflow.bids_apps.command_line import Binding, Invocation, command_line, header
 from rtflow.bids_apps.descriptor import Descriptor
 from rtflow.bids_apps.process import AppProcess
 from rtflow.bids_apps.runtime import Runtime
@@ -67,6 +67,8 @@ class WorkerProcess:
         )
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
+            errors.write(header(descriptor, runtime, argv))
+            errors.flush()
             self._from = errors.tell()
             self.process = AppProcess(runtime, name, argv, stdin=subprocess.PIPE, stderr=errors, bufsize=0)
 

@@ -7,7 +7,6 @@ import datetime
 import math
 import os
 import secrets
-import shlex
 import shutil
 import subprocess
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rtflow.bids_apps.arguments import given
-from rtflow.bids_apps.command_line import Binding, Invocation, command_line
+from rtflow.bids_apps.command_line import Binding, Invocation, command_line, header
 from rtflow.bids_apps.descriptor import BIDS_DIR, OUT_DIR, Descriptor
 from rtflow.bids_apps.failures import failure
 from rtflow.bids_apps.outputs import copy_of, count_files, describe, put_in_place, results_folder
@@ -189,8 +188,7 @@ def _folder(path: Path) -> Path:
 def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: Tell) -> None:
     """Run it to its end, which is a good one if this returns."""
     with _log(log) as file:
-        for line in _header(run, argv):
-            file.write(line.encode(errors="backslashreplace") + b"\n")
+        file.write(header(run.descriptor, run.runtime, argv))
         file.flush()
         try:
             process = AppProcess(run.runtime, invocation.name, argv, stdin=subprocess.DEVNULL)
@@ -258,23 +256,6 @@ def _log(path: Path) -> Any:
         yield file
 
 
-def _header(run: AppRun, argv: list[str]) -> list[str]:
-    descriptor, relaxed = run.descriptor, run.descriptor.relaxed
-    opened = {"it may use the network": relaxed.network, "it may write its root": relaxed.writable_root}
-    return [
-        f"# {descriptor.name} {descriptor.version}".rstrip(),
-        f"# {run.runtime.name} {run.runtime.version}".rstrip(),
-        *(f"# relaxed in its file: {words}" for words, is_so in opened.items() if is_so),
-        *(["# native: nothing protects this machine from it"] if run.runtime.native else []),
-        *([f"# only a tag is known of its image: {descriptor.image}"] if not _pinned(run) else []),
-        f"# {shlex.join(argv)}",
-    ]
-
-
-def _pinned(run: AppRun) -> bool:
-    return run.runtime.native or bool(run.descriptor.digest) or run.descriptor.image.endswith(".sif")
-
-
 class _Said:
     """What an app says, while it says it: into the log, to whoever listens, and the end of its stderr."""
 
@@ -296,6 +277,8 @@ class _Said:
             for line in pipe:
                 text = line.decode(errors="replace").rstrip()
                 with self._lock:
+                    if self._log.closed:  # the app is over; something that it has left behind goes on
+                        return
                     self._log.write(line)
                     self._log.flush()
                     if is_stderr and text:

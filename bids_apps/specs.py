@@ -70,8 +70,14 @@ def held_by(folder: Path) -> str:
     import os
 
     found = hashlib.sha256()
+    seen = {os.path.realpath(folder)}
     for where, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not (where == str(folder) and name == "derivatives"))
+        for link in [name for name in folders if Path(where, name).is_symlink()]:
+            real = os.path.realpath(Path(where, link))
+            if real in seen:  # a circle, or the same once more
+                folders.remove(link)
+            seen.add(real)
         for name in sorted(files):
             path = Path(where, name)
             about = path.stat() if path.exists() else path.lstat()

@@ -91,6 +91,8 @@ def test_each_volume_is_asked_for(tmp_path: Path) -> None:
     assert numbers(plugin) == [10, 20, 30, None, 50, 60]
     assert plugin.results[3].values["odd.words"] == "less"
     assert len({result.values.get("odd.pid") for result in plugin.results} - {None}) == 1
+    (log,) = (tmp_path / "out").rglob("logs/odd.log")
+    assert "# native: nothing protects this machine from it" in log.read_text()
 
 
 @pytest.mark.parametrize(

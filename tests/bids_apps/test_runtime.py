@@ -116,6 +116,13 @@ def test_any_path_can_be_mounted(host: str, words: list[str]) -> None:
     assert argv[at : at + len(words)] == words
 
 
+def test_a_name_that_an_app_sees_can_be_any_too() -> None:
+    argv = command_line(PODMAN, invocation(bindings=(Binding(Path("/m.nii"), "/inputs/m/a:rw,b"),)))
+    assert (
+        argv[argv.index("--mount") + 1] == 'type=bind,source=/m.nii,"destination=/inputs/m/a:rw,b",readonly'
+    )
+
+
 def test_a_path_with_a_line_break_is_refused() -> None:
     with pytest.raises(UsageError, match="rename it"):
         command_line(PODMAN, invocation(bindings=(Binding(Path("/a\nb"), "/data"),)))

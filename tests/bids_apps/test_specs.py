@@ -14,7 +14,7 @@ from rtflow.bids_apps import BidsApp
 from rtflow.bids_apps.descriptor import Descriptor, Mount, Option, Worker
 from rtflow.bids_apps.found import reserved
 from rtflow.bids_apps.one_volume import OneVolume
-from rtflow.bids_apps.specs import AppInput
+from rtflow.bids_apps.specs import AppInput, held_by
 from rtflow.errors import SettingsError, UsageError
 
 IMAGE = "app@sha256:" + 64 * "0"
@@ -89,6 +89,16 @@ def test_every_name_of_an_input_is_reserved() -> None:
 def test_it_is_made_from_a_file_alone() -> None:
     with pytest.raises(UsageError, match="from_descriptor"):
         BidsApp()
+
+
+def test_what_a_data_set_holds_is_known_though_links_lead_in_circles(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(8):  # each way through them all would be another one
+            (tmp_path / name / f"{number}").symlink_to("..")
+    before = held_by(tmp_path)
+    (tmp_path / "a" / "file").write_text("")
+    assert held_by(tmp_path) != before
 
 
 def test_memory_of_a_process_that_was_killed_is_given_back(tmp_path: Path) -> None:
