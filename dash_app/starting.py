@@ -68,8 +68,8 @@ def run_dashboard(
     folder = accounts.folder / "certificates"
     if plain and not is_loopback(host):
         raise UsageError(f"--plain is for this machine only, and {host} is for others; leave it out")
-    tls = None if plain else server_context(folder, client_certificates=False)
     place, towards = _place(server, ca, folder)
+    tls = None if plain else server_context(folder, client_certificates=False)
     with contextlib.nullcontext(token) if token else lent_token(accounts) as known:
         options = DashboardOptions(
             EnginePlace(place, known, towards), accounts.folder, host, port, tls, names, desktop
@@ -89,8 +89,11 @@ def _place(server: str, ca: Path | None, folder: Path) -> tuple[str, ssl.SSLCont
         return f"http://{rest.rstrip('/')}", None
     try:
         authority = ca.read_text() if ca is not None else authority_pem(folder)
-    except OSError as error:
-        raise UsageError(f"--ca {ca}: {error.strerror or error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--ca {ca}: {getattr(error, 'strerror', None) or error}") from None
+    except UsageError as error:
+        there = "--ca FILE, where the engine is on another machine: its authority.pem"
+        raise UsageError(f"{error}; or give {there}") from None
     return f"https://{rest.rstrip('/')}", client_context(authority)
 
 

@@ -47,7 +47,7 @@ class Api(Handlers):
         states, run, clock, at = port.states, port.run, port.clock, now()
         begins = clock.next_volume(at) if clock else None
         desk, progress, tr = port.desk, port.progress, clock.tr if clock else run.tr if run else None
-        free = await port.pools.short.run(_free, desk.out) if desk else None
+        free = await port.pools.reading.run(_free, desk.out) if desk else None
         left = max(run.volumes - progress.received, 0) if run and run.volumes else None
         return answer(
             {

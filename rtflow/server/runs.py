@@ -18,6 +18,7 @@ from rtflow.documents import RunStart, RunStop, decode
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAIL, _LARGEST = 16 << 10, 1 << 20
 """Bytes of a journal in which its last document is looked for; of one that is longer."""
+_ANSWER = 2 << 20
 _RUNS = 32
 """So many runs are remembered of which documents were asked for."""
 
@@ -85,19 +86,25 @@ class Runs:
         return self._folder / run_uid if found else None
 
     def lines(self, run_uid: str, since: int, most: int) -> list[bytes] | None:
-        """Documents from number ``since`` on, each as its line of JSON; None if there is no such run."""
+        """Documents from number ``since`` on, each as its line of JSON; None if there is no such run.
+
+        There are at most ``most`` of them, and no more after the first 2 MB: they are in memory until whoever
+        asked has taken them.
+        """
         path = self._journal(run_uid)
         if path is None:
             return None
         lines: list[bytes] = []
+        size = 0
         try:
             with path.open("rb") as file:
                 marks = self._marks_of(run_uid, os.fstat(file.fileno()))
                 number, at = marks.before(since)
                 file.seek(at)
-                while len(lines) < most and (line := file.readline()).endswith(b"\n"):
+                while len(lines) < most and size < _ANSWER and (line := file.readline()).endswith(b"\n"):
                     if number >= since:
                         lines.append(line[:-1])
+                        size += len(line)
                     number, at = number + 1, at + len(line)
                     marks.add(number, at)
         except OSError:

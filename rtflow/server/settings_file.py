@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def save_settings(settings: RunSettings, folder: Path, name: str) -> Path:
     except FileExistsError:
         raise BusyError(f"{path} is there already; choose another name") from None
     except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
         raise OutputError(f"{path}: {error.strerror or error}; choose an output folder with room") from None
     raise SettingsError("these settings cannot stand in a file; write one by hand")
 

@@ -172,6 +172,29 @@ def test_one_who_asks_for_much_keeps_nobody_from_the_engine(tmp_path: Path) -> N
     asyncio.run(run())
 
 
+def test_one_who_asks_too_often_is_told_to_wait_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtflow.dash_app.fairness._BURST", 5)
+    monkeypatch.setattr("rtflow.dash_app.fairness._PER_SECOND", 0.01)
+
+    async def run() -> None:
+        async with opened(tmp_path, says(404, "none")) as port:
+            statuses = []
+            for _ in range(7):
+                async with port.ask("/logs/session") as answer:
+                    statuses.append(answer.status)
+            assert statuses == [404] * 5 + [429] * 2
+            async with port.ask("/_dash-layout") as answer:
+                assert (answer.status, int(answer.headers["Retry-After"]) > 10) == (429, True)
+            async with port.ask("/assets/a.js") as answer:  # costs the engine nothing
+                assert answer.status == 200
+            async with port.ask("/logs/session", "anna") as answer:
+                assert answer.status == 404
+
+    asyncio.run(run())
+
+
 def test_one_who_opens_many_pages_leaves_room_for_others(tmp_path: Path) -> None:
     async def run() -> None:
         async with opened(tmp_path, says(503, "away")) as port, contextlib.AsyncExitStack() as open_:

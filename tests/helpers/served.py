@@ -102,8 +102,10 @@ class Serving:
             time.sleep(0.02)
 
     def documents(self, run_uid: str) -> list[dict[str, Any]]:
-        _, body = self.ask("GET", f"/api/runs/{run_uid}/documents")
-        return [json.loads(line) for line in body.splitlines()]
+        told: list[dict[str, Any]] = []
+        while body := self.ask("GET", f"/api/runs/{run_uid}/documents?since={len(told)}")[1]:
+            told += map(json.loads, body.splitlines())
+        return told
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)

@@ -51,6 +51,17 @@ def test_a_line_that_is_being_written_is_not_there_yet(tmp_path: Path):
     assert numbers(runs.lines("run", 30, 10)) == [30, 31, 32]
 
 
+def test_long_documents_come_a_few_at_a_time(tmp_path: Path):
+    journal, runs = Journal(tmp_path), Runs(tmp_path)
+    journal.write(20, "x" * 300_000)
+    since, told = 0, []
+    while lines := runs.lines("run", since, 5000):
+        assert sum(map(len, lines)) < 3 << 20
+        told += numbers(lines)
+        since += len(lines)
+    assert told == list(range(20))
+
+
 @pytest.mark.parametrize("how", ["shorter", "another file"])
 def test_another_journal_in_its_place_is_read_from_its_beginning(tmp_path: Path, how: str):
     journal, runs = Journal(tmp_path), Runs(tmp_path)
