@@ -20,6 +20,7 @@ _LONG = 600.0
 _FILE = 3600.0
 _FOR = "Rtflow-User"
 _JSON = "rtflow.json"
+_CONNECTIONS = 140  # the engine lets one token have 150
 
 ResultT = TypeVar("ResultT")
 
@@ -82,7 +83,9 @@ class Engine:
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self.place.token}"},
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
-            connector=aiohttp.TCPConnector(ssl=self.place.tls if self.place.tls is not None else False),
+            connector=aiohttp.TCPConnector(
+                ssl=self.place.tls if self.place.tls is not None else False, limit=_CONNECTIONS
+            ),
         )
 
     async def close(self) -> None:

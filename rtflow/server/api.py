@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +12,13 @@ import msgspec
 from aiohttp import web
 
 from rtflow.documents import decode, now
+from rtflow.errors import OutputError
 from rtflow.server.answers import Refusal, answer
 from rtflow.server.handling import Handlers, number
 
 _MOST_DOCUMENTS = 5000
+_LOGGING = 5.0
+"""Seconds that the audit log may take before a run is ended without a line in it."""
 
 
 class Api(Handlers):
@@ -99,7 +104,10 @@ class Api(Handlers):
 
     async def stop(self, request: web.Request) -> web.Response:
         """End the run; what was recorded is kept."""
-        await self._act(request, "stop")
+        visitor = await self._admit(request, "act")
+        with contextlib.suppress(OutputError, TimeoutError):  # a disk that is full keeps no run going
+            async with asyncio.timeout(_LOGGING):
+                await self._tell(request, visitor, "stop")
         self._desk.stop()
         return answer({"state": self._port.states.now, "stopping": True}, 202)
 

@@ -349,3 +349,15 @@ def test_one_who_asks_too_often_is_told_to_wait_and_agents_are_not(served: Serve
     play(story())
     assert int(told["Retry-After"]) > 0
     assert served.wait_for_line("refused", reason="too many requests")
+
+
+def test_a_run_can_be_ended_though_the_audit_log_cannot_be_written(tmp_path: Path):
+    with guarded(tmp_path, settings=RunSettings()) as served:
+        served.audit.path.unlink(missing_ok=True)
+        served.audit.path.mkdir()  # as a full disk would have it
+        token = served.tokens["operator"]
+        assert ask(served, "POST", "/api/start", token=token)[0] == 503
+        assert served.desk is not None
+        assert served.desk.states.try_to_enter("preparing")
+        assert ask(served, "POST", "/api/stop", token=token)[0] == 202
+        assert served.desk.stopping.is_set()
