@@ -169,6 +169,7 @@ def serve(asked):
             if len(found) != 1:
                 raise ValueError(f"expected one functional image, found {len(found)}")
             data = np.asarray(nibabel.load(found[0]).dataobj, dtype=np.float32)
+            data = data.reshape(data.shape[:3])  # of one volume
             used = Inside(brain(data, asked.threshold)) if mask is None else mask
             outputs = {"mean": float(used.means(data)[0]), "voxels": used.voxels.size}
             answer = {"volume": volume, "outputs": outputs}
