@@ -77,6 +77,11 @@ class KeptValues:
         self._begin_file()
 
     @property
+    def values(self) -> list[Arrival]:
+        """Those of the run that came, in order."""
+        return list(self._values)
+
+    @property
     def last(self) -> int:
         """Number of the last volume whose value came."""
         return self._values[-1].volume if self._values else 0

@@ -143,6 +143,8 @@ class SubjectAgent:
                 named = f" of {body.workflow}" if body.workflow else ""
                 how = "goes on" if self.run_uid == body.run_uid else "begins"
                 self._tell(f"run {body.run_uid}{named} {how}")
+                if self.run_uid == body.run_uid:
+                    self._say_again(self._kept)
             self._ended, self._told_of = False, body.run_uid
             self._kept.begin(body)
             self._pass_on(body)
@@ -158,6 +160,11 @@ class SubjectAgent:
             self._answering.hear(body, parts)
         else:
             raise ProtocolError(f"a display cannot be told {type(body).__name__}")
+
+    def _say_again(self, kept: KeptValues) -> None:
+        """Say what is here: of a process before this one, which was killed, it may not have been heard."""
+        for value in kept.values:
+            self.link.post(Received(run_uid=value.run_uid, volume=value.volume, at=value.arrived))
 
     async def _take(self, value: Value, kept: KeptValues) -> None:
         """Keep a value, and say that it is here; again if that was said before, and perhaps not heard."""

@@ -209,7 +209,8 @@ def test_a_display_finds_the_run_again_after_the_server_was_killed(tmp_path: Pat
     token = Access(tmp_path / "access").add_token("display", "subject")
     workflow, port = feedback_workflow.__file__, free_port()
     with Showing(f"ws://127.0.0.1:{port}", token) as display:
-        options = ("--set", "count=40", "--set", "interval=0.05")
+        # Long enough for a display that looks for its server in ever longer intervals.
+        options = ("--set", "count=120", "--set", "interval=0.06")
         with Serving(tmp_path, "run", *options, workflow=workflow, port=port) as serving:
             serving.until(lambda: len(display.heard) > 8)
             uid = run_of(serving)
@@ -219,13 +220,13 @@ def test_a_display_finds_the_run_again_after_the_server_was_killed(tmp_path: Pat
             assert serving.end() == 0
     assert display.runs == [uid, uid]
     # At least once each, and in order: what was heard twice is the last that was not yet in the journal.
-    assert sorted(set(display.heard)) == list(range(1, 41))
+    assert sorted(set(display.heard)) == list(range(1, 121))
     again = [after for before, after in itertools.pairwise(display.heard) if after <= before]
     assert len(again) <= 1
     recording = Recording(run_dir)
-    assert [result.volume for result in recording.results] == list(range(1, 41))
+    assert [result.volume for result in recording.results] == list(range(1, 121))
     received = [one.volume for one in recording.documents if getattr(one, "stage", "") == "received"]
-    assert set(received) >= set(range(1, 41))
+    assert set(received) >= set(range(1, 121))
 
 
 def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):

@@ -641,7 +641,7 @@ def test_pings_wait_as_everything_else_does(served: Served, address: str, channe
             if channel == "subject":
                 await websocket.send_bytes(encode(Hello(epoch="x")))
             with contextlib.suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(3.0):
+                async with asyncio.timeout(1.5):
                     while True:
                         await websocket.ping(b"x" * 100)
 
