@@ -50,6 +50,7 @@ class Passing:
         return [
             web.get("/documents/{uid}", self._short(self._documents)),
             web.get("/logs/{name}", self._short(self._log)),
+            web.get("/items", self._short(self._items)),
             web.get("/images/{name}.nii.gz", self._short(self._image)),
             web.get("/runs/{path:.*}", self._long(self._run_file)),
             # For operators: names of files may tell of people.
@@ -91,6 +92,10 @@ class Passing:
         response = answer(await self._engine.ask(f"/api/logs/{name}", **since))
         response.enable_compression()
         return response
+
+    async def _items(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """What the session holds."""
+        return answer(await self._engine.ask("/api/items"))
 
     async def _image(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """An image of the latest volume, as a file."""

@@ -96,6 +96,41 @@ def read_item(path: Path) -> Item:
     return decode(data, path)
 
 
+def describe_session(folder: Path, most: int = 1000) -> dict[str, Any]:
+    """What a session holds: of each item what stands beside its arrays, which are not read.
+
+    Parameters
+    ----------
+    folder
+        Of the session; one that is not there holds nothing.
+    most
+        So many items at most.
+
+    Returns
+    -------
+    dict
+        ``folder`` and ``items``, by name: ``name``, ``run_uid`` (which saved it), ``saved`` (seconds since
+        1970), ``bytes``, ``shape`` of the grid that it speaks of, or None; and in place of run and shape
+        ``trouble`` where it cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}"))[:most]:
+        try:
+            status = path.stat()
+        except OSError:  # it has gone meanwhile
+            continue
+        one: dict[str, Any] = {"name": path.stem, "saved": status.st_mtime, "bytes": status.st_size}
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                about = msgspec.json.decode(archive[_ABOUT].tobytes(), type=About)
+        except Exception as error:  # as in `decode`
+            one["trouble"] = f"it cannot be read ({error}); do the run that saves it again"
+        else:
+            one |= {"run_uid": about.run_uid, "shape": about.grid.shape if about.grid else None}
+        found.append(one)
+    return {"folder": str(folder), "items": found}
+
+
 def bundle(items: Iterable[Path], file: Path) -> None:
     """Put items into one file, to be taken elsewhere; `read_member` takes them from there.
 

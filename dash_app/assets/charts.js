@@ -1,12 +1,12 @@
 "use strict";
-// Charts over volumes that grow: Plotly, drawn only while they are looked at.
+// Charts over volumes that grow: Plotly, drawn only while they are in sight, or a window's height from it.
 window.rtflow ||= {};
 (() => {
   const AT_MOST_EVERY = 100; // ms from one drawing of a chart to the next
   const COLOURS = ["#1c7ed6", "#e8590c", "#2b8a3e", "#c2255c", "#7048e8", "#0b7285", "#a16207", "#5c940d"];
   const SHADES = ["rgba(28,126,214,.16)", "rgba(232,89,12,.16)", "rgba(43,138,62,.16)", "rgba(112,72,232,.16)", "rgba(194,37,92,.16)"];
 
-  function layoutOf(chart) {
+  function layoutOf(chart, shapes) {
     const dark = rtflow.scheme() === "dark";
     const text = dark ? "#e9ecef" : "#1a1b1e";
     const grid = dark ? "#3b3f45" : "#dee2e6";
@@ -22,12 +22,10 @@ window.rtflow ||= {};
       showlegend: false, // the key stands in the caption, where it takes no room from the lines
       hovermode: "x unified",
       uirevision: "kept",
-      xaxis: { ...axis, showgrid: false, title: titled(chart.x ?? "Volume"), rangemode: "tozero", ...(chart.xrange ? { range: chart.xrange, autorange: false } : {}) },
+      xaxis: { ...axis, showgrid: false, title: titled(chart.x ?? "Volume"), rangemode: "tozero" },
       yaxis: { ...axis, title: titled(chart.y ?? ""), rangemode: chart.zero ? "tozero" : "normal", ...(chart.range ? { range: chart.range, autorange: false } : {}) },
       ...(chart.y2 ? { yaxis2: { ...axis, title: titled(chart.y2), overlaying: "y", tickmode: "auto", side: "right", showgrid: false } } : {}),
-      shapes: chart.shapes?.(dark) ?? [],
-      annotations: chart.annotations?.(dark) ?? [],
-      barmode: chart.barmode,
+      shapes,
     };
   }
 
@@ -38,8 +36,14 @@ window.rtflow ||= {};
     return observer;
   }
 
+  const colourOf = (trace, at) => trace.style?.marker?.color ?? COLOURS[at % COLOURS.length];
+
+  // Those that there are; a chart that was removed is heard of no more.
+  const all = new Set();
+  addEventListener("resize", () => all.forEach((chart) => chart.resize()));
+
   class Chart {
-    // spec: {id, title, y, y2, range, zero (whether the axis begins there), height, traces: [{name, x?: (run) => [], y: (run) => [], ...plotly}], shapes, annotations}
+    // spec: {id, title, y, y2, range, zero (whether the axis begins there), height, traces: [{name, read: () => ({x, y}), style}], shapes: (dark) => [], redrawn}
     constructor(spec, into) {
       this.spec = spec;
       this.drawn = 0;
@@ -55,8 +59,21 @@ window.rtflow ||= {};
       this.figure.append(caption, this.plot);
       if (spec.traces.length > 1) caption.append(this.key());
       into.append(this.figure);
-      this.seen = whenSeen(this.figure, () => this.ask());
-      addEventListener("resize", () => this.visible && this.made && Plotly.Plots.resize(this.plot));
+      this.near = false;
+      this.seen = new IntersectionObserver(
+        (entries) => {
+          this.near = entries.at(-1).isIntersecting;
+          this.ask();
+        },
+        { rootMargin: "100% 0px" },
+      );
+      this.seen.observe(this.figure);
+      all.add(this);
+    }
+
+    resize() {
+      if (this.visible && this.made) Plotly.Plots.resize(this.plot);
+      else this.made = false; // it takes its size from the page when it is drawn next
     }
 
     // What each line is; a click takes it away, and another one brings it back.
@@ -69,7 +86,7 @@ window.rtflow ||= {};
         button.setAttribute("aria-pressed", "true");
         const line = document.createElement("span");
         const dash = { dot: "dotted", dash: "dashed", dashdot: "dashed" }[trace.style?.line?.dash] ?? "solid";
-        line.style.borderTop = `3px ${dash} ${COLOURS[at % COLOURS.length]}`;
+        line.style.borderTop = `3px ${dash} ${colourOf(trace, at)}`;
         line.setAttribute("aria-hidden", "true");
         button.append(line, trace.name);
         button.addEventListener("click", () => {
@@ -83,7 +100,7 @@ window.rtflow ||= {};
     }
 
     get visible() {
-      return this.figure.offsetParent !== null && !document.hidden;
+      return this.near && this.figure.offsetParent !== null && !document.hidden;
     }
 
     // Draw, soon, if somebody looks.
@@ -105,14 +122,15 @@ window.rtflow ||= {};
       this.drawn = performance.now();
       const traces = this.spec.traces;
       const rows = traces.map((trace) => trace.read());
+      const shapes = this.spec.shapes?.(rtflow.scheme() === "dark") ?? [];
       if (!this.made || this.spec.redrawn || rows.some((row, at) => row.y.length < this.lengths[at])) {
         const data = traces.map((trace, at) => ({ type: "scatter", mode: "lines", connectgaps: false, line: { width: 2 }, ...trace.style, name: trace.name, visible: !this.hidden.has(at), x: rows[at].x.slice(), y: rows[at].y.slice() }));
         data.forEach((one, at) => {
-          const color = COLOURS[at % COLOURS.length];
+          const color = colourOf(traces[at], at);
           one.marker = { color, ...one.marker };
           if (one.type === "scatter") one.line = { color, ...one.line };
         });
-        Plotly.react(this.plot, data, layoutOf(this.spec), { displaylogo: false, responsive: false, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d"] });
+        Plotly.react(this.plot, data, layoutOf(this.spec, shapes), { displaylogo: false, responsive: false, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d"] });
         this.made = true;
       } else {
         const grown = rows.map((row, at) => at).filter((at) => rows[at].y.length > this.lengths[at]);
@@ -122,11 +140,9 @@ window.rtflow ||= {};
             { x: grown.map((at) => rows[at].x.slice(this.lengths[at])), y: grown.map((at) => rows[at].y.slice(this.lengths[at])) },
             grown,
           );
-        const shapes = this.spec.shapes?.(rtflow.scheme() === "dark");
-        const key = JSON.stringify(shapes ?? []);
-        if (key !== this.shapes) Plotly.relayout(this.plot, { shapes, annotations: this.spec.annotations?.(rtflow.scheme() === "dark") ?? [] });
+        if (JSON.stringify(shapes) !== this.shapes) Plotly.relayout(this.plot, { shapes });
       }
-      this.shapes = JSON.stringify(this.spec.shapes?.(rtflow.scheme() === "dark") ?? []);
+      this.shapes = JSON.stringify(shapes);
       this.lengths = rows.map((row) => row.y.length);
       document.dispatchEvent(new CustomEvent("rtflow:drawn", { detail: { id: this.spec.id, length: Math.max(...this.lengths) } }));
     }
@@ -134,7 +150,8 @@ window.rtflow ||= {};
     remove() {
       clearTimeout(this.timer);
       this.seen.disconnect();
-      if (this.made) Plotly.purge(this.plot);
+      all.delete(this);
+      if (this.drawn) Plotly.purge(this.plot);
       this.figure.remove();
     }
   }

@@ -16,7 +16,7 @@ window.rtflow ||= {};
   window.dashAgGridFunctions ||= {};
   Object.assign(window.dashAgGridFunctions, {
     sizeInWords: size,
-    timeInWords: (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false }),
+    timeInWords: (seconds) => (typeof seconds === "number" ? new Date(seconds * 1000).toLocaleString([], { hour12: false }) : ""),
   });
   window.dashAgGridComponentFunctions ||= {};
   window.dashAgGridComponentFunctions.RemoteName = ({ data }) =>
@@ -50,7 +50,8 @@ window.rtflow ||= {};
 
   function put(files) {
     const scanner = value("files-scanner");
-    const folder = value("files-folder").replace(/\/$/, "");
+    // The one that is shown, of which it is known what is there; not one that is typed and not looked into yet.
+    const folder = document.getElementById("files-put").dataset.folder.replace(/\/$/, "");
     const there = new Set([...rows()].map((row) => row.name));
     for (const file of files) {
       if (there.has(file.name) && !confirm(`${file.name} is there already. Write over it?`)) continue;

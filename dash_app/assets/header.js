@@ -2,7 +2,7 @@
 // Fills in the header, twice a second and whenever something happens.
 window.rtflow ||= {};
 (() => {
-  const LIGHTS = ["scanner", "subject", "disk", "deadline"];
+  const LIGHTS = ["scanner", "subject", "disk", "values", "deadline"];
   const STATES = { idle: "waiting for Run", preparing: "preparing", running: "running", finishing: "finishing" };
   const element = (id) => document.getElementById(id);
 
@@ -24,13 +24,17 @@ window.rtflow ||= {};
     return [now, STATES[now] ?? "…"];
   }
 
+  const ended = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+  const sentence = (text) => ended(`${text[0].toUpperCase()}${text.slice(1)}`);
+
   function alertOf(store, lights) {
     if (store.dashboard === "lost") return "The dashboard does not answer. The run is not touched by that. This page tries again by itself; if it stays so, start 'rtflow dashboard' again.";
-    if (store.engine) return `${store.engine[0].toUpperCase()}${store.engine.slice(1)}. The dashboard tries again by itself.`;
+    if (store.engine) return `${sentence(store.engine)} The dashboard tries again by itself.`;
     if (store.status.trouble) return `The run could not begin: ${store.status.trouble}`;
     for (const [name, light] of Object.entries(lights))
-      if (light.level === "bad") return `${name[0].toUpperCase()}${name.slice(1)}: ${light.says}. ${light.todo}`;
-    return "";
+      if (light.level === "bad") return `${name[0].toUpperCase()}${name.slice(1)}: ${ended(light.says)} ${light.todo}`;
+    const ending = store.status.state === "idle" && store.current ? rtflow.health.ending(store.now) : null;
+    return ending ? `${sentence(ending.says)} ${ending.todo}` : "";
   }
 
   function update() {
@@ -43,6 +47,7 @@ window.rtflow ||= {};
     element("h-state").dataset.state = level;
     set("h-workflow", run?.start?.workflow ?? store.status.workflow ?? "–");
     set("h-run", run?.uid || "–");
+    for (const id of ["h-workflow", "h-run"]) element(id).title = element(id).textContent; // they may be too long to be shown
     const planned = run?.planned;
     set("h-volume", run?.start ? `${run.volumes} of ${planned ?? "?"}` : "–");
     const progress = element("h-progress");
@@ -56,7 +61,7 @@ window.rtflow ||= {};
     for (const name of LIGHTS) {
       const light = lights[name];
       element(`h-${name}`).dataset.level = store.dashboard || store.engine ? "unknown" : light.level;
-      set(`h-${name}-says`, `${light.says[0].toUpperCase()}${light.says.slice(1)}.${light.todo ? " " + light.todo : ""}`);
+      set(`h-${name}-says`, `${sentence(light.says)}${light.todo ? " " + light.todo : ""}`);
     }
     const says = alertOf(store, lights);
     const alert = element("h-alert");

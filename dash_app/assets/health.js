@@ -3,6 +3,7 @@
 window.rtflow ||= {};
 (() => {
   const GB = 1e9;
+  const RECENT = 20; // volumes
   const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
 
   // Whether a run is under way; one that was cut off has no end, but its engine does nothing any more.
@@ -69,18 +70,58 @@ window.rtflow ||= {};
     return { level: "good", says, todo: "" };
   }
 
-  function deadline(run) {
-    if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
-    const last = run.status.slice(-20).filter((one) => one === "late").length;
-    const total = run.counts.late;
-    if (last > 2)
-      return { level: "bad", says: `${last} of the last 20 volumes were late`, todo: "See Timing for the slowest node; less smoothing or a smaller mask helps." };
-    const failing = run.status.slice(-3).filter((one) => one === "failed").length;
-    if (failing === 3) return { level: "bad", says: "the last volumes failed", todo: "See the log for the node and its error; the participant gets no feedback." };
-    if (total) return { level: "warn", says: `${total} of ${run.results} volumes were late`, todo: "See Timing for the slowest node." };
-    if (run.deadline === null) return { level: "off", says: "this run has no deadline", todo: "" };
-    return { level: "good", says: `every volume was done within ${Math.round(run.deadline)} ms`, todo: "" };
+  // Of the latest volumes, how many are so; volumes that were lost on the way say nothing of it.
+  function recently(run, most, is) {
+    let seen = 0, found = 0;
+    for (let at = run.status.length - 1; at >= 0 && seen < most; at -= 1) {
+      if (!run.status[at] || run.status[at] === "missing") continue;
+      seen += 1;
+      found += is(run.status[at], at) ? 1 : 0;
+    }
+    return { seen, found };
   }
 
-  rtflow.health = { going, scanner, subject, disk, deadline };
+  // What is red while a run goes on is a matter of the past when it is over.
+  const past = (run, light) => (run.stop && light.level === "bad" ? { ...light, level: "warn" } : light);
+
+  function deadline(run) {
+    if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
+    if (run.deadline === null) return { level: "off", says: "this run has no deadline", todo: "" };
+    const { seen, found } = recently(run, RECENT, (status) => status === "late");
+    const total = run.counts.late;
+    if (found > 2)
+      return past(run, { level: "bad", says: `${found} of the last ${seen} volumes were late`, todo: "See Timing for the slowest node; less smoothing or a smaller mask helps." });
+    if (total) return { level: "warn", says: `${total} of ${run.results} volumes were late`, todo: "See Timing for the slowest node." };
+    const done = run.counts.ok;
+    if (!done) return { level: "off", says: "no volume was done yet", todo: "" };
+    return { level: "good", says: `every volume that was done took less than ${Math.round(run.deadline)} ms`, todo: "" };
+  }
+
+  // Whether there are values, and whether the nodes trust them.
+  function values(run) {
+    if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
+    const failing = recently(run, 3, (status) => status === "failed");
+    const one = run.failures.at(-1);
+    const why = one ? ` (${one.node}: ${one.says.trim().split("\n").at(-1).slice(0, 160)})` : "";
+    if (failing.found === 3)
+      return past(run, { level: "bad", says: `the last volumes failed${why}`, todo: "The participant gets no feedback. See Session for the error in full; stop the run if it goes on." });
+    const doubted = recently(run, RECENT, (_, at) => run.doubts[at] !== undefined);
+    const reason = run.doubts.findLast((says) => says !== undefined);
+    const because = reason ? ` (${reason.slice(0, 160)})` : "";
+    if (doubted.found > 2)
+      return { level: "warn", says: `${doubted.found} of the last ${doubted.seen} volumes are doubted${because}`, todo: "See Logs for each; the feedback of such volumes may be wrong." };
+    if (run.counts.failed) return { level: "warn", says: `${run.counts.failed} of ${run.results} volumes failed${why}`, todo: "See Session for the error in full." };
+    if (run.doubted) return { level: "warn", says: `${run.doubted} of ${run.results} volumes are doubted${because}`, todo: "See Logs for each." };
+    if (!run.counts.ok && !run.counts.late) return { level: "off", says: "no volume was done yet", todo: "" };
+    return { level: "good", says: "no volume failed, and no node doubts what it gave", todo: "" };
+  }
+
+  // How the last run ended, if not as it should: {says, todo}.
+  function ending(run) {
+    if (run?.stop?.status !== "failed") return null;
+    const why = run.stop.reason.trim().split("\n").at(-1);
+    return { says: `the run has failed${why ? ": " + why : ""}`, todo: "What was recorded is kept. See Session for the error in full, and mend it before you press Run." };
+  }
+
+  rtflow.health = { going, scanner, subject, disk, deadline, values, ending };
 })();

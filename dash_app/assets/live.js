@@ -4,11 +4,13 @@ window.rtflow ||= {};
 (() => {
   const DEGREES = 180 / Math.PI;
   const FD_LIMIT = 0.5; // mm: a customary threshold of framewise displacement
+  const DOUBTED = "#e8930c";
   let charts = [];
   let shown = ""; // what the charts that there are were made for
   let picked = []; // names of further values
   let offered = ""; // what the two lists were made for
   let compared = []; // uids of earlier runs
+  let turn = 0; // of what was chosen last
 
   const named = (run, end) => [...run.series.keys()].filter((name) => name.endsWith(`.${end}`));
   const numeric = (values) => values.some((one) => typeof one === "number");
@@ -25,6 +27,16 @@ window.rtflow ||= {};
       })),
     );
   }
+
+  // The values of volumes that a node doubts.
+  const doubted = (name) => ({
+    name: "doubted",
+    style: { mode: "markers", marker: { symbol: "x", size: 8, color: DOUBTED } },
+    read: () => {
+      const run = rtflow.store.now;
+      return rtflow.charts.row((run.series.get(name) ?? []).map((value, at) => (run.doubts[at] === undefined ? null : value)));
+    },
+  });
 
   function blocks(dark) {
     const found = rtflow.store.now.blocks().filter((one) => one.label !== "rest");
@@ -49,7 +61,7 @@ window.rtflow ||= {};
   function usual(run) {
     const specs = [];
     const feedback = run.feedbackName;
-    if (feedback) specs.push({ id: "chart-feedback", title: `Feedback: ${feedback}`, values: [feedback], y: describe(run, feedback)});
+    if (feedback) specs.push({ id: "chart-feedback", title: `Feedback: ${feedback}`, values: [feedback], y: describe(run, feedback) });
     const trans = ["trans_x", "trans_y", "trans_z"].flatMap((end) => named(run, end));
     if (trans.length) specs.push({ id: "chart-motion", title: "Motion of the head", motion: true });
     const fd = named(run, "framewise_displacement");
@@ -93,7 +105,7 @@ window.rtflow ||= {};
       ];
       drawn.y = "mm";
       drawn.y2 = "degrees";
-    } else drawn.traces = traces(spec.values);
+    } else drawn.traces = [...traces(spec.values), ...(spec.doubted ? [doubted(spec.values[0])] : [])];
     return new rtflow.charts.Chart(drawn, into);
   }
 
@@ -103,7 +115,8 @@ window.rtflow ||= {};
     const rest = usual(run).filter((one) => one.motion || !one.values.every((name) => there.has(name)));
     const shown = (run.start?.settings?.show ?? []).filter((name) => !there.has(name) && !rest.some((one) => one.values?.includes(name)));
     const more = [...shown, ...picked].filter((name) => run.series.has(name)).map((name) => ({ id: `chart-${name.replace(/\W/g, "-")}`, title: name, values: [name], y: describe(run, name) }));
-    return [...own, ...rest, ...more];
+    const feedback = run.feedbackName;
+    return [...own, ...rest, ...more].map((one) => (run.doubted && one.values?.[0] === feedback ? { ...one, doubted: true } : one));
   }
 
   function update(changed) {
@@ -129,6 +142,7 @@ window.rtflow ||= {};
     if (found.length) return;
     if (!run?.start) place.textContent = rtflow.store.status.waits === false ? "The run begins." : "No run yet. Press Run when the participant lies still and the scanner is ready.";
     else if (!run.volumes) place.textContent = "Waiting for the first volume: start the sequence at the scanner.";
+    else if ([...run.series.values()].some(numeric)) place.textContent = "No value of this run has a chart by itself. Choose some at Further values.";
     else place.textContent = "No values yet. They appear here as soon as a node gives one; dummy volumes have none.";
   }
 
@@ -145,15 +159,24 @@ window.rtflow ||= {};
 
   rtflow.live = {
     async choose(names, uids) {
+      turn += 1;
+      const mine = turn;
+      const wanted = uids ?? [];
+      let error = null;
       picked = names ?? [];
-      await Promise.all((uids ?? []).map((uid) => rtflow.store.fetch(uid)));
-      compared = uids ?? [];
-      rtflow.store.keep(compared);
+      try {
+        await Promise.all(wanted.map((uid) => rtflow.store.fetch(uid)));
+      } catch (one) {
+        error = `cannot be read: ${one.message}; choose again`;
+      }
+      if (mine !== turn) return; // another choice was made meanwhile
+      window.dash_clientside.set_props("live-runs", { error });
+      if (error === null) compared = wanted;
+      rtflow.store.compare("live", compared);
       update(new Set());
     },
     charts: () => charts,
   };
-  rtflow.compared = () => compared;
   rtflow.ready ||= [];
   rtflow.ready.push(() => {
     rtflow.store.listen(update);

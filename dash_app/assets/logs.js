@@ -6,7 +6,7 @@ window.rtflow ||= {};
   const EVERY = 1000; // ms from one look at a log of the engine to the next
   const DRAWN = 300; // ms at least from one drawing of the table to the next
   const WRONG = /(^|_)failed$/; // names of events
-  const DOUBTFUL = /(^|_)(missing|late|lost|missed|refused)\b/; // these, and words of the server's log
+  const DOUBTFUL = /(^|_)(missing|late|lost|missed|refused|doubted)\b/; // these, and words of the server's log
   const chosen = { which: "user", levels: [], find: "", follow: true };
   const files = {}; // of each log: {run, next, rows, trouble}
   let drawn = "", timer = null, last = 0, shown = 0;
@@ -35,6 +35,14 @@ window.rtflow ||= {};
 
   function rowOf(event) {
     return { id: `${event.seq}-${event.name}`, time: clock(event.time), volume: event.volume ?? "", level: levelOf(event), name: event.name, says: wordsOf(event) };
+  }
+
+  // Events do not change, and to tell the time of two thousand of them takes longer than all else here.
+  const known = new WeakMap();
+  function kept(event) {
+    let row = known.get(event);
+    if (row === undefined) known.set(event, (row = rowOf(event)));
+    return row;
   }
 
   // A line as loggers and the server write it; what has no time belongs to the line before it.
@@ -90,7 +98,7 @@ window.rtflow ||= {};
 
   function rows() {
     if (chosen.which !== "user") return files[chosen.which]?.rows ?? [];
-    return rtflow.store.current ? rtflow.store.now.events.map(rowOf) : [];
+    return rtflow.store.current ? rtflow.store.now.events.map(kept) : [];
   }
 
   function matches(row) {
@@ -147,7 +155,7 @@ window.rtflow ||= {};
       return;
     }
     if (event.key !== "n" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, textarea, select, [contenteditable], [role=combobox]")) return;
+    if (event.target.closest("input, textarea, select, [contenteditable], [role=combobox], [role=dialog]")) return;
     if (!document.getElementById("note")) return;
     event.preventDefault();
     window.dash_clientside.set_props("tabs", { value: "logs" });

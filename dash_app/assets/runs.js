@@ -3,8 +3,16 @@
 window.rtflow ||= {};
 (() => {
   const COLUMNS = ["ok", "late", "missing", "failed"];
-  let shown = "";
+  const MOST = 6; // runs that are compared at once: all their values are kept meanwhile
+  let drawn = null, shown = ""; // where the comparison stands, or is to, and of which runs
   let charts = [];
+
+  function paragraph(text) {
+    const made = document.createElement("p");
+    made.className = "label";
+    made.textContent = text;
+    return made;
+  }
 
   const number = (value) => (typeof value === "number" ? (Math.abs(value) >= 1000 || Number.isInteger(value) ? String(value) : value.toPrecision(4)) : "–");
 
@@ -20,6 +28,7 @@ window.rtflow ||= {};
       ["Status", ...runs.map((run) => run.stop?.status ?? "unfinished")],
       ["Volumes", ...runs.map((run) => run.results)],
       ...COLUMNS.map((name) => [`Volumes ${name}`, ...runs.map((run) => run.counts[name])]),
+      ["Volumes doubted", ...runs.map((run) => run.doubted)],
       ["Median latency, ms", ...runs.map((run) => number(rtflow.timing.quantile(run.latency, 0.5)))],
       ...[...new Set(runs.flatMap((run) => Object.keys(run.stop?.values ?? {})))].map((name) => [`${name} (at the end)`, ...runs.map((run) => number(run.stop?.values?.[name]))]),
       ...names.map((name) => [`${name} (mean)`, ...runs.map((run) => number(mean(run.series.get(name))))]),
@@ -49,38 +58,49 @@ window.rtflow ||= {};
   }
 
   async function compare(place) {
-    const key = place.dataset.uids;
-    if (key === shown && place.childElementCount) return;
-    shown = key;
-    const uids = key.split(" ").filter(Boolean);
+    const wanted = place.dataset.uids;
+    if (place === drawn && wanted === shown) return; // what has changed is what this script has put there
+    [drawn, shown] = [place, wanted];
+    const all = wanted.split(" ").filter(Boolean);
+    const uids = all.slice(0, MOST);
+    charts.forEach((chart) => chart.remove());
+    charts = [];
+    rtflow.store.compare("runs", uids);
+    if (!uids.length) return;
     try {
       const runs = await Promise.all(uids.map((uid) => rtflow.store.fetch(uid)));
-      if (shown !== key || !place.isConnected) return;
-      charts.forEach((chart) => chart.remove());
+      if (shown !== wanted || !place.isConnected) return;
       place.replaceChildren();
       const into = document.createElement("div");
       into.className = "charts";
       place.append(into, table(runs));
+      if (all.length > MOST) place.append(paragraph(`The first ${MOST} of ${all.length} are compared. Choose fewer to see others.`));
       charts = ["feedbackName", "fd"].flatMap((what) => {
         const of = (run) => (what === "fd" ? [...run.series.keys()].find((name) => name.endsWith(".framewise_displacement")) : run.feedbackName);
         const there = runs.filter(of);
         if (!there.length) return [];
         const traces = there.map((run) => ({ name: run.uid, read: () => rtflow.charts.row(run.series.get(of(run))) }));
-        return [new rtflow.charts.Chart({ id: `runs-${what}`, title: what === "fd" ? "Framewise displacement, mm" : `Feedback: ${of(there[0])}`, traces }, into)];
+        return [new rtflow.charts.Chart({ id: `runs-${what}`, title: what === "fd" ? "Framewise displacement" : `Feedback: ${of(there[0])}`, y: what === "fd" ? "mm" : "", zero: what === "fd", traces }, into)];
       });
       charts.forEach((chart) => chart.ask());
     } catch (error) {
-      place.textContent = `These runs cannot be read: ${error.message}`;
+      if (shown === wanted) place.replaceChildren(paragraph(`These runs cannot be read: ${error.message}. Choose them again.`));
     }
   }
 
   async function list(link) {
     const uid = link.dataset.uid;
     const into = document.getElementById(`files-${uid}`);
-    const answer = await fetch(`/runs/${encodeURIComponent(uid)}/files`);
-    const found = await answer.json();
+    let found;
+    try {
+      const answer = await fetch(`/runs/${encodeURIComponent(uid)}/files`);
+      found = await answer.json();
+      if (!answer.ok) throw new Error(found.error);
+    } catch (error) {
+      found = [{ path: `They cannot be listed: ${error.message}`, size: null }];
+    }
     into.replaceChildren(
-      ...(answer.ok ? found : [{ path: found.error, size: null }]).map((one) => {
+      ...found.map((one) => {
         const item = document.createElement("li");
         if (one.size === null) item.textContent = one.path;
         else {
@@ -100,7 +120,7 @@ window.rtflow ||= {};
     new MutationObserver(() => {
       const place = document.getElementById("runs-compared");
       if (place) compare(place);
-    }).observe(document.getElementById("runs-chosen"), { childList: true, subtree: true });
+    }).observe(document.getElementById("runs-chosen"), { childList: true, subtree: true, attributeFilter: ["data-uids"] });
     document.addEventListener("click", (event) => {
       const link = event.target.closest(".runs-files");
       if (link) {

@@ -48,7 +48,7 @@ window.rtflow ||= {};
         else {
           if (message.seq === 0 && message.run_uid !== store.current) {
             store.current = message.run_uid;
-            store.keep(rtflow.compared?.() ?? []);
+            store.keep();
           }
           if (!store.add(message)) {
             socket.close(); // something is missing: it comes with the next connection

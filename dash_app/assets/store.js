@@ -19,6 +19,8 @@ window.rtflow ||= {};
       this.latency = [];
       this.margin = [];
       this.status = [];
+      this.doubts = []; // why a volume's values are doubted, where they are
+      this.doubted = 0;
       this.received = [];
       this.shown = []; // milliseconds from the last byte to the display, as far as the display says
       this.handed = []; // and to the subject's side
@@ -82,7 +84,9 @@ window.rtflow ||= {};
       this.status[at] = document.status;
       this.latency[at] = document.latency;
       this.margin[at] = document.margin;
-      if (document.margin !== null) this.deadline = document.margin + document.latency;
+      // To a thousandth: the two are rounded apart, and their sum is to be the same for each volume.
+      if (document.margin !== null) this.deadline = Math.round((document.margin + document.latency) * 1000) / 1000;
+      this.doubt(document, at);
       for (const [name, value] of Object.entries(document.values)) this.row(this.series, name)[at] = value;
       for (const [node, ms] of Object.entries(document.timings)) this.row(this.timings, node)[at] = ms;
       this.lastResult = document;
@@ -94,6 +98,15 @@ window.rtflow ||= {};
       if (this.failures.length > KEPT_EVENTS) this.failures.splice(0, this.failures.length - KEPT_EVENTS);
       if (errors.length)
         this.event({ ...document, name: "failed", data: { says: errors.map(([node, says]) => `${node}: ${says}`).join("; ") } });
+    }
+
+    // A volume that was done, and whose values a node does not trust, or which repeat earlier ones.
+    doubt(document, at) {
+      if (document.quality !== "suspect" || !["ok", "late"].includes(document.status)) return;
+      const says = [...new Set(document.reasons ?? [])].join("; ");
+      this.doubted += 1;
+      this.doubts[at] = says;
+      if (says !== this.doubts[at - 1]) this.event({ ...document, name: "doubted", data: { says } });
     }
 
     row(table, name) {
@@ -142,6 +155,7 @@ window.rtflow ||= {};
 
   const runs = new Map();
   const listeners = new Set();
+  const compared = new Map(); // tab -> uids
   let changed = new Set();
   let asked = false;
 
@@ -205,13 +219,23 @@ window.rtflow ||= {};
         if (!answer.ok) throw new Error((await answer.json()).error);
         const text = await answer.text();
         if (!text) break;
-        for (const line of text.split("\n")) this.add(JSON.parse(line));
+        // Into this one, which others may have forgotten meanwhile.
+        for (const line of text.split("\n")) {
+          const document = JSON.parse(line);
+          if (document.seq === run.next) run.add(document);
+        }
       }
       return run;
     },
-    // Forget all runs but the present one and those that are compared.
-    keep(uids) {
-      for (const uid of runs.keys()) if (uid !== this.current && !uids.includes(uid)) runs.delete(uid);
+    // Forget all runs but the present one and those that a tab compares.
+    keep() {
+      const wanted = new Set([this.current, ...compared.values()].flat());
+      for (const uid of runs.keys()) if (!wanted.has(uid)) runs.delete(uid);
+    },
+    // Which earlier runs a tab compares from now on.
+    compare(tab, uids) {
+      compared.set(tab, uids);
+      this.keep();
     },
   };
 })();

@@ -1,14 +1,16 @@
 "use strict";
-// The Timing tab: where the milliseconds of each volume go, and which volumes were late.
+// The Timing tab: where the milliseconds of each volume go, and which volumes did not end well.
 window.rtflow ||= {};
 (() => {
   const LISTED = 50; // of the volumes that did not end well, the latest
   const BINS = 40;
+  const NAMED = 12; // nodes that have an area of their own; the others, which cost least, have one together
   let charts = [];
   let made = "";
   let whole = false;
 
-  const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  const ms = (value) => (value > 0 && value < 0.05 ? "< 0.1 ms" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
+  const largest = (values) => values.reduce((most, one) => (typeof one === "number" && one > most ? one : most), 0);
 
   // Nodes by what they cost in all, the dearest first.
   function dearest(run) {
@@ -16,21 +18,30 @@ window.rtflow ||= {};
     return [...run.timings.entries()].sort((a, b) => cost(b[1]) - cost(a[1])).map(([node]) => node);
   }
 
-  function filled(row, length) {
+  // The sum of rows by volume.
+  function filled(rows, length) {
     const x = [], y = [];
     for (let at = 0; at < length; at += 1) {
       x.push(at + 1);
-      y.push(row[at] ?? 0);
+      y.push(rows.reduce((sum, row) => sum + (row?.[at] ?? 0), 0));
     }
     return { x, y };
+  }
+
+  // Areas of the first chart: [name, nodes].
+  function areas(run) {
+    const nodes = dearest(run);
+    const own = nodes.length > NAMED + 1 ? NAMED : nodes.length;
+    const others = nodes.slice(own);
+    return [...nodes.slice(0, own).map((node) => [node, [node]]), ...(others.length ? [[`${others.length} others`, others]] : [])];
   }
 
   // Shares of volumes by latency, in bins of equal width from 0 to the largest.
   function histogram(values) {
     const found = values.filter((one) => typeof one === "number");
     if (!found.length) return { x: [], y: [] };
-    const width = niceWidth(Math.max(...found) / BINS);
-    const counts = new Array(Math.floor(Math.max(...found) / width) + 1).fill(0);
+    const width = niceWidth(largest(found) / BINS);
+    const counts = new Array(Math.floor(largest(found) / width) + 1).fill(0);
     for (const one of found) counts[Math.floor(one / width)] += 1;
     return { x: counts.map((_, at) => (at + 0.5) * width), y: counts };
   }
@@ -45,25 +56,37 @@ window.rtflow ||= {};
     return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] : null;
   }
 
-  const limit = (value, words) => ({
+  // A line across, with its words on the side that has room.
+  const limit = (value, words, above) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, line: { color: "#c92a2a", width: 1.5, dash: "dash" },
-    label: { text: words, textposition: "start", yanchor: "top", font: { size: 11, color: "#c92a2a" } },
+    label: { text: words, textposition: "start", yanchor: above ? "bottom" : "top", font: { size: 11, color: "#c92a2a" } },
   });
 
   function specs(run) {
-    const deadline = run.deadline;
-    const lines = () => (deadline === null ? [] : [limit(deadline, `deadline ${ms(deadline)}`)]);
-    const highest = Math.max(...run.latency.filter((one) => typeof one === "number"), 1);
-    const near = whole && deadline !== null ? Math.max(deadline * 1.05, highest) : null;
+    const tr = run.tr === null ? null : run.tr * 1000;
+    // Lines that are far above all that is there would press it flat; the switch shows them all the same.
+    const lines = () => {
+      const found = [];
+      if (run.deadline !== null) found.push([run.deadline, `deadline ${ms(run.deadline)}`]);
+      if (tr !== null && tr !== run.deadline) found.push([tr, `TR ${ms(tr)}`]);
+      const high = 2 * largest(run.latency);
+      const shown = found.filter(([value]) => whole || value < high);
+      const top = largest([...shown.map(([value]) => value), largest(run.latency)]);
+      return shown.map(([value, words]) => limit(value, words, value < top / 2));
+    };
     const found = [
       {
         id: "chart-nodes",
         title: "Milliseconds of each node, one upon the other",
         y: "ms",
-        range: near ? [0, near] : null,
+        zero: true,
         height: 320,
-        shapes: () => (near || (deadline !== null && deadline < 2 * highest) ? lines() : []),
-        traces: dearest(run).map((node) => ({ name: node, style: { stackgroup: "one", line: { width: 0.5 } }, read: () => filled(run.timings.get(node) ?? [], run.latency.length) })),
+        shapes: lines,
+        traces: areas(run).map(([name, nodes]) => ({
+          name,
+          style: { stackgroup: "one", line: { width: 0.5 } },
+          read: () => filled(nodes.map((node) => run.timings.get(node)), run.latency.length),
+        })),
       },
       {
         id: "chart-latency",
@@ -71,7 +94,7 @@ window.rtflow ||= {};
         y: "ms",
         zero: true,
         height: 320,
-        shapes: () => (deadline !== null && deadline < 2 * highest ? lines() : []),
+        shapes: lines,
         traces: [
           { name: "to its Result", read: () => rtflow.charts.row(run.latency) },
           ...(run.handed.length ? [{ name: "to the subject's side", read: () => rtflow.charts.row(run.handed) }] : []),
@@ -106,6 +129,8 @@ window.rtflow ||= {};
     return best[1] ? `${best[0]}, ${ms(best[1])}` : "–";
   }
 
+  const left = (margin) => (margin < 0 ? `none, ${ms(-margin)} over it` : ms(margin));
+
   function ledger(run) {
     const place = document.getElementById("timing-ledger");
     const margins = run.margin.filter((one) => typeof one === "number");
@@ -115,9 +140,10 @@ window.rtflow ||= {};
       ["late", run.counts.late],
       ["missing", run.counts.missing],
       ["failed", run.counts.failed],
+      ["doubted", run.doubted],
       ["median latency", quantile(run.latency, 0.5) === null ? "–" : ms(quantile(run.latency, 0.5))],
       ["99 %", quantile(run.latency, 0.99) === null ? "–" : ms(quantile(run.latency, 0.99))],
-      ["least left until the deadline", margins.length ? ms(Math.min(...margins)) : "no deadline"],
+      ["least left until the deadline", margins.length ? left(margins.reduce((least, one) => Math.min(least, one))) : "no deadline"],
       ["to the display, median", run.shown.length ? ms(quantile(run.shown, 0.5)) : "no display says so"],
     ];
     place.replaceChildren(
@@ -146,9 +172,10 @@ window.rtflow ||= {};
     all.hidden = !something;
     const empty = document.getElementById("timing-empty");
     empty.hidden = something;
-    empty.textContent = "No volume yet. With the first one you see here what each node takes, and how far the deadline is.";
+    empty.textContent = "No volume yet. Press Run; with the first volume you see here what each node takes, and how far the deadline is.";
     if (!something) return;
-    const key = JSON.stringify([run.uid, run.timings.size, whole, run.deadline, run.handed.length > 0, run.shown.length > 0]);
+    // Which nodes cost most is looked at again after the first, the tenth, the hundredth volume.
+    const key = JSON.stringify([run.uid, run.timings.size, Math.floor(Math.log10(run.results)), run.handed.length > 0, run.shown.length > 0]);
     if (key !== made) {
       made = key;
       charts.forEach((chart) => chart.remove());
@@ -162,8 +189,9 @@ window.rtflow ||= {};
   rtflow.timing = {
     scale(to) {
       whole = Boolean(to);
-      update(new Set());
+      charts.forEach((chart) => chart.again()); // with a scale of its own
     },
+    areas,
     histogram,
     quantile,
   };

@@ -162,6 +162,12 @@ def _whole() -> Any:
                 id="volume-here",
                 hidden=True,
             ),
+            html.P(
+                "L and R stand at the planes, and on the cube beside the rendered head, which turns with it.",
+                id="volume-sides",
+                className="label",
+                hidden=True,
+            ),
         ],
         id="brain-whole",
     )

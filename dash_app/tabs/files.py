@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
 
@@ -57,7 +58,7 @@ def layout(who: Identity) -> Any:
                     dmc.TextInput(
                         id="files-folder",
                         label="Folder",
-                        placeholder="the first one that is allowed",
+                        placeholder="what is allowed",
                         className="wide",
                         spellCheck=False,
                     ),
@@ -112,6 +113,7 @@ def register(app: Dash, engine: Engine) -> None:
         Output("files-trouble", "children"),
         Output("files-trouble", "hidden"),
         Output("files-put", "hidden"),
+        Output("files-put", "data-folder"),
         Input("files-go", "data"),
         Input("files-scanner", "value"),
         Input("files-folder", "n_submit"),
@@ -134,8 +136,6 @@ def register(app: Dash, engine: Engine) -> None:
         match ctx.triggered_id:
             case "files-go" if go:
                 folder = go.get("folder", folder)
-            case "files-up":
-                folder = above(folder)
             case "files-scanner":
                 folder = ""
         scanners = [one for one in engine.call(engine.ask("/api/scanners")) if one["connected"]]
@@ -144,11 +144,18 @@ def register(app: Dash, engine: Engine) -> None:
         if chosen is None or not chosen["files"]:
             says = _CLOSED.format(name=chosen["name"]) if chosen else _NOBODY
             named = chosen["name"] if chosen else None
-            return names, named, "", True, [], True, says, False, "", True, True
+            return names, named, "", True, [], True, says, False, "", True, True, ""
         trouble, rows = "", []
-        path = f"/api/scanners/{quote(chosen['name'], safe='')}/files"
+        path = f"/api/scanners/{quote(chosen['name'], safe='')}"
+        allowed = _allowed(engine, path, who)
+        if ctx.triggered_id == "files-up":
+            folder = above(folder, allowed)
+        choose = not folder and len(allowed) > 1  # among the folders that are allowed
         try:
-            found = engine.call(engine.ask(path, who=who, folder=folder))
+            if choose:
+                found = [{"path": one, "size": 0, "changed": None, "folder": True} for one in allowed]
+            else:
+                found = engine.call(engine.ask(f"{path}/files", who=who, folder=folder))
             rows = [row_of(one, chosen["name"], folder) for one in found]
             rows.sort(key=lambda row: not row["folder"])
         except EngineError as error:
@@ -165,17 +172,31 @@ def register(app: Dash, engine: Engine) -> None:
             not says,
             trouble,
             not trouble,
-            not chosen["write"],
+            choose or not chosen["write"],
+            folder,
         )
 
 
-def above(folder: str) -> str:
-    """The folder that a folder lies in; empty for the first one that is allowed.
+def _allowed(engine: Engine, path: str, who: str) -> list[str]:
+    """The folders that an agent allows; none if it is too old to say."""
+    try:
+        found: list[str] = engine.call(engine.ask(f"{path}/folders", who=who))
+    except EngineError:
+        return []
+    return found
+
+
+def above(folder: str, allowed: Collection[str] = ()) -> str:
+    """The folder that a folder lies in; empty above those that are allowed.
 
     >>> above("run 1/echo 2"), above("run 1"), above("/data/incoming"), above("/data")
     ('run 1', '', '/data', '/')
+    >>> above("/data/incoming/run 1", ["/data/incoming"]), above("/data/incoming/", ["/data/incoming"])
+    ('/data/incoming', '')
     """
     folder = folder.rstrip("/")
+    if folder in allowed:
+        return ""
     found = folder.rpartition("/")[0]
     return "/" if folder.startswith("/") and not found else found
 

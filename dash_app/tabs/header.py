@@ -19,6 +19,7 @@ LIGHTS = (
     ("scanner", "Scanner"),
     ("subject", "Subject"),
     ("disk", "Disk"),
+    ("values", "Values"),
     ("deadline", "Deadline"),
 )
 

@@ -20,7 +20,7 @@ LOGS = (("user", "Run"), ("session", "Session"), ("debug", "Debug"))
 _LEVELS = ("info", "warning", "error", "debug")
 _COLUMNS = (
     {"field": "time", "headerName": "Time", "width": 130},
-    {"field": "volume", "headerName": "Volume", "width": 95},
+    {"field": "volume", "headerName": "Volume", "width": 95, "cellDataType": False},  # may be empty
     {
         "field": "level",
         "headerName": "Level",

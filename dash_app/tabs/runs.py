@@ -15,14 +15,14 @@ from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.visitor import require
 
 _COLUMNS = (
-    {"field": "began", "headerName": "Began", "sort": "desc", "width": 200},
-    {"field": "workflow", "headerName": "Workflow", "width": 130},
-    {"field": "status", "headerName": "Status", "width": 120},
-    {"field": "volumes", "headerName": "Volumes", "filter": "agNumberColumnFilter", "width": 110},
-    {"field": "lost", "headerName": "Lost or late", "width": 130},
-    {"field": "reason", "headerName": "Why it ended", "flex": 1, "minWidth": 160, "tooltipField": "reason"},
-    {"field": "source", "headerName": "Source", "flex": 1, "minWidth": 110, "tooltipField": "source"},
-    {"field": "run_uid", "headerName": "Run", "width": 220},
+    {"field": "began", "headerName": "Began", "sort": "desc", "width": 195},
+    {"field": "workflow", "headerName": "Workflow", "width": 125, "tooltipField": "workflow"},
+    {"field": "status", "headerName": "Status", "width": 115},
+    {"field": "volumes", "headerName": "Volumes", "filter": "agNumberColumnFilter", "width": 105},
+    {"field": "lost", "headerName": "Lost or late", "width": 190, "tooltipField": "lost"},
+    {"field": "reason", "headerName": "Why it ended", "flex": 1, "minWidth": 130, "tooltipField": "reason"},
+    {"field": "source", "headerName": "Source", "flex": 1, "minWidth": 95, "tooltipField": "source"},
+    {"field": "run_uid", "headerName": "Run", "width": 235},
 )
 
 
@@ -104,9 +104,8 @@ def register(app: Dash, engine: Engine) -> None:
         if rows is None:
             return no_update, no_update
         uids = [row["run_uid"] for row in rows]
-        return [_links(uid) for uid in uids] + [
-            html.Div(id="runs-compared", **{"data-uids": " ".join(uids)})
-        ], not uids
+        compared = html.Div(id="runs-compared", **{"data-uids": " ".join(uids)})
+        return [*map(_links, uids), compared], not uids
 
 
 def row_of(run: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def row_of(run: dict[str, Any]) -> dict[str, Any]:
 
 def _links(uid: str) -> Any:
     at = f"/runs/{uid}"
-    return html.P(
+    return html.Div(
         [
             html.Strong(uid),
             " ",
@@ -139,5 +138,6 @@ def _links(uid: str) -> Any:
             " · ",
             html.A("files", href="#", className="runs-files", **{"data-uid": uid}),
             html.Ul(id=f"files-{uid}", className="files"),
-        ]
+        ],
+        className="run-links",
     )

@@ -1,4 +1,4 @@
-"""The steps of the run: nodes at set-up, the volumes, nodes at the end; and what went wrong, in full.
+"""The steps of the run, from set-up to its end; what earlier runs left; and what went wrong, in full.
 
 ``assets/session.js`` draws it from what comes live.
 """
@@ -49,18 +49,39 @@ def layout(who: Identity) -> Any:
                                 ),
                             ],
                             className="card",
+                            hidden=True,
+                            **{"data-of-run": when},
                         )
                         for when, heading, none in _STEPS
                     ),
                     html.Section(
-                        [html.H2("What went wrong"), html.Div(id="session-errors")],
+                        [
+                            html.H2("What the session holds"),
+                            html.Div(id="session-items-says", className="label", role="status"),
+                            html.Table(
+                                [
+                                    html.Thead(html.Tr(_cells("Item", "Saved by run", "At", "Grid", "Size"))),
+                                    html.Tbody(id="session-items"),
+                                ],
+                                className="plain",
+                                hidden=True,
+                            ),
+                        ],
+                        className="card",
+                        id="session-held",
+                    ),
+                    html.Section(
+                        [
+                            html.H2("What went wrong"),
+                            html.Div(id="session-errors"),
+                            html.P(id="session-more", className="label", hidden=True),
+                        ],
                         className="card",
                         id="session-wrong",
                         hidden=True,
                     ),
                 ],
                 id="session-all",
-                hidden=True,
             ),
         ]
     )
@@ -72,5 +93,9 @@ def register(app: Dash, engine: Engine) -> None:
 
 
 def _heads(when: str) -> list[Any]:
-    further = ("Volumes", "Failed", "Last") if when == "volume" else ("State", "Took")
-    return [html.Th(name, scope="col") for name in ("Node", "Interface", *further)]
+    further = ("Done", "Failed", "Last") if when == "volume" else ("State", "Took")
+    return _cells("Node", "Interface", *further)
+
+
+def _cells(*names: str) -> list[Any]:
+    return [html.Th(name, scope="col") for name in names]

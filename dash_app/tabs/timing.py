@@ -23,7 +23,7 @@ def layout(who: Identity) -> Any:
             html.Div(id="timing-empty", className="empty", role="status"),
             html.Div(
                 [
-                    dmc.Switch(id="timing-scale", label="Scale to the deadline", checked=False, size="sm"),
+                    dmc.Switch(id="timing-scale", label="Scale to deadline and TR", checked=False, size="sm"),
                     html.Div(id="timing-charts", className="charts"),
                     html.Section(
                         [

@@ -114,6 +114,11 @@ class Allowed:
         """What may be done with them: ``read`` or ``write``; empty if there are none."""
         return ("write" if self._write else "read") if self._folders else ""
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Within which they are, by their real paths, as they were given."""
+        return tuple(self._folders)
+
     def open(self, text: str) -> BinaryIO:
         """Open a file to read it.
 

@@ -67,11 +67,16 @@ class FileService:
     def handlers(self) -> dict[str, Handler]:
         """What can be asked for."""
         return {
+            "files.folders": self._folders,
             "files.list": self._list,
             "files.tree": self._tree,
             "files.get": self._get,
             "files.put": self._put,
         }
+
+    def _folders(self, arguments: dict[str, Any], transfer: Transfer) -> int:
+        _checked(arguments, _Folder)
+        return _send([Listed(one.as_posix(), 0, 0.0, folder=True) for one in self._allowed.folders], transfer)
 
     def _list(self, arguments: dict[str, Any], transfer: Transfer) -> int:
         asked = _checked(arguments, _Folder)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,7 @@ class ListenOptions:
 
     @contextlib.contextmanager
     def opened(
-        self, settings: RunSettings, out: Path, workflow: str
+        self, settings: RunSettings, out: Path, workflow: str, session: Path | None = None
     ) -> Iterator[tuple[Server | None, threading.Event | None]]:
         """The server while the block lasts, and what ends the run when an operator says so; None without."""
         if self.listen is None and (self.plain or self.client_certificates):
@@ -71,9 +72,11 @@ class ListenOptions:
         if self.listen is None and not self.dashboard:
             yield None, None
             return
+        from rtflow.items import describe_session
         from rtflow.server.desk import Desk
 
-        desk = Desk(settings, out, workflow=workflow)
+        held = partial(describe_session, (session or out / "session").absolute())
+        desk = Desk(settings, out, workflow=workflow, session=held)
         with self._accounts() as access:
             opened = open_server(
                 self.listen or "127.0.0.1:0",

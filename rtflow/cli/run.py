@@ -94,7 +94,7 @@ def command(
                 require_writable(out.absolute())
                 if not quiet:
                     _tell_runs(out.absolute(), session or out / "session", settings)
-                with port.opened(settings, out.absolute(), loaded.name) as (server, ends):
+                with port.opened(settings, out.absolute(), loaded.name, session) as (server, ends):
                     watched.run_workflow(
                         loaded, settings, out, log, session=session, server=server, stopping=ends
                     )
@@ -161,7 +161,8 @@ def _resume(
     log.write_to(run_dir)
     workflow, settings = as_it_ran(recording)
     out = recording.run_dir.absolute().parents[1]
-    with port.opened(settings, out, workflow.name) as (server, ends):
+    session = recording.located(recording.start.places["session"])
+    with port.opened(settings, out, workflow.name, session) as (server, ends):
         watched.run(
             lambda observe, stopping: resume(run_dir, observe=observe, stopping=stopping, server=server),
             ends,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,7 @@ def command(
     from rtflow.cli.listening import open_server, reached_at, shown, tell_newcomers
     from rtflow.cli.output import PythonLog
     from rtflow.cli.shipped import workflow_path
+    from rtflow.items import describe_session
     from rtflow.server.desk import Desk
     from rtflow.whole_file import require_writable
     from rtflow.workflow_file import load_workflow
@@ -66,7 +68,8 @@ def command(
     finally:
         log.close()
     require_writable(out.absolute())
-    desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True, file=file)
+    held = partial(describe_session, (session or out / "session").absolute())
+    desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True, file=file, session=held)
     opened = open_server(listen, desk, access=access, plain=plain, client_certificates=client_certificates)
     with opened as server, on_interrupt(desk.close), contextlib.ExitStack() as page:
         if not quiet:

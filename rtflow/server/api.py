@@ -37,6 +37,7 @@ class Api(Handlers):
             web.get("/api/status", self.status),
             web.get("/api/runs", self.runs),
             web.get("/api/runs/{uid}/documents", self.documents),
+            web.get("/api/items", self.items),
             web.post("/api/start", self.start),
             web.post("/api/stop", self.stop),
         ]
@@ -95,6 +96,11 @@ class Api(Handlers):
             body = await reading.run(_pack, lines)
             return web.Response(body=body, content_type="application/vnd.msgpack")
         return web.Response(body=b"".join(line + b"\n" for line in lines), content_type="application/jsonl")
+
+    async def items(self, request: web.Request) -> web.Response:
+        """What the session holds of the runs before."""
+        await self._admit(request, "watch")
+        return answer(await self._port.pools.reading.run(self._desk.session))
 
     async def start(self, request: web.Request) -> web.Response:
         """Run once with the settings as they are."""

@@ -37,6 +37,7 @@ class ScannersApi(Handlers):
         scanner = "/api/scanners/{name}"
         return [
             web.get("/api/scanners", self.scanners),
+            web.get(f"{scanner}/folders", self.folders),
             web.get(f"{scanner}/files", self.files),
             web.get(f"{scanner}/file", self.fetch, allow_head=False),
             web.put(f"{scanner}/file", self.send),
@@ -57,6 +58,13 @@ class ScannersApi(Handlers):
                 for one in standings
             ]
         )
+
+    async def folders(self, request: web.Request) -> web.Response:
+        """The folders that are allowed there."""
+        await self._act(request, "list folders", scanner=request.match_info["name"])
+        channel = self._channel(request)
+        found = await self._port.pools.files.run(channel.files.folders)
+        return answer([one.path for one in found])
 
     async def files(self, request: web.Request) -> web.Response:
         """Files and folders in a folder there, by name; an empty name is the first folder that is allowed."""

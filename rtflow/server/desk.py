@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Desk:
         Whether the server waits for orders to run; else it carries one run, which has begun.
     file
         TOML file that the settings are from, if there is one.
+    session
+        Tells what the session holds, as `rtflow.items.describe_session` does; None where there is none.
 
     Attributes
     ----------
@@ -74,12 +76,14 @@ class Desk:
         workflow: str = "",
         waits: bool = False,
         file: Path | None = None,
+        session: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.states = States()
         self.stopping = threading.Event()
         self.workflow = workflow
         self.out = out
         self.runs = Runs(out / "runs")
+        self.session = session or (lambda: {"folder": "", "items": []})
         self.session_log = out / "logs" / "session.log"
         self._file = file
         self._given = settings_to_builtins(settings)

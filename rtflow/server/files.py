@@ -59,6 +59,10 @@ class RemoteFiles:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
+    def folders(self, *, timeout: float = 10.0) -> Sequence[RemoteFile]:
+        """The folders that the agent was started with, by their whole paths."""
+        return self._listed("files.folders", "", "*", timeout)
+
     def list(self, folder: str = "", pattern: str = "*", *, timeout: float = 10.0) -> Sequence[RemoteFile]:
         """Files and folders in a folder whose names fit a pattern, by name."""
         return self._listed("files.list", folder, pattern, timeout)

@@ -30,6 +30,7 @@ class Settings(RunSettings):
     interval: float = 0.0
     halt: int = 0
     refuses: str = ""
+    fails: tuple[int, ...] = ()
 
 
 class PacedInput(CounterInput):
@@ -107,8 +108,8 @@ def build(settings: Settings) -> Workflow:
         name="scanner",
     )
     number = Node(Number(), name="number")
-    total = Node(Sum(sleep_at={4: settings.sleep}, doubt_at=(2,)), name="sum")
-    stream(total, mode=settings.mode, deadline=0.3, on_error="last")
+    total = Node(Sum(sleep_at={4: settings.sleep}, doubt_at=(2,), fail_at=settings.fails), name="sum")
+    stream(total, mode=settings.mode, deadline=0.3, on_error="fail" if settings.fails else "last")
     double, show = doubling(), Node(Show(), name="show")
     if settings.stages > 1:
         stream(double, stage=1)

@@ -3,7 +3,7 @@ import pytest
 
 from rtflow.bids.grid import Grid
 from rtflow.errors import OutputError, SessionError, UsageError
-from rtflow.items import publish
+from rtflow.items import describe_session, publish
 from rtflow.session import Session
 from rtflow.stream.interface import RunContext
 from rtflow.whole_file import require_writable
@@ -86,6 +86,21 @@ def test_the_session_has_an_item_when_the_run_has_ended(context) -> None:
     assert (context("run-a").run_dir / "saved" / "decoder.npz").is_file()
     leave(context("run-a"))
     assert run.names() == ["decoder"]
+
+
+def test_what_a_session_holds_is_told(context) -> None:
+    folder = context().session_dir
+    assert describe_session(folder) == {"folder": str(folder), "items": []}
+    saved(context("run-a"), "reference", ARRAYS, GRID)
+    saved(context("run-b"), "weights")
+    (folder / "mask.npz").write_bytes(b"no item")
+    mask, reference, weights = describe_session(folder)["items"]
+    assert (mask["name"], mask["bytes"], "run_uid" in mask) == ("mask", 7, False)
+    assert mask["trouble"].endswith("do the run that saves it again")
+    assert [reference[key] for key in ("name", "run_uid", "shape")] == ["reference", "run-a", (4, 3, 2)]
+    assert [weights[key] for key in ("name", "run_uid", "shape")] == ["weights", "run-b", None]
+    assert reference["bytes"] == (folder / "reference.npz").stat().st_size
+    assert reference["saved"] == (folder / "reference.npz").stat().st_mtime
 
 
 def test_what_a_run_saved_stays_with_it(context) -> None:

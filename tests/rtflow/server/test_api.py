@@ -41,7 +41,7 @@ def write_run(folder: Path, uid: str, *, stopped: bool, events: int = 3) -> None
 
 def test_anybody_may_ask_whether_the_server_is_alive_and_nothing_else(served: Served):
     assert ask(served, "GET", "/api/health")[:2] == (200, {"status": "ok"})
-    for path in ("status", "runs", "runs/a/documents", "settings"):
+    for path in ("status", "runs", "runs/a/documents", "settings", "items"):
         assert ask(served, "GET", f"/api/{path}")[0] == 401
     for path in ("start", "stop"):
         assert ask(served, "POST", f"/api/{path}")[0] == 401
@@ -88,6 +88,15 @@ def test_status_tells_state_agents_clocks_and_the_next_volume(served: Served):
             assert abs(told["offset"]["seconds"]) <= told["offset"]["round_trip"] / 2 + 1e-3
 
     play(story())
+
+
+def test_what_the_session_holds_is_told(served: Served):
+    token = served.tokens["viewer"]
+    assert ask(served, "GET", "/api/items", token=token)[:2] == (200, {"folder": "", "items": []})
+    assert served.desk is not None
+    held = {"folder": "/study/session", "items": [{"name": "mask", "run_uid": "r1"}]}
+    served.desk.session = lambda: held
+    assert ask(served, "GET", "/api/items", token=token)[:2] == (200, held)
 
 
 def test_runs_and_their_documents_are_read_from_the_journals(served: Served, tmp_path: Path):

@@ -62,6 +62,11 @@ def test_a_folder_is_listed(there):
     assert [one["path"] for one in listed] == ["empty.txt"]
 
 
+def test_the_folders_that_are_allowed_are_told(there):
+    served, host = there
+    assert get(served, "/api/scanners/scanner/folders")[:2] == (200, [str(host.resolve())])
+
+
 def test_files_come_whole_and_go_whole(there):
     served, host = there
     status, body, headers = get(served, "/api/scanners/scanner/file?path=large.tsv")
@@ -102,6 +107,7 @@ def test_only_an_operator_touches_the_scanners_host(there):
     served, host = there
     for role in ("viewer", "scanner", "subject"):
         assert get(served, "/api/scanners/scanner/files", role)[0] == 403
+        assert get(served, "/api/scanners/scanner/folders", role)[0] == 403
         assert get(served, "/api/scanners/scanner/file?path=large.tsv", role)[0] == 403
         assert put(served, "/api/scanners/scanner/file?path=of_theirs.tsv", b"x", role)[0] == 403
     assert not (host / "of_theirs.tsv").exists()
