@@ -314,6 +314,21 @@ def test_whole_images_are_loaded_when_they_are_wanted_and_from_nowhere_else(sess
     assert [one.path for one in asked if "niivue" in one.path] == ["/assets/niivue/niivue.umd.js"]
     sizes = page.evaluate("rtflow.volume.viewer.volumes.map((one) => one.dimsRAS.slice(1, 4))")
     assert sizes == [list(imaging.SHAPE)] * 2
+    # Left and right stand at the planes, and on a cube beside the rendered head.
+    letters = (
+        "(({ opts }) => [opts.isOrientationTextVisible, opts.showAllOrientationMarkers, opts.isOrientCube])"
+    )
+    assert page.evaluate(f"{letters}(rtflow.volume.viewer)") == [True, True, True]
+    assert "L and R stand" in page.inner_text("#volume-sides")
+    # Who chooses quickly sees what was chosen last, and nothing of what was chosen before.
+    show = "([base, over]) => rtflow.volume.show(base, over, [], false)"
+    pairs = [
+        ["realign.incremental", None],
+        ["realign.incremental", "glm.mask"],
+        ["realign.incremental", None],
+    ]
+    page.evaluate(f"pairs => Promise.all(pairs.map({show}))", pairs)
+    assert page.evaluate("rtflow.volume.viewer.volumes.length") == 1
     assert {one.netloc for one in asked} == {f"127.0.0.1:{session.dashboard.port}"}
     assert {one.scheme for one in asked} <= {"http", "ws", "blob"}
     page.get_by_role("tab", name="Planes").click()

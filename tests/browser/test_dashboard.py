@@ -86,7 +86,12 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
         ".filter(one => one.type === 'rect').reduce((sum, one) => sum + one.x1 - one.x0, 0)"
     )
     assert shaded == sum(one not in ("rest", "n/a") for one in labels)
-    for light in ("scanner", "disk", "deadline"):
+    # What the run has left for the next one.
+    page.get_by_role("tab", name="Session").click()
+    page.wait_for_selector(f"#session-items tr:has-text('{run['uid']}'):has(td:text-is('24 × 24 × 12'))")
+    items = page.locator("#session-items td:first-child").all_inner_texts()
+    assert items == ["decoder", "mask", "reference"]
+    for light in ("scanner", "disk", "values", "deadline"):
         assert page.locator(f"#h-{light}").get_attribute("data-level") != "bad", page.inner_text("#h-alert")
 
 

@@ -135,15 +135,20 @@ def test_files_are_put_there_whole_and_over_others_only_when_asked(
 
 
 def test_a_refusal_of_the_agent_is_said_in_words(
-    writable: Dashboard, browser: Browser, tmp_path: Path
+    writable: Dashboard, host: Path, browser: Browser, tmp_path: Path
 ) -> None:
     ours = tmp_path / "x.bin"
     ours.write_bytes(b"x")
+    (host / "gone").mkdir()
     page = tab(writable.visit(browser))
-    page.wait_for_selector("#files-grid .remote >> text=big.bin")
-    page.fill("#files-folder", "nowhere")
+    page.get_by_role("button", name="gone/").click()
+    page.wait_for_selector("#files-empty:has-text('This folder is empty')")
+    # What is typed and not looked into yet is not where files go: nobody knows what they would replace there.
+    page.fill("#files-folder", "answers")
+    (host / "gone").rmdir()
     page.set_input_files("#files-pick", ours)
-    page.wait_for_selector("#files-sent .sent.failed:has-text('nowhere')")
+    page.wait_for_selector("#files-sent .sent.failed:has-text('gone/x.bin')")
+    assert not (host / "answers" / "x.bin").exists()
     page.context.close()
 
 
@@ -166,3 +171,25 @@ def test_the_audit_log_says_for_whom(writable: Dashboard) -> None:
     operator.ask("GET", "/scanner/scanner/file?path=answers/first%20one.json")
     found = [what for who, what in writable.engine.audit() if who.startswith("dashboard") or OPERATOR in who]
     assert "fetch file" in found
+
+
+def test_several_allowed_folders_are_listed_first(
+    writable: Dashboard, browser: Browser, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("incoming", "stimuli")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / f"in {folder.name}.txt").touch()
+    given = ("--allow", ",".join(map(str, folders)), "--types", "*", "--write")
+    with agent(writable, tmp_path, *given):
+        page = tab(writable.visit(browser))
+        page.get_by_role("button", name=f"{folders[1].resolve()}/").wait_for()
+        assert names(page) == [f"{folder.resolve()}/" for folder in folders]
+        assert not page.locator("#files-put").is_visible()  # it would not be known where
+        page.get_by_role("button", name=f"{folders[1].resolve()}/").click()
+        page.wait_for_selector("#files-grid .remote >> text=in stimuli.txt")
+        assert page.locator("#files-put").is_visible()
+        page.get_by_role("button", name="Up").click()
+        page.get_by_role("button", name=f"{folders[0].resolve()}/").click()
+        page.wait_for_selector("#files-grid .remote >> text=in incoming.txt")
+        page.context.close()

@@ -45,11 +45,14 @@ def test_before_a_run_it_says_what_will_stand_there(dashboard: Dashboard, browse
     page.context.close()
 
 
+NOTE = "the participant coughed: n is a letter here, <img src=x onerror=alert(1)> no markup"
+
+
 def test_a_note_is_taken_by_two_keys_and_stands_in_the_journal(running: Dashboard, browser: Browser) -> None:
     page, other = running.visit(browser), tab(running.visit(browser, VIEWER), "Logs")
     page.keyboard.press("n")
     page.wait_for_selector("#note:focus")
-    page.keyboard.type("the participant coughed: n is a letter here")
+    page.keyboard.type(NOTE)
     page.keyboard.press("Enter")
     for one in (page, other):
         row(one, "coughed").wait_for()
@@ -64,7 +67,8 @@ def test_a_note_is_taken_by_two_keys_and_stands_in_the_journal(running: Dashboar
         if one.get("name") == "note"
     ]
     assert note["volume"] == 3
-    assert note["data"]["says"] == "the participant coughed: n is a letter here"
+    assert note["data"]["says"] == NOTE
+    assert page.locator("#logs-grid img").count() == 0
     assert OPERATOR in json.dumps(note["data"])
     assert other.locator("#note").count() == 0
     page.context.close()

@@ -35,6 +35,8 @@ def test_steps_are_told_and_what_went_wrong_in_full(dashboard: Dashboard, browse
     assert "Traceback" in says
     assert "3 totals are too few,\n\tand begin at 2" in says
     assert page.locator(".error-box", has_text="The run has failed").count() == 1
+    page.wait_for_selector("#h-alert:has-text('The run has failed: ')")  # on every tab, until the next one
+    assert page.title().startswith("⚠")
     box.get_by_role("button").click()
     box.get_by_text("copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == f"judge\n{says}"
