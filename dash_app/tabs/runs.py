@@ -15,12 +15,12 @@ from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.visitor import require
 
 _COLUMNS = (
-    {"field": "began", "headerName": "Began", "sort": "desc", "width": 195},
-    {"field": "workflow", "headerName": "Workflow", "width": 125, "tooltipField": "workflow"},
+    {"field": "began", "headerName": "Began", "sort": "desc", "width": 190},
+    {"field": "workflow", "headerName": "Workflow", "width": 120, "tooltipField": "workflow"},
     {"field": "status", "headerName": "Status", "width": 115},
-    {"field": "volumes", "headerName": "Volumes", "filter": "agNumberColumnFilter", "width": 105},
-    {"field": "lost", "headerName": "Lost or late", "width": 190, "tooltipField": "lost"},
-    {"field": "reason", "headerName": "Why it ended", "flex": 1, "minWidth": 130, "tooltipField": "reason"},
+    {"field": "volumes", "headerName": "Volumes", "filter": "agNumberColumnFilter", "width": 125},
+    {"field": "lost", "headerName": "Lost or late", "width": 165, "tooltipField": "lost"},
+    {"field": "reason", "headerName": "Why it ended", "flex": 1, "minWidth": 150, "tooltipField": "reason"},
     {"field": "source", "headerName": "Source", "flex": 1, "minWidth": 95, "tooltipField": "source"},
     {"field": "run_uid", "headerName": "Run", "width": 235},
 )
