@@ -2,7 +2,7 @@
 // Charts over volumes that grow: Plotly, drawn only while they are in sight, or a window's height from it.
 window.rtflow ||= {};
 (() => {
-  const AT_MOST_EVERY = 100; // ms from one drawing of a chart to the next
+  const AT_MOST_EVERY = 100; // ms at least from one drawing of a chart to the next
   const COLOURS = ["#1c7ed6", "#e8590c", "#2b8a3e", "#c2255c", "#7048e8", "#0b7285", "#a16207", "#5c940d"];
   const SHADES = ["rgba(28,126,214,.16)", "rgba(232,89,12,.16)", "rgba(43,138,62,.16)", "rgba(112,72,232,.16)", "rgba(194,37,92,.16)"];
 
@@ -40,14 +40,23 @@ window.rtflow ||= {};
 
   // Those that there are; a chart that was removed is heard of no more.
   const all = new Set();
+
+  // Milliseconds from one drawing of a chart to the next: so many that the charts in sight take half of the time
+  // at most, however many there are, and whoever clicks is heard.
+  function pause() {
+    let took = 0;
+    for (const chart of all) if (chart.visible) took += chart.took;
+    return Math.max(AT_MOST_EVERY, 2 * took);
+  }
+
   addEventListener("resize", () => all.forEach((chart) => chart.resize()));
 
   class Chart {
     // spec: {id, title, y, y2, range, zero (whether the axis begins there), height, traces: [{name, read: () => ({x, y}), style}], shapes: (dark) => [], redrawn}
     constructor(spec, into) {
       this.spec = spec;
-      this.drawn = 0;
-      this.length = -1;
+      this.drawn = 0; // when it was drawn last
+      this.took = 0; // and how many milliseconds that took
       this.timer = null;
       this.figure = document.createElement("figure");
       this.figure.className = "chart";
@@ -109,7 +118,7 @@ window.rtflow ||= {};
         this.timer = setTimeout(() => {
           this.timer = null;
           this.draw();
-        }, Math.max(0, this.drawn + AT_MOST_EVERY - performance.now()));
+        }, Math.max(0, this.drawn + pause() - performance.now()));
     }
 
     again() {
@@ -144,6 +153,7 @@ window.rtflow ||= {};
       }
       this.shapes = JSON.stringify(shapes);
       this.lengths = rows.map((row) => row.y.length);
+      this.took = performance.now() - this.drawn;
       document.dispatchEvent(new CustomEvent("rtflow:drawn", { detail: { id: this.spec.id, length: Math.max(...this.lengths) } }));
     }
 
