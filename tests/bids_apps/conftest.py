@@ -1,6 +1,7 @@
 """What tests of BIDS Apps share: podman, and a data set of two participants."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,9 +64,17 @@ def networked(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def docker(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can see: pytest closes those above its own to others, each time it starts."""
+    with tempfile.TemporaryDirectory(prefix="rtflow-open-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
+def docker(podman: Podman, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Docker's command line works, and what it starts can be seen by podman."""
-    socket = tmp_path / "docker.sock"
+    socket = open_folder / "docker.sock"
     service = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
     try:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")

@@ -37,10 +37,12 @@ os.chdir(Path(out).parent)
 if name == "podman":
     subprocess.run(["podman", "load", "--quiet", "--input", image], check=True, stdout=subprocess.DEVNULL)
 runtime = find_runtime(name)
-run_app(AppRun(descriptor=descriptor, runtime=runtime, bids_dir=Path(data), out=Path(out)))
-print(runtime.rootless)
-if name == "podman":  # which leaves a process that holds the person's namespace
-    subprocess.run(["podman", "system", "migrate"], check=True)
+try:
+    run_app(AppRun(descriptor=descriptor, runtime=runtime, bids_dir=Path(data), out=Path(out)))
+    print(runtime.rootless)
+finally:
+    if name == "podman":  # which leaves a process that holds the person's namespace
+        subprocess.run(["podman", "system", "migrate"], check=True)
 """
 
 #: The person is known on this machine, and has numbers to give to users inside, for one process alone.
@@ -53,33 +55,30 @@ shift; exec "$@"
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 @pytest.mark.parametrize("runtime", ["docker", "podman"])
 def test_outputs_of_a_person_are_theirs(
-    podman: Podman, request: pytest.FixtureRequest, data_set: Path, tmp_path: Path, runtime: str
+    podman: Podman, request: pytest.FixtureRequest, data_set: Path, open_folder: Path, runtime: str
 ) -> None:
     if runtime == "docker":
         request.getfixturevalue("docker")
-    home = tmp_path / "home"
+    home = open_folder / "home"
+    shutil.copytree(data_set, open_folder / "bids")
     for folder in (home, home / "run"):
         folder.mkdir()
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path("/tmp"):
-            break
-        folder.chmod(folder.stat().st_mode | 0o755)
     tag = podman.image("example-app-shell")
     app = Descriptor(
         name="theirs",
         image=f"sha256:{podman('image', 'inspect', '--format', '{{.Id}}', tag)}",
         command=("/bin/sh", "-c", f"{HARDENED} id -u >$2/user; id -g >>$2/user; mkdir -p $2/a/b", "theirs"),
     )
-    write_descriptor(tmp_path / "theirs.toml", app)
-    shutil.copy(watcher.__file__, tmp_path / "watcher.py")
-    podman("save", "--quiet", "--output", str(tmp_path / "image.tar"), tag)
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "passwd").write_text(f"person:x:{PERSON}:{PERSON}::{home}:/bin/sh\n")
-    (tmp_path / "etc" / "group").write_text(f"person:x:{PERSON}:\n")
+    write_descriptor(open_folder / "theirs.toml", app)
+    shutil.copy(watcher.__file__, open_folder / "watcher.py")
+    podman("save", "--quiet", "--output", str(open_folder / "image.tar"), tag)
+    (open_folder / "etc").mkdir()
+    (open_folder / "etc" / "passwd").write_text(f"person:x:{PERSON}:{PERSON}::{home}:/bin/sh\n")
+    (open_folder / "etc" / "group").write_text(f"person:x:{PERSON}:\n")
     for name in ("subuid", "subgid"):
-        (tmp_path / "etc" / name).write_text("person:200000:65536\n")
+        (open_folder / "etc" / name).write_text("person:200000:65536\n")
     configure(home)
-    for path in (tmp_path / "theirs.toml", tmp_path / "watcher.py", tmp_path / "image.tar"):
+    for path in (open_folder / "theirs.toml", open_folder / "watcher.py", open_folder / "image.tar"):
         path.chmod(0o644)
     for path in (home, *home.rglob("*")):
         os.chown(path, PERSON, PERSON)
@@ -92,10 +91,19 @@ def test_outputs_of_a_person_are_theirs(
     if runtime == "podman":
         environment |= Podman(home).variables
     out = home / "derivatives"
-    command = [sys.executable, "-c", PROGRAM, str(PERSON), runtime, tmp_path / "theirs.toml", data_set, out]
-    known = ["unshare", "--mount", "/bin/sh", "-ec", AS_KNOWN, "sh", tmp_path]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        str(PERSON),
+        runtime,
+        open_folder / "theirs.toml",
+        open_folder / "bids",
+        out,
+    ]
+    known = ["unshare", "--mount", "/bin/sh", "-ec", AS_KNOWN, "sh", open_folder]
     done = subprocess.run(
-        [*known, *command, _interpreter(), tmp_path / "watcher.py", tmp_path / "image.tar"],
+        [*known, *command, _interpreter(), open_folder / "watcher.py", open_folder / "image.tar"],
         env=environment,
         capture_output=True,
         text=True,
