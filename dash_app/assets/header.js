@@ -5,6 +5,7 @@ window.rtflow ||= {};
   const LIGHTS = ["scanner", "subject", "disk", "values", "deadline"];
   const STATES = { idle: "waiting for Run", preparing: "preparing", running: "running", finishing: "finishing" };
   const element = (id) => document.getElementById(id);
+  let couldStop = false;
 
   function set(id, text) {
     const found = element(id);
@@ -73,7 +74,11 @@ window.rtflow ||= {};
     const worst = ["bad", "warn", "good"].find((one) => Object.values(lights).some((light) => light.level === one));
     rtflow.window.show(says ? "bad" : going ? (worst ?? "good") : "off", words, going ? run : null, element("h-workflow").textContent);
     enable("run", reachable && store.status.waits !== false && store.status.state === "idle");
-    enable("stop", reachable && ["preparing", "running"].includes(store.status.state));
+    const goesOn = ["preparing", "running"].includes(store.status.state);
+    enable("stop", reachable && goesOn);
+    // Who was asked about this run does not end the next one.
+    if (couldStop && !goesOn) window.dash_clientside.set_props("stop-asks", { opened: false });
+    couldStop = goesOn;
   }
 
   // Through Dash, which would put back what it does not know of.

@@ -114,6 +114,13 @@ def test_a_run_is_ended_only_when_one_says_so_twice(dashboard: Dashboard, page: 
     page.get_by_role("dialog").wait_for(state="hidden")
     has_all(page, dashboard)
     assert [one for one in dashboard.engine.audit() if one[1].startswith("stop")]
+    # Who is asked while somebody else ends the run is not asked about the next one.
+    begin(page)
+    page.click("#stop")
+    page.get_by_role("dialog", name="End the run?").wait_for()
+    assert dashboard.engine.ask("POST", "/api/stop")[0] == 202
+    page.get_by_role("dialog").wait_for(state="hidden")
+    assert until_over(page) == "aborted"
 
 
 @pytest.mark.usefixtures("longer")
