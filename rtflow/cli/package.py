@@ -191,7 +191,8 @@ def _package(wanted: Wanted, folder: Path, runtime: str | None, archive: Path | 
     told(f"made {folder}")
     if found is None:
         return True
-    making.fetch_wheels(folder)
+    if not wanted.offline:  # then all are there
+        making.fetch_wheels(folder)
     image = building.build(folder, runtime=found, tag=wanted.tag or image_name(manifest.workflow))
     told(f"built {image.tag}, {image.size / 1e6:.0f} MB")
     image = building.try_image(image, runtime=found)

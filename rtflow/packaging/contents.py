@@ -25,6 +25,8 @@ from rtflow.workflow_file import WorkflowFile
 WORKFLOW = PurePosixPath("workflow")
 """The folder of a package that holds what is the lab's."""
 _NAMED = "workflow/files.json"
+# Of a folder that is named as a whole: what Python writes, and histories, which nothing looks into.
+_LEFT_OUT = frozenset({"__pycache__", ".git", ".hg", ".svn"})
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def lay_out(
         sources[WORKFLOW / "apps" / path.name] = path
     for given in include:
         for path in _files(given):
-            inside = WORKFLOW / given.name / path.relative_to(given).as_posix()
+            beside = given.resolve().name if given.name == ".." else given.name
+            inside = WORKFLOW / beside / path.relative_to(given).as_posix()
             if sources.setdefault(inside, path).resolve() != path.resolve():
                 raise PackageError(f"{path} and {sources[inside]} would both be {inside}; rename one")
     values = settings_to_builtins(settings) | {"work_dir": ""}
@@ -193,7 +196,16 @@ def _files(given: Path) -> list[Path]:
         raise PackageError(f"{given} does not exist; --include takes a file or a folder")
     if given.is_file():
         return [given]
-    return [path for path in sorted(given.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    found, inside = [], given.resolve()
+    for path in sorted(given.rglob("*")):
+        if _LEFT_OUT.intersection(path.relative_to(given).parts):
+            continue
+        real = path.resolve()
+        if path.is_symlink() and (not real.is_file() or not real.is_relative_to(inside)):
+            raise PackageError(f"{path} is a link to {real}, no file within {given}; put a copy in its place")
+        if path.is_file():
+            found.append(path)
+    return found
 
 
 def _write(path: Path, data: bytes) -> None:

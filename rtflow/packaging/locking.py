@@ -131,10 +131,9 @@ def lock_as_installed(names: Iterable[str], wheels: Path) -> list[Locked]:
 
 
 def fetch(requirements: Path, wheels: Path) -> None:
-    """Download what is locked, checked by hash, so that an image can be built without a network."""
-    pip(
-        "download", "--no-deps", "--require-hashes", "--requirement", str(requirements), "--dest", str(wheels)
-    )
+    """Download what is locked and not there yet, checked by hash: an image is built without a network."""
+    where = ["--find-links", str(wheels), "--dest", str(wheels)]  # no index has what was made here
+    pip("download", "--no-deps", "--require-hashes", *where, "--requirement", str(requirements))
 
 
 def pip(*arguments: str) -> None:

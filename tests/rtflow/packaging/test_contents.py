@@ -10,11 +10,13 @@ import pytest
 
 from rtflow.errors import PackageError
 from rtflow.packaging.contents import descriptors, imported, lay_out
-from rtflow.packaging.locking import Locked, lock_by_index, needed, requirements
+from rtflow.packaging.locking import Locked, fetch, lock_as_installed, lock_by_index, needed, requirements
+from rtflow.packaging.scanning import refuse
 from rtflow.packaging.wheels import wheel_of
 from rtflow.settings import load_settings
 from rtflow.workflow_file import load_workflow
 
+ROOT = Path(__file__).resolve().parents[3]
 WORKFLOW = """
 import json
 import numpy.linalg
@@ -68,6 +70,32 @@ def test_only_what_belongs_to_the_workflow_goes_in(lab, tmp_path, monkeypatch):
     assert again.design.events == str(stage / copy)
 
 
+def test_what_is_planted_in_a_folder_that_goes_along_is_found_and_links_lead_nowhere(lab, tmp_path):
+    stage, deep = tmp_path / "stage", lab / "more" / "deep"
+    deep.mkdir(parents=True)
+    (lab / "more" / ".git").mkdir()
+    (lab / "more" / ".git" / "config").write_text("not taken along")
+    planted = {
+        "notes.txt": "-----BEGIN EC " + "PRIVATE KEY-----\n",
+        ".env": "A=1\n",
+        "b.toml": 'token = "' + '0123456789"\n',
+        "image": 128 * "\0" + "DICM",
+        "people.csv": "participant_id,age\n",
+    }
+    for name, text in planted.items():
+        (deep / name).write_text(text)
+    workflow = load_workflow(ROOT / "workflows" / "template.py")
+    settings = load_settings(workflow.settings_type, None, [])
+    files = lay_out(workflow, settings, [lab / "more"], stage)
+    with pytest.raises(PackageError) as error:
+        refuse(files)
+    assert all(str(deep / name) in str(error.value) for name in planted)
+    assert not [name for name in files if ".git" in name]
+    (deep / "link").symlink_to(lab / "notes.txt")
+    with pytest.raises(PackageError, match=r"deep/link is a link to .*lab/notes\.txt, no file within"):
+        lay_out(workflow, settings, [lab / "more"], stage)
+
+
 def test_an_app_without_a_digest_is_refused(lab):
     path = lab / "apps" / "mask.toml"
     path.write_text('name = "mask"\nimage = "localhost/mask:latest"\n')
@@ -112,7 +140,7 @@ def test_a_package_that_was_changed_since_is_refused(tmp_path):
         wheel_of(metadata.Distribution.at(info), tmp_path)
 
 
-def test_hashes_are_those_of_the_index(tmp_path, monkeypatch):
+def test_hashes_are_those_of_the_index_and_what_it_has_is_fetched(tmp_path, monkeypatch):
     wheel = wheel_of(metadata.distribution("msgspec"), tmp_path)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -123,5 +151,12 @@ def test_hashes_are_those_of_the_index(tmp_path, monkeypatch):
     hash_ = hashlib.sha256(wheel.read_bytes()).hexdigest()
     assert lock_by_index({"msgspec": version}) == [Locked("msgspec", version, (hash_,))]
     assert f"--hash=sha256:{hash_}" in requirements(lock_by_index({"msgspec": version}))
+    # of what is locked, the index has one, and what was made here is in the folder
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    mine = lock_as_installed(["rtflow"], wheels)
+    (tmp_path / "requirements.txt").write_text(requirements([*lock_by_index({"msgspec": version}), *mine]))
+    fetch(tmp_path / "requirements.txt", wheels)
+    assert {path.name.partition("-")[0] for path in wheels.iterdir()} == {"msgspec", "rtflow"}
     with pytest.raises(PackageError, match=r"pip install failed.*--offline"):
         lock_by_index({"msgspec": "0.0.1"})
