@@ -88,7 +88,9 @@ def build(folder: Path, *, runtime: Runtime, tag: str, base: str = "") -> Image:
     base = base or _base_of(folder)
     argv = [runtime.name, "build", "--file", str(folder / "Containerfile"), "--tag", tag]
     argv += ["--build-arg", "PIP_NO_INDEX=1", "--build-arg", f"BASE={base}"]
-    argv += ["--format", "docker"] if runtime.name == "podman" else []
+    # podman keeps every stage else, and the form that it has by itself is the one that `export` writes: the
+    # image has the same id wherever that is loaded
+    argv += ["--layers=false"] if runtime.name == "podman" else []
     done = _run([*argv, str(folder)], _LONGEST)
     log = folder / "build.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")

@@ -7,7 +7,7 @@ INSIDE = "/opt/package"
 
 _TEXT = """\
 # An image of {workflow}, made by 'rtflow package'. Build it in this folder:
-#   podman build --format docker --tag {tag} .
+#   podman build --tag {tag} .
 # BASE is any image with Python {python} at python3; name it by its digest to have the same system each time.
 ARG BASE={base}
 

@@ -74,7 +74,9 @@ def imported(path: Path) -> Imported:
         for module, line, optional in _imports(tree):
             top = module.partition(".")[0]
             beside = [path.parent / f"{top}.py", *_package(path.parent / top)]
-            if found := [one for one in beside if one.is_file()]:
+            if top == "rtflow":  # which is running: its source may stand beside the file
+                packages.add(top)
+            elif found := [one for one in beside if one.is_file()]:
                 waiting += found
             elif top in providers:
                 packages.update(providers[top])

@@ -25,7 +25,7 @@ JOB += ("--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8")
 
 
 def context(folder: Path, *locks: str) -> Path:
-    """The project as it is, with wheels of what some of its locks name, and nothing of the others: no index is asked."""
+    """The project as it is, with wheels of what some of its locks name; the others are emptied."""
     for part in PARTS:
         subprocess.run(["cp", "--recursive", "--no-dereference", str(ROOT / part), str(folder)], check=True)
     for cache in [*folder.rglob("__pycache__")]:
@@ -57,39 +57,41 @@ def size_told(podman: Podman, tag: str) -> bool:
     return size == pytest.approx(float(told[1]), rel=0.1)
 
 
-def healthy(podman: Podman, name: str) -> bool:
-    return podman("healthcheck", "run", name, check=False) == ""
+def healthy(name: str) -> bool:
+    asked = subprocess.run(["podman", "healthcheck", "run", name], capture_output=True, check=False)
+    assert asked.returncode in (0, 1), asked.stderr  # else it does not run
+    return asked.returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_image_is_built_runs_the_job_of_make_run_and_tells_its_health(podman, tmp_path):
-    """Its packages, which take minutes to install, are those of this environment; the test after this one has its own."""
+    """The packages, which take long to install, are those of this environment; the next test has its own."""
     tag = build(podman, context(tmp_path, "requirements-build"), "Containerfile")
     packages = ("--volume", f"{sysconfig.get_path('purelib')}:/packages:ro", "--env")
     packages += ("PYTHONPATH=/opt/rtflow:/packages",)
     name = f"rtflow-tests-health-{secrets.token_hex(4)}"
     try:
-        ran = podman(*HARDENED, "--rm", *packages, tag, *JOB)
-        assert json.loads(ran)["status"] == "completed"
-        assert json.loads(ran)["volumes"]["ok"] == 242
+        ran = json.loads(podman(*HARDENED, "--rm", *packages, tag, *JOB))
+        assert ran["status"] == "completed"
+        assert ran["volumes"]["ok"] + ran["volumes"]["late"] == 242
         for command, said in (
             ("id -u", "1000"),
-            ("touch /x 2>&1 || true", "touch: cannot touch '/x': Read-only file system"),
+            ("touch /x 2>&1 || true", "Read-only file system"),
             ("python3 -c 'import rtflow; print(rtflow.__file__)'", "/opt/rtflow/rtflow/__init__.py"),
+            ("python3 /opt/healthcheck.py 2>&1 || true", "Connection refused"),  # nothing listens there
         ):
-            assert podman(*HARDENED, "--rm", "--entrypoint", "sh", tag, "-c", command) == said
+            assert said in podman(*HARDENED, "--rm", "--entrypoint", "sh", tag, "-c", command)
         # what is kept stands in volumes, which are of the user that the image runs as
         kept = ("--volume", f"{name}:/access", "--env", "RTFLOW_ACCESS=/access", *packages)
         podman(*HARDENED, "--rm", *kept, tag, "certs", "make", "analysis")
         serve = ("serve", "template", "--listen", "127.0.0.1:8443", "--no-dashboard", "--out", "/tmp/out")
         podman(*HARDENED, "--detach", "--name", name, *kept, tag, *serve)
-        assert "refused" in podman("exec", name, "sh", "-c", "python3 /opt/healthcheck.py 2>&1 || true")
-        until(lambda: healthy(podman, name))
+        until(lambda: healthy(name))
         podman("kill", "--signal", "STOP", name)
-        assert not healthy(podman, name), "nobody answers"
+        assert not healthy(name), "nobody answers"
         podman("kill", "--signal", "CONT", name)
-        until(lambda: healthy(podman, name))
+        until(lambda: healthy(name))
     finally:
         podman("rm", "--force", "--time", "0", name, check=False)
         podman("volume", "rm", name, check=False)

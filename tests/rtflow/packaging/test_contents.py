@@ -41,6 +41,8 @@ def lab(tmp_path: Path) -> Path:
 
 
 def test_modules_beside_the_file_are_told_from_packages(lab):
+    (lab / "rtflow").mkdir()
+    (lab / "rtflow" / "__init__.py").write_text("a clone of the project")
     found = imported(lab / "mine.py")
     assert [path.name for path in found.local] == ["mine.py", "helper.py"]
     assert {"numpy", "nibabel", "rtflow"} <= found.packages
