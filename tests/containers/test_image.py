@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -18,7 +17,7 @@ __all__ = ["podman"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "rtflow", "nodes", "workflows")
-PARTS += ("bids_apps", "dash_app", "containers")
+PARTS += ("bids_apps", "dash_app", "containers", ".dockerignore")
 HARDENED = ("run", "--network=none", "--read-only", "--cap-drop=ALL", "--tmpfs=/tmp")
 JOB = ("run", "template", "--out", "/tmp/out", "--json", "--speed", "max")
 JOB += ("--set", "source.shape=[24, 24, 12]", "--set", "source.voxel=8")
@@ -28,8 +27,6 @@ def context(folder: Path, *locks: str) -> Path:
     """The project as it is, with wheels of what some of its locks name; the others are emptied."""
     for part in PARTS:
         subprocess.run(["cp", "--recursive", "--no-dereference", str(ROOT / part), str(folder)], check=True)
-    for cache in [*folder.rglob("__pycache__")]:
-        shutil.rmtree(cache, ignore_errors=True)
     for file in (folder / "containers").glob("requirements*.txt"):
         lines = file.read_text().splitlines() if file.stem in locks else []
         named = [line.partition("==")[0] for line in lines if "==" in line]
