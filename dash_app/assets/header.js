@@ -48,7 +48,8 @@ window.rtflow ||= {};
     element("h-state").dataset.state = level;
     set("h-workflow", run?.start?.workflow ?? store.status.workflow ?? "–");
     set("h-run", run?.uid || "–");
-    for (const id of ["h-workflow", "h-run"]) element(id).title = element(id).textContent; // they may be too long to be shown
+    set("h-bids", (run?.start ? run.bids : rtflow.store.entities(store.status.bids)) || "–");
+    for (const id of ["h-workflow", "h-run", "h-bids"]) element(id).title = element(id).textContent; // they may be too long to be shown
     const planned = run?.planned;
     set("h-volume", run?.start ? `${run.volumes} of ${planned ?? "?"}` : "–");
     const progress = element("h-progress");

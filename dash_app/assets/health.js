@@ -11,7 +11,7 @@ window.rtflow ||= {};
 
   // Each light: {level: good|warn|bad|off, says: what is, todo: what to do}.
   function scanner(run, status, now) {
-    const agents = (status.agents ?? []).filter((one) => one.kind === "scanner");
+    const agents = (status.agents ?? []).filter((one) => one.channel === "scanner");
     const lost = agents.filter((one) => !one.connected);
     const source = run?.start?.source ?? "";
     if (!run?.start) return { level: "off", says: "no run yet", todo: "" };
@@ -42,8 +42,14 @@ window.rtflow ||= {};
   }
 
   function subject(run, status, now) {
-    const agents = (status.agents ?? []).filter((one) => one.kind === "subject");
+    const agents = (status.agents ?? []).filter((one) => one.channel === "subject" && (one.connected || one.expected));
     const lost = agents.filter((one) => !one.connected);
+    if (lost.length && !lost[0].since)
+      return {
+        level: going(run, status) ? "warn" : "off",
+        says: run?.lastFeedback ? "no display is connected; values stand in files" : "no display is connected",
+        todo: going(run, status) ? "The participant sees nothing of them. If they should, start 'rtflow subject' on the stimulus host: it gets every value of the run." : "",
+      };
     if (lost.length)
       return {
         level: going(run, status) ? "bad" : "warn",

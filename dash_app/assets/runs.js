@@ -25,6 +25,7 @@ window.rtflow ||= {};
   function facts(runs) {
     const names = [...new Set(runs.flatMap((run) => [...run.series].filter(([, row]) => row.some((one) => typeof one === "number")).map(([name]) => name)))].sort();
     return [
+      ["Participant", ...runs.map((run) => run.bids || "–")],
       ["Status", ...runs.map((run) => run.stop?.status ?? "unfinished")],
       ["Volumes", ...runs.map((run) => run.results)],
       ...COLUMNS.map((name) => [`Volumes ${name}`, ...runs.map((run) => run.counts[name])]),

@@ -5,6 +5,12 @@ window.rtflow ||= {};
   const KEPT_EVENTS = 2000; // of a run; the journal has all
   const FEEDBACK_FIELDS = ["feedback.value", "decode.value", "subject.value"];
 
+  // Whose run it is, as BIDS would name it; empty where that is not known.
+  function entities(bids) {
+    const { subject, session, run } = bids ?? {};
+    return [["sub", subject], ["ses", session], ["run", run]].filter(([, label]) => label).map((pair) => pair.join("-")).join(" ");
+  }
+
   class Run {
     constructor(uid) {
       this.uid = uid;
@@ -40,6 +46,10 @@ window.rtflow ||= {};
 
     get tr() {
       return this.start?.tr ?? null;
+    }
+
+    get bids() {
+      return entities(this.start?.settings?.bids);
     }
 
     add(document) {
@@ -183,6 +193,7 @@ window.rtflow ||= {};
 
   rtflow.store = {
     runs,
+    entities,
     current: "", // uid of the present run
     status: {}, // what the engine says of itself
     engine: "", // what is in the way to it; empty for nothing

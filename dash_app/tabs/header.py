@@ -38,6 +38,7 @@ def layout(who: Identity) -> Any:
                         ],
                         className="fact title",
                     ),
+                    _fact("bids", "Participant"),
                     _fact("run", "Run"),
                     html.Span("…", id="h-state", className="state", role="status"),
                     html.Div(

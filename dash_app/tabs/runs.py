@@ -15,15 +15,18 @@ from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.visitor import require
 
 _COLUMNS = (
-    {"field": "began", "headerName": "Began", "sort": "desc", "width": 190},
+    {"field": "began", "headerName": "Began", "sort": "desc", "width": 175},
+    {"field": "bids", "headerName": "Participant", "width": 150, "tooltipField": "bids"},
     {"field": "workflow", "headerName": "Workflow", "width": 120, "tooltipField": "workflow"},
     {"field": "status", "headerName": "Status", "width": 115},
     {"field": "volumes", "headerName": "Volumes", "filter": "agNumberColumnFilter", "width": 125},
-    {"field": "lost", "headerName": "Lost or late", "width": 165, "tooltipField": "lost"},
-    {"field": "reason", "headerName": "Why it ended", "flex": 1, "minWidth": 150, "tooltipField": "reason"},
+    {"field": "lost", "headerName": "Lost or late", "width": 140, "tooltipField": "lost"},
+    {"field": "reason", "headerName": "Why it ended", "flex": 1, "minWidth": 120, "tooltipField": "reason"},
     {"field": "source", "headerName": "Source", "flex": 1, "minWidth": 95, "tooltipField": "source"},
     {"field": "run_uid", "headerName": "Run", "width": 235},
 )
+
+_KEYS = {"subject": "sub", "session": "ses", "run": "run"}
 
 
 def layout(who: Identity) -> Any:
@@ -36,7 +39,7 @@ def layout(who: Identity) -> Any:
                     dmc.TextInput(
                         id="runs-filter",
                         label="Find",
-                        placeholder="workflow, status, date, ...",
+                        placeholder="participant, workflow, date, ...",
                         debounce=200,
                     ),
                     dmc.Button("Look again", id="runs-again", variant="default"),
@@ -110,11 +113,12 @@ def register(app: Dash, engine: Engine) -> None:
 
 def row_of(run: dict[str, Any]) -> dict[str, Any]:
     """A run as a row of the list."""
-    counts = run.get("counts") or {}
+    counts, bids = run.get("counts") or {}, run.get("bids") or {}
     lost = {name: counts.get(name, 0) for name in ("missing", "failed", "late")}
     return {
         "run_uid": run["run_uid"],
         "began": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["began"])),
+        "bids": " ".join(f"{key}-{bids[name]}" for name, key in _KEYS.items() if bids.get(name)),
         "workflow": run["workflow"],
         "status": run["status"],
         "volumes": sum(counts.values()) if counts else None,

@@ -15,6 +15,8 @@ from rtflow.documents import decode, now
 from rtflow.errors import OutputError
 from rtflow.server.answers import Refusal, answer
 from rtflow.server.handling import Handlers, number
+from rtflow.server.runs import bids_of
+from rtflow.settings import settings_to_builtins
 
 _MOST_DOCUMENTS = 5000
 _LOGGING = 5.0
@@ -63,6 +65,7 @@ class Api(Handlers):
                 "run_uid": run.run_uid if run else None,
                 "trouble": desk.trouble if desk else "",
                 "workflow": desk.workflow if desk else (run.workflow if run else ""),
+                "bids": bids_of(settings_to_builtins(desk.settings)) if desk else None,
                 "volumes": run.volumes if run else None,
                 "tr": tr,
                 "received": progress.received,

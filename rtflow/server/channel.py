@@ -37,6 +37,8 @@ class Standing:
         Which agent it is: ``scanner`` or ``subject``.
     connected
         Whether there is a connection.
+    expected
+        Whether there is to be one.
     since
         When that changed last, seconds since 1970; 0 if there never was one.
     waiting
@@ -50,6 +52,7 @@ class Standing:
     name: str
     channel: str
     connected: bool
+    expected: bool
     since: float
     waiting: int
     offset: Offset | None
@@ -75,6 +78,8 @@ class Channel:
     """
 
     kind = ""
+    expected = True
+    """Whether it is to be there; else nothing is said where it is not."""
     kept = 0.0
     """Seconds for which its name is kept in a run when its connection was lost."""
     size_limit = 1 << 20
@@ -230,6 +235,7 @@ class Channel:
             self.name,
             self.kind,
             self.link.connected,
+            self.expected,
             self.since,
             self.link.waiting(),
             self.link.clock.offset,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -151,11 +152,22 @@ def _told(path: Path) -> dict[str, Any] | None:
         "run_uid": start.run_uid,
         "workflow": start.workflow,
         "source": start.source,
+        "bids": bids_of(start.settings),
         "began": start.time,
         "status": stop.status if stop else "unfinished",
         "reason": stop.reason if stop else "",
         "counts": stop.counts if stop else {},
     }
+
+
+def bids_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of whom, and which of their runs it is: subject, session, task and run, as far as settings say.
+
+    >>> bids_of({"bids": {"subject": "02", "run": 1, "tr": None}})
+    {'subject': '02', 'run': 1}
+    """
+    bids = settings.get("bids") or {}
+    return {name: bids[name] for name in ("subject", "session", "task", "run") if name in bids}
 
 
 def _stop(file: BinaryIO) -> RunStop | None:

@@ -57,8 +57,6 @@ class SubjectChannel(Channel):
     """
 
     kind = "subject"
-    expected = True
-    """Whether a display is to be there."""
 
     def __init__(self, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*arguments, **named)

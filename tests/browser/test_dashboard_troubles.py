@@ -239,6 +239,8 @@ LIGHTS = """(changes) => {
   return rtflow.health[changes.light](run, status, 1061);
 }"""
 
+DISPLAY = {"channel": "subject", "name": "display", "connected": False, "expected": True, "since": 0}
+
 TOLD: list[tuple[dict[str, object], str, str]] = [
     ({"light": "scanner"}, "good", "volumes come"),
     ({"light": "scanner", "run": {"lastArrival": 1053}}, "warn", "nothing has come for 8.0 s"),
@@ -267,10 +269,20 @@ TOLD: list[tuple[dict[str, object], str, str]] = [
     (
         {
             "light": "subject",
-            "status": {"agents": [{"kind": "subject", "name": "display", "connected": False}]},
+            "status": {"agents": [{**DISPLAY, "since": 9}]},
         },
         "bad",
         "the display (display) is not connected",
+    ),
+    (
+        {"light": "subject", "status": {"agents": [DISPLAY]}},
+        "warn",
+        "no display is connected; values stand in files",
+    ),
+    (
+        {"light": "subject", "status": {"agents": [{**DISPLAY, "expected": False}]}},
+        "good",
+        "values are written to files",
     ),
 ]
 

@@ -31,7 +31,8 @@ def served(tmp_path: Path):
 
 def write_run(folder: Path, uid: str, *, stopped: bool, events: int = 3) -> None:
     journal = Journal(folder / "out" / "runs" / uid)
-    documents = [RunStart(workflow="w", source="simulate:"), *(Event(name=f"e{n}") for n in range(events))]
+    start = RunStart(workflow="w", source="simulate:", settings={"bids": {"subject": "02"}})
+    documents = [start, *(Event(name=f"e{n}") for n in range(events))]
     if stopped:
         documents.append(RunStop(status="completed", counts={"ok": 2}))
     for seq, document in enumerate(documents):
@@ -85,6 +86,7 @@ def test_status_tells_state_agents_clocks_and_the_next_volume(served: Served):
             assert 0 < status["next_volume"] <= 2.0
             (told,) = status["agents"]
             assert (told["name"], told["channel"], told["connected"]) == ("scanner", "scanner", True)
+            assert told["expected"]
             assert abs(told["offset"]["seconds"]) <= told["offset"]["round_trip"] / 2 + 1e-3
 
     play(story())
@@ -109,7 +111,7 @@ def test_runs_and_their_documents_are_read_from_the_journals(served: Served, tmp
         ("20260102-2", "unfinished"),
         ("20260101-1", "completed"),
     ]
-    assert runs[1]["counts"] == {"ok": 2}
+    assert (runs[1]["counts"], runs[1]["bids"]) == ({"ok": 2}, {"subject": "02"})
     path = "/api/runs/20260101-1/documents"
     status, body, headers = ask(served, "GET", f"{path}?since=3", token=token)
     assert [json.loads(line)["seq"] for line in body.splitlines()] == [3, 4]

@@ -114,6 +114,7 @@ def test_the_deadline_is_that_of_the_settings_or_one_tr_at_the_speed(tmp_path: P
 def test_status_tells_the_place_the_disk_and_the_deadline(served: Served, tmp_path: Path):
     told = request(served, "GET", "/api/status", role="viewer")[1]
     assert (told["out"], told["waits"], told["began"]) == (str(tmp_path / "out"), True, None)
+    assert told["bids"] == {"subject": "01", "session": "", "task": "feedback", "run": 1}
     assert told["disk"]["needed"] is None
     total = shutil.disk_usage(tmp_path).total
     assert 0 < told["disk"]["free"] <= total
