@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def given(
     UsageError
         If an option, a mount or a link makes no sense, or two would be seen in one place.
     """
+    for label in subjects:
+        if not re.fullmatch(r"[A-Za-z0-9+]+", label.removeprefix("sub-")):
+            raise UsageError(
+                f"{descriptor.name}: participant_label: expected letters and digits, as behind sub-, got "
+                f"{label!r}"
+            )
     inputs: dict[str, Binding] = {}
 
     def seen(name: str, path: Path) -> str:

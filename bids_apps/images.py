@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import secrets
@@ -83,8 +84,11 @@ def find_image(runtime: Runtime, asked: str) -> Image:
         pull = [runtime.name, "pull", asked]
         pulled = ask(pull, _PULL_SECONDS)
         if pulled.returncode != 0:
+            near = similar(runtime, asked)
+            remedy = f"did you mean {' or '.join(near)}? " if near else ""
+            remedy += f"An image of your own is built first: {runtime.name} build -t NAME FOLDER"
             raise AppError(
-                f"the image {asked} is not here and cannot be fetched: {last_line(pulled.stderr)}",
+                f"the image {asked} is not here and cannot be fetched: {last_line(pulled.stderr)}; {remedy}",
                 "image",
                 argv=pull,
             )
@@ -99,6 +103,18 @@ def find_image(runtime: Runtime, asked: str) -> Image:
             "runtime",
             argv=inspect,
         ) from None
+
+
+def similar(runtime: Runtime, asked: str) -> list[str]:
+    """Images of this machine, by their tags, whose names are near to one; three at most."""
+    listed = ask([runtime.name, "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout.split()
+    here = {name: _last_part(name) for name in sorted(set(listed)) if "<none>" not in name}
+    near = difflib.get_close_matches(_last_part(asked), sorted(set(here.values())), n=3)
+    return sorted((name for name in here if here[name] in near), key=lambda name: near.index(here[name]))[:3]
+
+
+def _last_part(image: str) -> str:
+    return repository(image).rpartition("/")[2]
 
 
 def _pinned(asked: str, about: Mapping[str, Any]) -> str:

@@ -79,7 +79,13 @@ def find_runtime(asked: str = "") -> Runtime:
             return found
         said.append(f"{name}: {found}")
     what = f"{wanted} does not work" if wanted else "no container runtime works"
-    remedy = "install podman, or use --runtime native for an app that is installed on this machine"
+    others = [name for name in CONTAINER_RUNTIMES if wanted and name != wanted]
+    working = [f"--runtime {name}" for name in others if isinstance(_probe(name), Runtime)]
+    remedy = (
+        f"here works: {', '.join(working)}"
+        if working
+        else "install podman; an app that is installed on this machine runs by --runtime native"
+    )
     raise AppError(f"{what} ({'; '.join(said)}); {remedy}", "runtime")
 
 
@@ -128,9 +134,17 @@ def image_environment(runtime: Runtime, descriptor: Descriptor) -> dict[str, str
     done = ask(argv)
     if done.returncode != 0:
         asked_for = f" (wrapped as {descriptor.tag})" if descriptor.tag else ""
+        # What was never in a registry cannot be fetched, and built again it has another digest.
+        built_here = descriptor.image.startswith(("localhost/", "sha256:"))
+        again = f"rtflow bids-app wrap {descriptor.tag or 'IMAGE'} --force"
+        remedy = (
+            f"it was built on a machine, and can only be built: build it, and wrap it anew: {again}"
+            if built_here
+            else f"fetch it: {runtime.name} pull {descriptor.image}"
+        )
         raise AppError(
             f"the image {descriptor.image}{asked_for} is not on this machine: {last_line(done.stderr)}; "
-            f"fetch it: {runtime.name} pull {descriptor.image}",
+            f"{remedy}",
             "image",
             argv=argv,
         )

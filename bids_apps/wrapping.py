@@ -81,6 +81,7 @@ def wrap(
     AppError
         If the image cannot be had, or not be run.
     """
+    name = app_name(asked, name)
     given = [_given(boutiques)] if boutiques is not None else []
     image = find_image(runtime, asked)
     if image.moves and not allow_tag:
@@ -106,7 +107,7 @@ def wrap(
         found.append(one)
     every = together(found)
     descriptor = Descriptor(
-        name=name or _name(asked),
+        name=name,
         image=image.pinned,
         tag="" if asked == image.pinned else asked,
         wrapped=datetime.date.today().isoformat(),
@@ -173,11 +174,22 @@ def _told(where: str, found: Found) -> str:
     return f"{where}: {', '.join(filter(None, parts)) or 'nothing'}"
 
 
-def _name(asked: str) -> str:
-    """What an app is called by its image.
+def app_name(asked: str, name: str = "") -> str:
+    """What an app is called: as somebody wants it, else by its image.
 
-    >>> _name("localhost/lab/Prep:2.0"), _name("/images/prep 2.sif")
+    >>> app_name("localhost/lab/Prep:2.0"), app_name("/images/prep 2.sif")
     ('prep', 'prep-2')
+
+    Raises
+    ------
+    UsageError
+        If no image was asked for, or no folder can have that name.
     """
+    if not asked.strip():
+        raise UsageError("no image was given; give its tag or its digest, such as nipreps/mriqc:24.0.2")
+    for wrong in complaints(Descriptor(name=name or "app", image="an-image")):
+        raise UsageError(f"--name: {wrong}")
+    if name:
+        return name
     last = repository(asked).rpartition("/")[2].removesuffix(".sif")
     return re.sub(r"[^a-z0-9_.-]+", "-", last.lower()).strip("-._") or "app"

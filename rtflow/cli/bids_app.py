@@ -37,22 +37,32 @@ Runtime = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", epilog="Exit status: 0 all files could be read, 1 one could not; the rest is listed.")
 def list_(json: options.Json = False) -> None:
     """List the apps of this folder (apps/*.toml), and those that come with rtflow."""
     from rtflow.bids_apps.descriptor import read_descriptor
     from rtflow.bids_apps.shelf import app_files
+    from rtflow.errors import SettingsError
 
-    found = {path: read_descriptor(path) for path in app_files().values()}
+    found, broken = {}, []
+    for path in app_files().values():
+        try:
+            found[path] = read_descriptor(path)
+        except SettingsError as error:
+            broken.append(" ".join(str(error).split()))
     if json:
         _print_json(
             [{"name": one.name, "image": one.image, "file": str(path)} for path, one in found.items()]
         )
-        return
-    for path, one in found.items():
-        typer.echo(f"{one.name}  {', '.join(one.levels)}; {one.tag or one.image or 'native'}; {path}")
-    if not found:
-        typer.echo("none yet: 'rtflow bids-app wrap IMAGE' makes the file of an app")
+    else:
+        for path, one in found.items():
+            typer.echo(f"{one.name}  {', '.join(one.levels)}; {one.tag or one.image or 'native'}; {path}")
+        if not found and not broken:
+            typer.echo("none yet: 'rtflow bids-app wrap IMAGE' makes the file of an app")
+    for said in broken:
+        typer.echo(f"rtflow: {visible(said)}", err=True)
+    if broken:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -196,17 +206,28 @@ def _described(found: Descriptor) -> list[str]:
     lines += [f"limits   {', '.join(said) or 'none'}"]
     open_ = [name for name in ("network", "writable_root") if getattr(found.relaxed, name)]
     lines += [f"relaxed  {', '.join(open_) or 'nothing'}"]
-    lines += [f"worker   {' '.join(found.worker.command)}"] if found.worker else []
+    if found.worker:
+        gives = ", ".join(f"{name} ({kind})" for name, kind in found.worker.outputs.items())
+        lines.append(f"worker   {' '.join(found.worker.command)}")
+        lines.append(f"outputs  {gives or 'none'}")
     for name, mount in found.mounts.items():
         need = "needed" if mount.required else "may be given"
         lines.append(f"mount    {name}: {mount.inside}, {need}. {mount.help}".rstrip())
     for name, option in found.options.items():
         kind = " or ".join(option.choices) if option.choices else option.kind
         need = ", needed" if option.required else ""
+        need += f", default {_plain(option.default)}" if option.default is not None else ""
         lines.append(
             f"option   {name}: {option.flag} ({kind}{need}; from {option.origin}). {option.help}".rstrip()
         )
     return lines
+
+
+def _plain(value: Any) -> str:
+    """As it would be typed: true for True, a list with commas."""
+    if isinstance(value, tuple | list):
+        return ",".join(_plain(one) for one in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _print_json(value: Any) -> None:

@@ -30,7 +30,8 @@ def command(
     runtime: Annotated[
         str,
         typer.Option(
-            metavar="podman|docker|apptainer", help="Default: RTFLOW_RUNTIME, else the first that works here."
+            metavar="podman|docker|apptainer",
+            help="Default: RTFLOW_RUNTIME, else the first that works here. Not native, which has no image.",
         ),
     ] = "",
     descriptor: Annotated[
@@ -41,7 +42,12 @@ def command(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     bench: Annotated[
-        bool, typer.Option("--bench", help="Measure what one volume takes, started anew and by the worker.")
+        bool,
+        typer.Option(
+            "--bench",
+            help="Measure what one volume takes, started anew and by the worker; a file that is there is "
+            "measured as it is, and stays.",
+        ),
     ] = False,
     tr: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.01, help="Repetition time that --bench compares with.")
@@ -55,19 +61,33 @@ def command(
     """
     import msgspec
 
-    from rtflow.bids_apps.descriptor import write_descriptor
+    from rtflow.bids_apps.descriptor import read_descriptor, write_descriptor
     from rtflow.bids_apps.runtime import find_runtime
-    from rtflow.bids_apps.wrapping import wrap
+    from rtflow.bids_apps.wrapping import Wrapped, app_name, wrap
 
-    chosen = find_runtime(runtime)
-    wrapped = wrap(image, chosen, name=name, levels=level or [], boutiques=descriptor, allow_tag=allow_tag)
-    app = wrapped.descriptor
-    file = Path("apps") / f"{app.name}.toml"
-    if file.exists() and not force:
+    file = Path("apps") / f"{app_name(image, name)}.toml"
+    there = file.exists() and not force
+    if there and (not bench or level or descriptor):
         raise UsageError(
-            f"{file} is there already, perhaps edited; --force replaces it, --name chooses another"
+            f"{file} is there already, perhaps edited; --force replaces it, --name chooses another, --bench "
+            "by itself measures it as it is"
         )
-    write_descriptor(file, app)
+    if there:
+        known = read_descriptor(file)
+        if image not in (known.tag, known.image):
+            raise UsageError(
+                f"{file} is of the image {known.tag or known.image}, not of {image}; measure that one, or "
+                "--name chooses another file"
+            )
+    chosen = find_runtime(runtime)
+    if there:
+        wrapped = Wrapped(known, ("as it is there; nothing is written",), ())
+    else:
+        wrapped = wrap(
+            image, chosen, name=name, levels=level or [], boutiques=descriptor, allow_tag=allow_tag
+        )
+        write_descriptor(file, wrapped.descriptor)
+    app = wrapped.descriptor
     took = _measured(app, chosen) if bench else {}
     if json:
         said = {"file": str(file), "sources": wrapped.sources, "left_out": wrapped.left_out, "times": took}

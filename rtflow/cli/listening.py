@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -187,9 +187,9 @@ def known_names(folder: Path) -> Sequence[str]:
     return next((one.names for one in certificates(folder) if one.file.stem == "server"), ())
 
 
-def reached_at(server: Server) -> str:
-    """The address that others type."""
-    scheme = server.url.partition(":")[0]
+def reached_at(server: Server, kind: Literal["ws", "http"] = "ws") -> str:
+    """The address that others type: of agents, or of the API."""
+    scheme = (server.url if kind == "ws" else server.http).partition(":")[0]
     return f"{scheme}://{reached_host(server.host, server.names)}:{server.port}"
 
 

@@ -34,7 +34,10 @@ def command(
     set_: options.Set = None,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the package, made anew; default WORKFLOW-package."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the package; default WORKFLOW-package. A package that is there is made anew.",
+        ),
     ] = None,
     include: Annotated[
         list[Path] | None,
@@ -192,7 +195,7 @@ def _package(wanted: Wanted, folder: Path, runtime: str | None, archive: Path | 
     if found is None:
         return True
     if not wanted.offline:  # then all are there
-        making.fetch_wheels(folder)
+        making.fetch_wheels(folder, told)
     image = building.build(folder, runtime=found, tag=wanted.tag or image_name(manifest.workflow))
     told(f"built {image.tag}, {image.size / 1e6:.0f} MB")
     image = building.try_image(image, runtime=found)

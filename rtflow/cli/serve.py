@@ -77,8 +77,9 @@ def command(
         if dashboard:
             page.enter_context(shown(server, dashboard_listen, access, desktop=desktop))
         if not quiet:
+            start = f"{reached_at(server, 'http')}/api/start"
             typer.echo(
-                f"waiting for Run: POST {server.http}/api/start, with a token of 'rtflow token add NAME "
+                f"waiting for Run: POST {start}, with a token of 'rtflow token add NAME "
                 "--role operator'" + (", or Run on the dashboard" if dashboard else ""),
                 err=True,
             )

@@ -15,10 +15,8 @@ from rtflow.bids_apps.descriptor import Descriptor
 from rtflow.bids_apps.runtime import Runtime, find_runtime
 from rtflow.errors import PackageError, RunError
 from rtflow.packaging.containerfile import INSIDE
+from rtflow.packaging.manifest import IMAGE
 from rtflow.packaging.proving import Tested
-
-IMAGE = "image.json"
-"""What was built from a package, noted in its folder; it cannot stand in the image itself."""
 
 _LONGEST = 3600.0  # seconds of a build, or of a self-test
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def needed(names: Iterable[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def lock_by_index(pins: Mapping[str, str]) -> list[Locked]:
+def lock_by_index(pins: Mapping[str, str], tell: Callable[[str], None] = lambda said: None) -> list[Locked]:
     """The hashes that pip's index has for these versions, for this Python and this kind of machine.
 
     Nothing is installed. pip is asked as it is set up here (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``, ...).
@@ -86,6 +87,8 @@ def lock_by_index(pins: Mapping[str, str]) -> list[Locked]:
     ----------
     pins
         Name to version.
+    tell
+        Called if pip had to be asked once more.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def lock_by_index(pins: Mapping[str, str]) -> list[Locked]:
         listed, report = Path(folder, "pins.txt"), Path(folder, "report.json")
         listed.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
         options = ["--dry-run", "--ignore-installed", "--no-deps", "--report", str(report)]
-        pip("install", *options, "--requirement", str(listed))
+        pip("install", *options, "--requirement", str(listed), tell=tell)
         answered = json.loads(report.read_bytes())["install"]
     by_name = {
         re.sub(r"[-_.]+", "-", one["metadata"]["name"]).lower(): one["download_info"] for one in answered
@@ -130,26 +133,39 @@ def lock_as_installed(names: Iterable[str], wheels: Path) -> list[Locked]:
     return locked
 
 
-def fetch(requirements: Path, wheels: Path) -> None:
+def fetch(requirements: Path, wheels: Path, tell: Callable[[str], None] = lambda said: None) -> None:
     """Download what is locked and not there yet, checked by hash: an image is built without a network."""
     where = ["--find-links", str(wheels), "--dest", str(wheels)]  # no index has what was made here
-    pip("download", "--no-deps", "--require-hashes", *where, "--requirement", str(requirements))
+    asked = ["--no-deps", "--require-hashes", *where, "--requirement", str(requirements)]
+    pip("download", *asked, tell=tell)
 
 
-def pip(*arguments: str) -> None:
-    """Run pip of this environment; raises `PackageError` with the end of what it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def pip(*arguments: str, tell: Callable[[str], None] = lambda said: None) -> None:
+    """Run pip of this environment; raises `PackageError` with the end of what it says.
+
+    One of the further indexes that pip was told of may be broken: it is asked once more without them, since
+    the packages are in the main one, too.
+    """
+    done = _pip("--quiet", *arguments)
+    if done.returncode and "extra-index-url" in _pip("config", "list").stdout:
+        tell(f"pip {arguments[0]} failed: once more, without its extra indexes")
+        done = _pip("--quiet", *arguments, PIP_EXTRA_INDEX_URL=" ")
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-3:]
         raise PackageError(
             f"pip {arguments[0]} failed: {' '.join(said)[:800]}; is there a network? --offline asks no "
             "index, and packages what is installed"
         )
+
+
+def _pip(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def requirements(locked: Iterable[Locked]) -> str:

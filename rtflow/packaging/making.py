@@ -26,7 +26,17 @@ from rtflow.packaging.locking import (
     needed,
     requirements,
 )
-from rtflow.packaging.manifest import SELF_TEST, Manifest, hashes, image_name, this_python, write_manifest
+from rtflow.packaging.manifest import (
+    IMAGE,
+    NAME,
+    SELF_TEST,
+    Manifest,
+    hashes,
+    image_name,
+    read_manifest,
+    this_python,
+    write_manifest,
+)
 from rtflow.packaging.proving import environment
 from rtflow.packaging.scanning import refuse
 from rtflow.settings import RunSettings
@@ -38,6 +48,12 @@ from rtflow.workflow_file import WorkflowFile
 _SMALL = ("source.shape=[24, 24, 12]", "source.voxel=8", "source.speed=max")
 # Of a recorded run, what a replay reads.
 _RECORDED = ("journal", "workflow", "session")
+# What a package consists of, and what building its image leaves there. The manifest goes last: until then it
+# says that the folder may be made anew.
+_PARTS = (
+    *("workflow", SELF_TEST, "wheels", "requirements-build.txt", "requirements.txt", "Containerfile"),
+    *("build.log", IMAGE, NAME),
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Wanted:
 
 
 def make_package(wanted: Wanted, folder: Path, tell: Callable[[str], None] = lambda said: None) -> Manifest:
-    """Write a package into a folder, which must be empty or not there yet.
+    """Write a package into a folder; one that is there already is made anew.
 
     It appears when it is whole: files that are refused, or a workflow that does not run without what stands
     beside it on this machine, leave nothing behind.
@@ -87,12 +103,11 @@ def make_package(wanted: Wanted, folder: Path, tell: Callable[[str], None] = lam
     Raises
     ------
     PackageError
-        If something holds keys, tokens or participant data; if a package cannot be pinned; or if the workflow
-        does not run on the simulated scanner.
+        If the folder holds anything but a package; if something holds keys, tokens or participant data; if a
+        package cannot be pinned; or if the workflow does not run on the simulated scanner.
     """
     folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PackageError(f"{folder} is there already; give another folder by --to, or move it away")
+    require_ours(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtflow-package-") as temporary:
         stage = Path(temporary) / "package"
@@ -102,7 +117,7 @@ def make_package(wanted: Wanted, folder: Path, tell: Callable[[str], None] = lam
         tell(f"{len(files)} files, without keys, tokens or participant data: {', '.join(files)}")
         apps = descriptors(path for name, path in files.items() if name.startswith("workflow/apps/"))
         packages = imported(wanted.workflow.path).packages
-        locked = _lock(["rtflow", *packages], stage, offline=wanted.offline)
+        locked = _lock(["rtflow", *packages], stage, offline=wanted.offline, tell=tell)
         tell(f"{len(locked)} packages locked by their hashes")
         workflow = f"workflow/{wanted.workflow.path.name}"
         volumes = _record(wanted, stage, workflow)
@@ -123,17 +138,47 @@ def make_package(wanted: Wanted, folder: Path, tell: Callable[[str], None] = lam
         tag = wanted.tag or image_name(workflow)
         text = containerfile(workflow, base=base, python=manifest.python, tag=tag, version=rtflow.__version__)
         (stage / "Containerfile").write_text(text, encoding="utf-8")
+        clear(folder)
         shutil.copytree(stage, folder, dirs_exist_ok=True)
     return manifest
 
 
-def fetch_wheels(folder: Path) -> None:
+def require_ours(folder: Path) -> None:
+    """Refuse to write into what is there, unless that is an empty folder or a package.
+
+    Raises
+    ------
+    PackageError
+        If it is something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        read_manifest(folder)
+    except PackageError:
+        raise PackageError(
+            f"{folder} is there already, and is no package that could be made anew; give another folder by "
+            "--to, or move it away"
+        ) from None
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier package consists of; what else somebody laid beside it, such as .git, stays."""
+    for name in _PARTS:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def fetch_wheels(folder: Path, tell: Callable[[str], None] = lambda said: None) -> None:
     """Download the packages that a package is locked to, those that are not there yet, checked by hash."""
     for name in ("requirements-build.txt", "requirements.txt"):
-        fetch(folder / name, folder / "wheels")
+        fetch(folder / name, folder / "wheels", tell)
 
 
-def _lock(names: Iterable[str], stage: Path, *, offline: bool) -> list[Locked]:
+def _lock(names: Iterable[str], stage: Path, *, offline: bool, tell: Callable[[str], None]) -> list[Locked]:
     """Write both files of requirements, and the wheel of this package; what is locked for use."""
     wheels = stage / "wheels"
     pins = needed(names)
@@ -142,7 +187,7 @@ def _lock(names: Iterable[str], stage: Path, *, offline: bool) -> list[Locked]:
     if offline:
         locked, building = lock_as_installed(pins, wheels), lock_as_installed(builders, wheels)
     else:
-        both = {one.name: one for one in lock_by_index({**builders, **pins})}
+        both = {one.name: one for one in lock_by_index({**builders, **pins}, tell)}
         locked, building = [both[name] for name in pins], [both[name] for name in builders]
     (stage / "requirements-build.txt").write_text(requirements(building), encoding="utf-8")
     mine = lock_as_installed(["rtflow"], wheels)[0]  # no index has it as it runs here

@@ -26,6 +26,8 @@ from rtflow.errors import PackageError
 
 NAME = "manifest.json"
 SELF_TEST = "self-test"
+IMAGE = "image.json"
+"""What was built from a package, noted in its folder; it cannot stand in the image itself."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ def test_a_runtime_that_is_installed_and_does_not_work_is_passed_over(
     program(tmp_path / "bin", "apptainer", "echo apptainer version 1.3.4")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert find_runtime() == Runtime("apptainer", "1.3.4")
-    with pytest.raises(AppError, match=r"podman does not work \(podman: Error: no storage\)") as refused:
+    with pytest.raises(AppError, match=r"no storage\); here works: --runtime apptainer$") as refused:
         find_runtime("podman")
     assert refused.value.kind == "runtime"
     (tmp_path / "bin" / "apptainer").unlink()
@@ -200,6 +200,10 @@ def test_an_image_tells_its_environment(podman: Podman) -> None:
 
 def test_an_image_that_is_not_here_is_told_with_the_way_to_get_it(podman: Podman) -> None:
     app = Descriptor(name="prep", image=f"localhost/none@{DIGEST}", tag="none:1")
-    with pytest.raises(AppError, match=f"fetch it: podman pull localhost/none@{DIGEST}") as refused:
+    with pytest.raises(AppError, match="wrap it anew: rtflow bids-app wrap none:1 --force") as refused:
+        image_environment(find_runtime("podman"), app)
+    assert "podman pull" not in str(refused.value)
+    app = Descriptor(name="prep", image=f"registry.example/none@{DIGEST}")
+    with pytest.raises(AppError, match=f"fetch it: podman pull registry.example/none@{DIGEST}"):
         image_environment(find_runtime("podman"), app)
     assert refused.value.kind == "image"

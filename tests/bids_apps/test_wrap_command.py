@@ -23,9 +23,11 @@ def test_wrap_writes_the_file_once(podman: Podman, tmp_path: Path, monkeypatch: 
     made = read_descriptor(tmp_path / "apps" / "example-app.toml")
     assert made.image == podman.pinned("example-app")
     assert made.options["mask"].kind == "path"
-    again = CliRunner().invoke(app, ["bids-app", "wrap", tag])
+    again = CliRunner().invoke(app, ["bids-app", "wrap", tag, "--runtime", "apptainer"])  # asks none
     assert again.exit_code == 2
     assert "is there already" in again.output
+    other = CliRunner().invoke(app, ["bids-app", "wrap", "lab/other:1", "--name", "example-app", "--bench"])
+    assert f"is of the image {tag}, not of lab/other:1" in other.output
     asked = ["bids-app", "wrap", tag, "--force", "--level", "group", "--json", "--bench", "--tr", "0.01"]
     forced = CliRunner().invoke(app, asked)
     assert forced.exit_code == 0, forced.output
@@ -43,6 +45,14 @@ def test_wrap_measures(podman: Podman, tmp_path: Path, monkeypatch: pytest.Monke
     assert done.exit_code == 0, done.output
     assert set(json.loads(done.stdout)["times"]) == {"started anew", "by its worker"}
     assert "started anew, a volume takes" in done.stderr
+    file = tmp_path / "apps" / "mean.toml"
+    edited = file.read_text() + "# by hand\n[limits]\nseconds = 0.01\n"
+    file.write_text(edited)
+    again = CliRunner().invoke(app, asked)
+    assert again.exit_code == 0, again.output
+    assert "as it is there; nothing is written" in again.output
+    assert "not measured" in again.stderr  # nothing is done in so short a time: the file's own limit
+    assert file.read_text() == edited
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,11 +153,23 @@ def test_an_image_that_cannot_be_run(image_of: Callable[..., str]) -> None:
     assert caught.value.kind == "image"
 
 
-@pytest.mark.usefixtures("podman")
-def test_an_image_that_is_nowhere() -> None:
+def test_an_image_that_is_nowhere(podman: Podman) -> None:
+    podman.image("example-app-shell")
     with pytest.raises(AppError, match="is not here and cannot be fetched") as caught:
-        wrap("localhost/rtflow-tests/nowhere:1", PODMAN)
+        wrap("localhost/rtflow-tests/exmple-app-shell:1", PODMAN)
     assert caught.value.kind == "image"
+    said = str(caught.value)
+    assert re.search("did you mean localhost/.*example-app-shell:", said)
+    assert "is built first: podman build -t NAME FOLDER" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "said"),
+    [("", "", "no image was given"), ("app", "a/b", "--name: name 'a/b': expected")],
+)
+def test_what_can_have_no_file_is_refused_before_anything_runs(image: str, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        wrap(image, Runtime("docker", "not there"), name=name)
 
 
 def test_a_tag_whose_digest_is_not_known_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from containers import Podman, podman
-from rtflow.bids_apps.descriptor import AppLimits, Descriptor, Mount, Option, Relaxed, write_descriptor
+from rtflow.bids_apps.descriptor import (
+    AppLimits,
+    Descriptor,
+    Mount,
+    Option,
+    Relaxed,
+    Worker,
+    write_descriptor,
+)
 
 __all__ = ["podman"]
 
@@ -54,12 +62,18 @@ def test_an_app_is_listed_and_shown(tmp_path: Path, rtflow: Rtflow) -> None:
         wrapped="2026-11-28",
         options={
             "mode": Option(
-                flag="--mode", kind="choice", choices=("a", "b"), help="How\x1b[2J.", origin="help"
+                flag="--mode",
+                kind="choice",
+                choices=("a", "b"),
+                default="b",
+                help="How\x1b[2J.",
+                origin="help",
             ),
         },
         mounts={"licence": Mount(inside="/l.txt", help="Of the app")},
         limits=AppLimits(memory="2g"),
         relaxed=Relaxed(network=True),
+        worker=Worker(command=("/work",), outputs={"mean": "number", "mask": "image"}),
     )
     write_descriptor(tmp_path / "apps" / "mask.toml", described)
     listed = rtflow("bids-app", "list")
@@ -68,11 +82,16 @@ def test_an_app_is_listed_and_shown(tmp_path: Path, rtflow: Rtflow) -> None:
     assert {
         "relaxed  network",
         "limits   2g",
-        "option   mode: --mode (a or b; from help). How\\x1b[2J.",
+        "option   mode: --mode (a or b, default b; from help). How\\x1b[2J.",
+        "outputs  mean (number), mask (image)",
         "mount    licence: /l.txt, needed. Of the app",
     } <= set(shown)
     assert json.loads(rtflow("bids-app", "show", "mask", "--json").stdout)["image"] == ABSENT
-    assert json.loads(rtflow("bids-app", "list", "--json").stdout)[0]["name"] == "mask"
+    (tmp_path / "apps" / "broken.toml").write_text("image = ")
+    half = rtflow("bids-app", "list", "--json")
+    assert json.loads(half.stdout)[0]["name"] == "mask"
+    assert half.returncode == 1
+    assert "apps/broken.toml is not valid TOML" in half.stderr
 
 
 def test_an_app_is_run_and_tells_where_its_results_are(
@@ -108,6 +127,8 @@ def test_an_app_is_run_and_tells_where_its_results_are(
         (("run", "scripted", "none", "out"), 2, "expected a BIDS data set"),
         (("run", "scripted", "ds", "out", "--set", "x=1"), 2, "has no option 'x'"),
         (("run", "scripted", "ds", "out", "--mount", "x"), 2, "expected NAME=PATH"),
+        (("run", "scripted", "ds", "out", "--participant-label", ""), 2, "expected letters and digits"),
+        (("run", "scripted", "ds", "out", "--participant-label", "../x"), 2, "got '../x'"),
         (("run", "scripted", "ds", "out", "--runtime", "lxc"), 2, "unknown runtime 'lxc'"),
         (("run", "scripted", "ds", "out"), 1, "the data set is not valid BIDS (exit status 16)"),
         (("show", "none.toml"), 2, "does not exist"),

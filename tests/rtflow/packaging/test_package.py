@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from containers import Podman, podman
-from rtflow.packaging.manifest import read_manifest
+from rtflow.packaging.locking import lock_by_index
+from rtflow.packaging.making import clear, require_ours
+from rtflow.packaging.manifest import Manifest, read_manifest, write_manifest
 from rtflow.packaging.proving import self_test
 
 __all__ = ["podman"]
@@ -52,6 +55,40 @@ def test_a_planted_key_stops_it(lab):
     assert made.returncode == 2
     assert "helper.py line 3: a private key" in made.stderr
     assert not (lab / "mine-package").exists()
+
+
+def test_only_a_package_is_made_anew(lab):
+    folder = lab / "mine-package"
+    (folder / "wheels").mkdir(parents=True)
+    refused = rtflow(lab, "package", "mine.py", "--offline")
+    assert refused.returncode == 2
+    assert "is there already, and is no package" in refused.stderr
+    manifest = Manifest(
+        workflow="workflow/x.py", rtflow="", python="", machine="", made="", packages={}, files={}
+    )
+    write_manifest(folder, manifest)
+    (folder / "build.log").write_text("of a build that failed")
+    (folder / "README.md").write_text("of the lab")
+    require_ours(folder)
+    clear(folder)
+    assert [path.name for path in folder.iterdir()] == ["README.md"]
+
+
+def test_a_broken_extra_index_is_left_out(tmp_path, monkeypatch):
+    for index, file in (("main", "tiny-1.0-py3-none-any.whl"), ("extra", "tiny-1.0-2-py3-none-any.whl")):
+        page = tmp_path / index / "tiny"
+        page.mkdir(parents=True)
+        (page / "index.html").write_text(f'<!DOCTYPE html><a href="{file}">{file}</a>')
+    info = {"METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n", "RECORD": ""}
+    info["WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(tmp_path / "main" / "tiny" / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        for name, text in info.items():
+            wheel.writestr(f"tiny-1.0.dist-info/{name}", text)
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "main").as_uri())
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", (tmp_path / "extra").as_uri())  # its newer build is not there
+    said: list[str] = []
+    assert [one.version for one in lock_by_index({"tiny": "1.0"}, said.append)] == ["1.0"]
+    assert said == ["pip install failed: once more, without its extra indexes"]
 
 
 def test_a_workflow_that_needs_more_than_goes_along_is_refused(lab):
