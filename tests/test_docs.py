@@ -6,6 +6,7 @@ environment's commands. What is done to make them quick, and to give them what a
 - a simulated run gets a smaller head and does not wait (`SMALLER` is appended to the command);
 - ``/data/incoming`` is a folder of DICOM mosaics, RUN_UID the newest run;
 - the journal of a run that is to be resumed is cut off in the middle of a line;
+- ``127.0.0.1:8443`` is a port that nobody else has;
 - OpenNeuro is an S3 server on this machine, with a small data set in the layout of ds002338;
 - lines that begin with one of `APART` are not run; what they name must exist.
 """
@@ -16,6 +17,7 @@ import os
 import re
 import runpy
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -105,12 +107,15 @@ class Reader:
 
     def __init__(self, folder: Path, incoming: Path, environment: dict[str, str]) -> None:
         self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
         self._incoming = incoming
         self._environment = environment
 
     def do(self, block: Block) -> tuple[int, str]:
         """Do what a block says; exit status, and what was printed."""
         text = block.text.replace("/data/incoming", str(self._incoming))
+        text = text.replace("127.0.0.1:8443", f"127.0.0.1:{self._port}")
         if block.language == "sh":
             return self._type(text)
         if block.language == "toml":

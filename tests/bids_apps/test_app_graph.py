@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from nipype import Function, JoinNode, Node, Workflow
+from pages import Page
 
 from containers import EXAMPLES, Podman
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.one_volume import write_dataset
 from rtflow.bids_apps import BidsApp
-from rtflow.bids_apps.descriptor import Descriptor, Native, Option, Worker
+from rtflow.bids_apps.descriptor import Descriptor, Native, Option, Worker, write_descriptor
 from rtflow.documents import AnyDocument, Event, Frame
 from rtflow.nodes import DicomToBids, ScannerInput
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulator import SimulatorSource
 from rtflow.stream import StreamPlugin, stream
+from rtflow.workflow_file import load_workflow
 
 SCRIPT = (sys.executable, str(EXAMPLES / "example-app" / "run.py"))
 
@@ -111,6 +113,20 @@ def test_a_mask_at_set_up_and_a_mean_with_every_volume(
     inside = data > 0.4 * np.percentile(data, 98)
     assert found["podman"][0] == (pytest.approx(data[inside].mean(dtype=np.float64)), inside.sum())
     assert [name for name in podman.running() if name.startswith("rtflow-example-app")] == []
+
+
+def test_the_workflow_of_the_page_runs(
+    example: Descriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = [one for one in Page(EXAMPLES.parent / "docs/bids-apps.md").blocks() if one.file_name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RTFLOW_RUNTIME", "native")
+    Path(block.file_name).write_text(block.text)
+    write_descriptor(Path("apps/example-app.toml"), example)
+    write_dataset([first_volume()], Path("rtflow-out/bids"))
+    loaded = load_workflow(Path(block.file_name))
+    plugin, _ = run(loaded.build(loaded.settings_type(work_dir=str(tmp_path / "work"))), tmp_path / "out")
+    assert [result.status for result in plugin.results] == ["ok"] * 4, plugin.results[0].errors
 
 
 def test_a_worker_that_is_late_in_its_container_is_replaced(podman: Podman, tmp_path: Path) -> None:
