@@ -140,14 +140,14 @@ class BidsApp(StreamInterface, metaclass=AppClass):
         assert runtime is not None
         assert volume is not None
         descriptor, options = self.descriptor, self.options()
-        arguments, bindings = given(descriptor, runtime, options, self.mounts(), volume.bids_dir)
-        bindings.append(Binding(volume.out_dir, OUT_DIR, read_only=False))
-        arguments += self._extra()
+        lent = given(descriptor, runtime, options, self.mounts(), volume.bids_dir)
+        bindings = [*lent.bindings, Binding(volume.out_dir, OUT_DIR, read_only=False)]
+        arguments = [*lent.arguments, *self._extra()]
         environment = environment_of(runtime, descriptor)
         served = descriptor.worker
         warming = self._request(0, *volume.zeros()) if served is not None and served.warm else None
         return AppWorker(
-            lambda: WorkerProcess(runtime, descriptor, bindings, arguments, log, environment),
+            lambda: WorkerProcess(runtime, descriptor, bindings, arguments, log, environment, lent.planted),
             warming=warming,
         )
 

@@ -5,18 +5,39 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rtflow.bids_apps.command_line import Binding
 from rtflow.bids_apps.descriptor import BIDS_DIR, Descriptor, Option
 from rtflow.bids_apps.links import link_targets
+from rtflow.bids_apps.planted import AppFolders
 from rtflow.bids_apps.runtime import Runtime
 from rtflow.errors import UsageError
 from rtflow.setting_types import suggestion
 
 Seen = Callable[[str, Path], str]
 """From the name of an option and a path of this machine to where the app sees it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an app is given.
+
+    Parameters
+    ----------
+    arguments
+        Its options, as it spells them.
+    bindings
+        What it sees of this machine, to read.
+    planted
+        Links that apps have left: they lead nowhere for it.
+    """
+
+    arguments: list[str]
+    bindings: list[Binding]
+    planted: list[Path] = field(default_factory=list)
 
 
 def given(
@@ -26,7 +47,8 @@ def given(
     mounts: Mapping[str, Path],
     bids_dir: Path,
     subjects: Sequence[str] = (),
-) -> tuple[list[str], list[Binding]]:
+    results: Path | None = None,
+) -> Given:
     """What an app is given: its options as it spells them, and what it sees of this machine to read.
 
     Parameters
@@ -43,6 +65,8 @@ def given(
         The data set.
     subjects
         Labels of the participants that are analysed; empty is all.
+    results
+        The folder of its results.
 
     Raises
     ------
@@ -56,28 +80,62 @@ def given(
                 f"{label!r}"
             )
     inputs: dict[str, Binding] = {}
+    apps = _app_folders(bids_dir, results)
 
     def seen(name: str, path: Path) -> str:
         inputs[name] = path_binding(name, path)
+        _require_trusted(apps, f"option {name}", path, inputs[name].host, bids_dir)
         return str(inputs[name].host) if runtime.native else inputs[name].inside
 
     arguments = option_arguments(descriptor, values, seen)
     bindings = [*inputs.values(), *mount_bindings(descriptor, mounts)]
     if runtime.native:
-        return arguments, []
-    links = link_targets(bids_dir, BIDS_DIR, subjects)
-    for one in bindings:
-        if one.host.is_dir():
-            links += link_targets(one.host, one.inside, broken=True)
+        return Given(arguments, [])
+    for name, path in mounts.items():
+        _require_trusted(apps, f"--mount {name}", path, path.expanduser().resolve(), bids_dir)
+    led = [link_targets(bids_dir, BIDS_DIR, subjects, apps=apps)]
+    led += [
+        link_targets(one.host, one.inside, broken=True, apps=apps, data=bids_dir)
+        for one in bindings
+        if one.host.is_dir()
+    ]
     places: dict[str, Binding] = {}
-    for one in (Binding(bids_dir, BIDS_DIR), *bindings, *links):
-        other = places.setdefault(one.inside, one)
-        if other.host != one.host:
-            raise UsageError(
-                f"{descriptor.name} would see both {other.host} and {one.host} at {one.inside}; "
-                "replace the links that lead there by copies"
-            )
-    return arguments, list(places.values())
+    for place in (Binding(bids_dir, BIDS_DIR), *bindings):
+        _place(descriptor, places, place, str(place.host))
+    for links in led:
+        for link, place in links.bindings.items():
+            _place(descriptor, places, place, f"{place.host}, where {link} leads,")
+    return Given(arguments, list(places.values()), [link for links in led for link in links.planted])
+
+
+def _app_folders(bids_dir: Path, results: Path | None) -> AppFolders:
+    """Where links are not trusted."""
+    collections, own = [bids_dir / "derivatives"], []
+    if results is not None:
+        own = [results, results.with_name(f".{results.name}")]
+        # What holds the data set, or is elsewhere, has folders of others.
+        out = results.parent.resolve()
+        collections += [out] if out.is_relative_to(bids_dir) and out != bids_dir else []
+    return AppFolders(collections, own)
+
+
+def _require_trusted(apps: AppFolders, what: str, path: Path, real: Path, bids_dir: Path) -> None:
+    """Refuse a path whose end an app has chosen by a link of its own, but not among what apps made."""
+    inside = real.is_relative_to(bids_dir) or apps.hold(real.parent)
+    if not inside and apps.planted(path.expanduser().absolute()):
+        raise UsageError(
+            f"{what}: {path} leads to {real} by a link that an app has left; give {real} itself, "
+            "if that is meant"
+        )
+
+
+def _place(descriptor: Descriptor, places: dict[str, Binding], one: Binding, said: str) -> None:
+    other = places.setdefault(one.inside, one)
+    if other.host != one.host:
+        raise UsageError(
+            f"{descriptor.name} would see both {other.host} and {said} at {one.inside}; "
+            "replace the link that leads there by a copy"
+        )
 
 
 def option_arguments(descriptor: Descriptor, values: Mapping[str, Any], seen: Seen) -> list[str]:

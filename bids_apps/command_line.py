@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,8 +109,11 @@ def command_line(runtime: Runtime, invocation: Invocation) -> list[str]:
     return _docker_like(runtime, invocation)
 
 
-def header(descriptor: Descriptor, runtime: Runtime, argv: list[str]) -> bytes:
-    """What the log of an app begins with: what protects this machine, and the command line."""
+def header(descriptor: Descriptor, runtime: Runtime, argv: list[str], planted: Sequence[Path] = ()) -> bytes:
+    """What the log of an app begins with: what protects this machine, and the command line.
+
+    Links that apps have left, and that are not followed, are named.
+    """
     relaxed = descriptor.relaxed
     opened = {"it may use the network": relaxed.network, "it may write its root": relaxed.writable_root}
     pinned = runtime.native or descriptor.digest or descriptor.image.endswith(".sif")
@@ -120,6 +123,7 @@ def header(descriptor: Descriptor, runtime: Runtime, argv: list[str]) -> bytes:
         *(f"# relaxed in its file: {words}" for words, is_so in opened.items() if is_so),
         *(["# native: nothing protects this machine from it"] if runtime.native else []),
         *([] if pinned else [f"# only a tag is known of its image: {descriptor.image}"]),
+        *(f"# {link} was left by an app and leads out of the data set: not followed" for link in planted),
         f"# {shlex.join(argv)}",
     ]
     return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")

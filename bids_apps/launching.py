@@ -33,6 +33,8 @@ class WorkerProcess:
         File that its stderr is appended to.
     environment
         Variables to set.
+    planted
+        Links that lead nowhere for it, which its log names.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class WorkerProcess:
         arguments: Sequence[str],
         log: Path,
         environment: Mapping[str, str] | None = None,
+        planted: Sequence[Path] = (),
     ) -> None:
         self._log = log
         name = f"rtflow-{descriptor.name}-{secrets.token_hex(6)}".lower()
@@ -67,7 +70,7 @@ class WorkerProcess:
         )
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
-            errors.write(header(descriptor, runtime, argv))
+            errors.write(header(descriptor, runtime, argv, planted))
             errors.flush()
             self._from = errors.tell()
             self.process = AppProcess(runtime, name, argv, stdin=subprocess.PIPE, stderr=errors, bufsize=0)

@@ -10,12 +10,13 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import rtflow
 from rtflow.bids_apps.descriptor import Descriptor
+from rtflow.bids_apps.planted import lock_of
 from rtflow.bids_apps.runtime import Runtime
 from rtflow.errors import OutputError
 
@@ -33,6 +34,24 @@ def results_folder(out: Path, name: str) -> Path:
     return out if out.name == name else out / name
 
 
+def where_results_go(out: Path, name: str) -> Path:
+    """The folder that results are put into, without links in its path: it may be on another disk.
+
+    Raises
+    ------
+    OutputError
+        If a link on the way leads nowhere.
+    """
+    folder = results_folder(out.expanduser().absolute(), name)
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            raise OutputError(
+                f"{path} is a link that leads nowhere, to {path.readlink()}; make that folder, "
+                "or remove the link"
+            )
+    return folder.resolve()
+
+
 def files_in(folder: Path) -> list[str]:
     """Files below a folder, in order; what a link leads to elsewhere is this machine's, not the app's."""
     real = folder.resolve()
@@ -48,10 +67,26 @@ def count_files(folder: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-def describe(folder: Path, descriptor: Descriptor, runtime: Runtime) -> None:
+def describe(
+    folder: Path, descriptor: Descriptor, runtime: Runtime, earlier: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
     """Say in the data set's description by which image it was made.
 
     The app's own entry gets the image; where the app wrote no description, one is written for it.
+
+    Parameters
+    ----------
+    folder
+        What was written.
+    descriptor, runtime
+        By whom.
+    earlier
+        What generated the results that stay beside the new ones (`generators`), the newest first.
+
+    Returns
+    -------
+    list of dict
+        Those of `earlier` that are not the app as it is now.
 
     Raises
     ------
@@ -71,14 +106,16 @@ def describe(folder: Path, descriptor: Descriptor, runtime: Runtime) -> None:
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
     } | said
-    entries = [one for one in _list(described.get("GeneratedBy")) if isinstance(one, dict)]
     own = {"Name": descriptor.name} | ({"Version": descriptor.version} if descriptor.version else {})
-    first, *others = entries or [own]
+    first, *others = _entries(said) or [own]
+    if first in earlier:  # a copy of what was there, which the app has not written anew
+        first = {key: value for key, value in first.items() if key != "Container"}
     if not runtime.native:
         first = {**first, "Container": _container(descriptor, runtime)}
+    others = [one for one in others if one not in earlier]
+    stay = [one for one in earlier if one not in [first, *others] and not _same_image(one, first)]
     wrapper = {"Name": "rtflow", "Version": rtflow.__version__, "Description": f"Ran {descriptor.name}"}
-    others = [one for one in others if one.get("Name") != "rtflow"]
-    described["GeneratedBy"] = [first, *others, wrapper]
+    described["GeneratedBy"] = [first, *others, *stay, wrapper]
     # Written beside the folder: in it the app may have laid a link where this would be written.
     partial = folder.with_name(f"{folder.name}.json")
     try:
@@ -87,6 +124,58 @@ def describe(folder: Path, descriptor: Descriptor, runtime: Runtime) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OutputError(f"{folder / DESCRIPTION}: {error.strerror}; it cannot be written") from None
+    return stay
+
+
+def generators(final: Path, work: Path, *, merging: bool) -> list[dict[str, Any]]:
+    """What generated those earlier results that will stand beside the new ones; nothing if none will.
+
+    Parameters
+    ----------
+    final
+        The earlier results.
+    work
+        The new ones.
+    merging
+        Whether earlier ones stay where there are no new ones; else `work` was a copy of them, and those that
+        are as they were stay.
+    """
+    if not any(_stays(path, work / path.relative_to(final), merging) for path in _files(final)):
+        return []
+    try:
+        return _entries(json.loads(read_plain(final, DESCRIPTION).decode("utf-8-sig")))
+    except (OSError, ValueError, RecursionError):
+        return []
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    described = folder / DESCRIPTION
+    for where, _, names in os.walk(folder):
+        yield from (path for name in names if (path := Path(where, name)) != described)
+
+
+def _stays(old: Path, new: Path, merging: bool) -> bool:
+    if not os.path.lexists(new):
+        return merging
+    before, after = old.lstat(), new.lstat()
+    return not merging and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+def _entries(said: Any) -> list[dict[str, Any]]:
+    """Who generated a data set by its description, rtflow left out."""
+    listed = said.get("GeneratedBy") if isinstance(said, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return [one for one in entries if isinstance(one, dict) and one.get("Name") != "rtflow"]
+
+
+def container_uri(entry: dict[str, Any]) -> str:
+    """The image of an entry of ``GeneratedBy``; empty if it has none."""
+    container = entry.get("Container")
+    return str(container.get("URI", "")) if isinstance(container, dict) else ""
+
+
+def _same_image(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(container_uri(one)) and container_uri(one) == container_uri(other)
 
 
 def read_plain(folder: Path, name: str) -> bytes:
@@ -112,10 +201,6 @@ def read_plain(folder: Path, name: str) -> bytes:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "expected a file, got something else")
         return file.read()
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _container(descriptor: Descriptor, runtime: Runtime) -> dict[str, str]:
@@ -148,7 +233,9 @@ def copy_of(final: Path, work: Path) -> None:
             raise OutputError(f"the results so far, {final}, cannot be copied: {error}") from None
 
 
-def put_in_place(work: Path, final: Path, *, merging: bool) -> None:
+def put_in_place(
+    work: Path, final: Path, *, merging: bool, describing: Callable[[], object] = lambda: None
+) -> None:
     """Make what an app wrote the folder of its results, in one step: whoever looks sees the old or the new.
 
     Parameters
@@ -159,6 +246,8 @@ def put_in_place(work: Path, final: Path, *, merging: bool) -> None:
         Where it belongs.
     merging
         Whether earlier results stay, where the app has not written others: of other participants, say.
+    describing
+        Called first, while no other run changes the results.
 
     Raises
     ------
@@ -167,6 +256,7 @@ def put_in_place(work: Path, final: Path, *, merging: bool) -> None:
     """
     try:
         with _alone(final):
+            describing()
             if merging and final.is_dir():
                 _keep_earlier(final, work)
             if final.exists():
@@ -183,7 +273,7 @@ def put_in_place(work: Path, final: Path, *, merging: bool) -> None:
 @contextlib.contextmanager
 def _alone(final: Path) -> Iterator[None]:
     """Of several runs of an app, one at a time."""
-    with (final.parent / f".{final.name}.lock").open("w") as lock:
+    with lock_of(final).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

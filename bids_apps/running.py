@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +21,17 @@ from rtflow.bids_apps.arguments import given
 from rtflow.bids_apps.command_line import Binding, Invocation, command_line, header
 from rtflow.bids_apps.descriptor import BIDS_DIR, OUT_DIR, Descriptor
 from rtflow.bids_apps.failures import failure
-from rtflow.bids_apps.outputs import copy_of, count_files, describe, put_in_place, results_folder
+from rtflow.bids_apps.links import some
+from rtflow.bids_apps.outputs import (
+    container_uri,
+    copy_of,
+    count_files,
+    describe,
+    generators,
+    put_in_place,
+    where_results_go,
+)
+from rtflow.bids_apps.planted import links_out
 from rtflow.bids_apps.process import AppProcess
 from rtflow.bids_apps.runtime import Runtime, container_state, environment_of
 from rtflow.errors import AppError, OutputError, UsageError
@@ -90,6 +100,8 @@ class Outcome:
         In the folder, those of earlier runs among them.
     argv
         The command line.
+    notes
+        What a person should know of it; it stands in the log, too.
     """
 
     folder: Path
@@ -97,6 +109,7 @@ class Outcome:
     seconds: float
     files: int
     argv: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
@@ -119,8 +132,8 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
         known = ", ".join(descriptor.levels)
         raise UsageError(f"{descriptor.name} has no level {run.level!r}; known are {known}")
     bids_dir = _folder(run.bids_dir)
-    final = results_folder(run.out.absolute(), descriptor.name)
-    if final.resolve() == bids_dir or bids_dir.is_relative_to(final.resolve()):
+    final = where_results_go(run.out, descriptor.name)
+    if bids_dir.is_relative_to(final):
         raise UsageError(
             f"{run.out} holds the data set itself; give another folder, such as {bids_dir}/derivatives"
         )
@@ -128,7 +141,7 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
     require_writable(final)
     labels = run.values.get("participant_label") or []
     subjects = [labels] if isinstance(labels, str) else [str(label) for label in labels]
-    arguments, bindings = given(descriptor, run.runtime, run.values, run.mounts, bids_dir, subjects)
+    lent = given(descriptor, run.runtime, run.values, run.mounts, bids_dir, subjects, final)
     environment = environment_of(run.runtime, descriptor)
     number = f"{datetime.datetime.now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     aside = final.parent / f".{final.name}"
@@ -142,8 +155,8 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
     invocation = Invocation(
         descriptor=descriptor,
         name=f"rtflow-{descriptor.name.lower()}-{number.lower()}",
-        arguments=(seen_data, seen_out, run.level, *arguments, *run.extra),
-        bindings=(*bindings, Binding(work, OUT_DIR, read_only=False)),
+        arguments=(seen_data, seen_out, run.level, *lent.arguments, *run.extra),
+        bindings=(*lent.bindings, Binding(work, OUT_DIR, read_only=False)),
         environment=environment,
         keep=run.runtime.named,
         seconds=descriptor.limits.seconds,
@@ -155,7 +168,7 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
         before = _snapshot(work)
         argv = command_line(run.runtime, invocation)
         began = time.monotonic()
-        _run(run, invocation, argv, log, tell)
+        _run(run, invocation, argv, log, tell, lent.planted)
         seconds = time.monotonic() - began
         if _snapshot(work) == before:
             raise AppError(
@@ -164,15 +177,39 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
                 argv=argv,
                 log=log,
             )
-        describe(work, descriptor, run.runtime)
-        put_in_place(work, final, merging=merging)
+        notes = _notes(lent.planted, links_out(work))
+
+        def describing() -> None:
+            earlier = generators(final, work, merging=merging)
+            stay = describe(work, descriptor, run.runtime, earlier)
+            others = [uri for uri in map(container_uri, stay) if uri]
+            notes.extend(f"results of an earlier image stay beside the new ones: {uri}" for uri in others)
+
+        put_in_place(work, final, merging=merging, describing=describing)
+        _add(log, notes)
     except OutputError:
         raise  # the message says where the results are
     except BaseException:
         if not run.keep_work:
             shutil.rmtree(work, ignore_errors=True)
         raise
-    return Outcome(final, log, seconds, count_files(final), tuple(argv))
+    return Outcome(final, log, seconds, count_files(final), tuple(argv), tuple(notes))
+
+
+def _notes(planted: Sequence[Path], out: Sequence[str]) -> list[str]:
+    notes = []
+    if planted:
+        notes.append(
+            f"links that apps have left and that lead out of the data set were not followed: {some(planted)}"
+        )
+    if out:
+        notes.append(f"links among the results lead out of them, and are never followed: {some(out)}")
+    return notes
+
+
+def _add(log: Path, notes: Sequence[str]) -> None:
+    with contextlib.suppress(OSError), log.open("ab") as file:  # the results stand already
+        file.writelines(f"# {note}\n".encode(errors="backslashreplace") for note in notes)
 
 
 def _folder(path: Path) -> Path:
@@ -185,10 +222,12 @@ def _folder(path: Path) -> Path:
     return real
 
 
-def _run(run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: Tell) -> None:
+def _run(
+    run: AppRun, invocation: Invocation, argv: list[str], log: Path, tell: Tell, planted: Sequence[Path]
+) -> None:
     """Run it to its end, which is a good one if this returns."""
     with _log(log) as file:
-        file.write(header(run.descriptor, run.runtime, argv))
+        file.write(header(run.descriptor, run.runtime, argv, planted))
         file.flush()
         try:
             process = AppProcess(run.runtime, invocation.name, argv, stdin=subprocess.DEVNULL)

@@ -150,11 +150,15 @@ def run(
                 "folder": str(outcome.folder),
                 "log": str(outcome.log),
                 "argv": outcome.argv,
+                "notes": outcome.notes,
             }
         )
     elif not quiet:
         typer.echo(f"{found.name} done in {outcome.seconds:.1f} s: {outcome.files} files in {outcome.folder}")
         typer.echo(f"log  {outcome.log}")
+    if not json:
+        for note in outcome.notes:
+            typer.echo(visible(note), err=True)
 
 
 def _run(asked: AppRun, *, shown: bool) -> Outcome:

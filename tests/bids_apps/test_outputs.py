@@ -4,11 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rtflow.bids_apps import outputs
-from rtflow.bids_apps.descriptor import Descriptor
-from rtflow.bids_apps.outputs import describe, put_in_place
+from rtflow.bids_apps.descriptor import Descriptor, Native
+from rtflow.bids_apps.outputs import container_uri, describe, generators, put_in_place
+from rtflow.bids_apps.running import AppRun, Outcome, run_app
 from rtflow.bids_apps.runtime import Runtime
 from rtflow.errors import OutputError
 
@@ -118,3 +120,44 @@ def test_a_description_that_is_none_is_told(tmp_path: Path, text: str) -> None:
     work = folder(tmp_path / "work", **{"dataset_description.json": text})
     with pytest.raises(OutputError, match=r"dataset_description\.json that app wrote"):
         describe(work, APP, PODMAN)
+
+
+def test_earlier_images_are_named_as_long_as_results_of_them_stay(tmp_path: Path) -> None:
+    final = tmp_path / "app"
+
+    def made(digest: str, *, merging: bool = True, **files: str) -> list[str]:
+        work = folder(tmp_path / "work", **files)
+        if not merging:
+            outputs.copy_of(final, work)
+            (work / "group").write_text(digest)
+        app = msgspec.structs.replace(APP, image=f"localhost/app@sha256:{digest}")
+        earlier = generators(final, work, merging=merging)
+        describe(work, app, PODMAN, earlier)
+        put_in_place(work, final, merging=merging)
+        entries = json.loads((final / "dataset_description.json").read_text())["GeneratedBy"]
+        assert [one["Name"] for one in entries] == ["app"] * (len(entries) - 1) + ["rtflow"]
+        return [container_uri(one)[-1] for one in entries[:-1]]
+
+    assert made("a", one="1", two="2") == ["a"]
+    assert made("a", three="3") == ["a"]
+    assert made("b", one="new") == ["b", "a"]
+    assert made("c", merging=False) == ["c", "b", "a"]
+    assert made("d", one="", two="", three="", group="") == ["d"]
+
+
+def native(script: str, data_set: Path, out: Path, **fields: str) -> Outcome:
+    app = Descriptor(name="app", native=Native(command=("/bin/sh", "-c", script, "app")))
+    run = AppRun(descriptor=app, runtime=Runtime("native"), bids_dir=data_set, out=out, **fields)  # type: ignore[arg-type]
+    return run_app(run)
+
+
+def test_results_may_be_on_another_disk(data_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    big = folder(tmp_path / "big disk" / "results", earlier="earlier")
+    (tmp_path / "out" / "app").symlink_to(big)
+    outcome = native("echo new >$2/new", data_set, tmp_path / "out")
+    assert (tmp_path / "out" / "app").readlink() == outcome.folder == big
+    assert {"earlier", "new"} < set(texts(big))
+    big.rename(tmp_path / "away")
+    with pytest.raises(OutputError, match=r"out/app is a link that leads nowhere, to .*results; make that"):
+        native("echo new >$2/new", data_set, tmp_path / "out")
