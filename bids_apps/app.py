@@ -24,6 +24,7 @@ from rtflow.bids_apps.runtime import Runtime, environment_of, find_runtime
 from rtflow.bids_apps.specs import AppInput, AppOutput, class_name, input_spec, output_spec
 from rtflow.documents import Event
 from rtflow.errors import AppError, DeadlineError, UsageError
+from rtflow.setting_types import suggestion
 from rtflow.stream.interface import RunContext, StreamInterface
 
 
@@ -67,6 +68,12 @@ class BidsApp(StreamInterface, metaclass=AppClass):
     def __init__(self, *, cold: bool = False, **inputs: Any) -> None:
         if not hasattr(type(self), "descriptor"):
             raise UsageError("a BidsApp is made by BidsApp.from_descriptor('apps/NAME.toml')")
+        known = self.input_spec().copyable_trait_names()
+        for name in inputs:
+            # These are Nipype's own, not inputs.
+            if name not in known and name not in ("from_file", "resource_monitor", "ignore_exception"):
+                way = suggestion(name, known)
+                raise UsageError(f"{self.descriptor.name} has no input {name!r}; {way}")
         super().__init__(**inputs)
         self.inputs.identity = hashlib.sha256(repr(self.descriptor).encode()).hexdigest()
         self.cold = cold

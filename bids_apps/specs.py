@@ -23,6 +23,26 @@ from rtflow.errors import SettingsError
 RUNTIMES = ("podman", "docker", "apptainer", "native")
 
 
+class Given(File):  # type: ignore[misc]
+    """A file of the person's: a relative path counts from where they set it, for Nipype changes folder."""
+
+    def validate(self, objekt: Any, name: str, value: Any) -> Any:
+        """The whole path of a file that is there."""
+        return super().validate(objekt, name, _whole(value))
+
+
+class Folder(Directory):  # type: ignore[misc]
+    """A folder of the person's, as `Given`."""
+
+    def validate(self, objekt: Any, name: str, value: Any) -> Any:
+        """The whole path of a folder."""
+        return super().validate(objekt, name, _whole(value))
+
+
+def _whole(value: Any) -> Any:
+    return str(Path(value).expanduser().absolute()) if isinstance(value, str | Path) and str(value) else value
+
+
 class Made(type(BaseInterfaceInputSpec)):  # type: ignore[misc]
     """The kind of a set of inputs or outputs that was made for one app: it pickles as that app."""
 
@@ -30,11 +50,11 @@ class Made(type(BaseInterfaceInputSpec)):  # type: ignore[misc]
 class AppInput(BaseInterfaceInputSpec, metaclass=Made):  # type: ignore[misc]
     """Inputs that every app's node has."""
 
-    bids_dir = Directory(exists=True, desc="BIDS data set that the app is given, where it runs once")
+    bids_dir = Folder(exists=True, desc="BIDS data set that the app is given, where it runs once")
     incremental = traits.Any(
         desc="volume that the app is given as a data set, where it runs with every volume"
     )
-    out_dir = Directory(
+    out_dir = Folder(
         desc="folder of derivatives: outputs go into one of the app's name in it; default: the node's own"
     )
     level = traits.Str(desc="level of analysis")
@@ -154,7 +174,7 @@ def _trait(option: Option) -> Any:
 
 
 def _path(**about: Any) -> Any:
-    return traits.Either(File(exists=True), Directory(exists=True), **about)
+    return traits.Either(Given(exists=True), Folder(exists=True), **about)
 
 
 _OUTPUTS: dict[OutputKind, Callable[..., Any]] = {

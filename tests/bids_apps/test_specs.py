@@ -36,6 +36,22 @@ APP = Descriptor(
 )
 
 
+def test_a_relative_path_counts_from_where_it_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bids").mkdir()
+    Path("text").write_text("")
+    app = BidsApp.from_descriptor(APP, bids_dir="bids", out_dir="out", file="text", licence="text")
+    given = app.inputs.bids_dir, app.inputs.out_dir, app.inputs.file, app.inputs.licence
+    assert given == tuple(str(tmp_path / name) for name in ("bids", "out", "text", "text"))
+
+
+def test_a_misspelt_option_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(UsageError, match="typed has no input 'spaec'; did you mean 'space'"):
+        BidsApp.from_descriptor(APP, spaec="b")
+
+
 def test_values_stay_what_they_are() -> None:
     app = BidsApp.from_descriptor(APP, n=4, labels=["01", 2], quick=True, space="b", level="group")
     assert (app.inputs.n, app.inputs.labels, app.inputs.level) == (4, ["01", 2], "group")
