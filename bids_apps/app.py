@@ -45,7 +45,8 @@ class BidsApp(StreamInterface, metaclass=AppClass):
     descriptor
         The app.
     cold
-        Whether an app without a worker may run with every volume: a container is started for each.
+        Whether an app without a worker may run with every volume: a container is started for each. It
+        changes nothing for one that has a worker.
 
     Raises
     ------
@@ -95,7 +96,7 @@ class BidsApp(StreamInterface, metaclass=AppClass):
         app
             Its file, or what stands in it.
         cold
-            Whether it may start a container for every volume.
+            Whether it may start a container for every volume, if it has no worker.
         inputs
             Of the node.
 

@@ -182,7 +182,7 @@ def _run(asked: AppRun, *, shown: bool) -> Outcome:
             with console.status(title) as status:
                 return run_app(asked, lambda line: status.update(Text(f"{title}: {line[:100]}")))
         except KeyboardInterrupt:
-            say(f"{asked.descriptor.name} was ended; its earlier results stand as they were")
+            say(f"{asked.descriptor.name} was ended; earlier results, if there are any, stand as they were")
             raise typer.Exit(1) from None
 
 
