@@ -27,6 +27,7 @@ _AT_ONCE = 200
 """So many are sent at a time: they have to get through in some seconds on a slow line too."""
 
 _GONE = 404
+_NOT_YET = "not connected yet"
 _ASK = 1.0
 """Seconds from one question for the engine's status to the next."""
 _FIRST, _LONGEST = 0.2, 2.0
@@ -73,12 +74,20 @@ class Hub:
     heard
         Called with the heading of each document of the present run, and with None whenever the engine is
         reached anew: it may be another one.
+    tell
+        Called with a line whenever the engine is lost, or is there again.
     """
 
-    def __init__(self, engine: Engine, heard: Callable[[Heading | None], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        heard: Callable[[Heading | None], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.run_uid = ""
         self.status: dict[str, Any] = {}
-        self.trouble = "not connected yet"
+        self.trouble = _NOT_YET
+        self._tell = tell
         self._engine = engine
         self._heard = heard
         self._recent: deque[str] = deque(maxlen=_KEPT)
@@ -232,6 +241,10 @@ class Hub:
         return msgspec.json.encode(told).decode()
 
     def _set_trouble(self, says: str) -> None:
+        if says and self.trouble in ("", _NOT_YET):
+            self._tell(f"{says}; the dashboard tries again by itself")
+        elif not says and self.trouble not in ("", _NOT_YET):
+            self._tell("the engine is there again")
         if says != self.trouble:
             self.trouble = says
             self._asked.set()

@@ -45,7 +45,10 @@ class DashboardOptions:
 
 
 async def serve(
-    options: DashboardOptions, ready: Callable[[int], None], ends_with: TextIO | None = None
+    options: DashboardOptions,
+    ready: Callable[[int], None],
+    ends_with: TextIO | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until it is told to end: SIGINT, SIGTERM, or its terminal closes.
 
@@ -57,6 +60,8 @@ async def serve(
         Called with the port once pages can be loaded.
     ends_with
         When this comes to its end, so does the dashboard: the process beside which it was started is gone.
+    tell
+        Called with a line whenever the engine is lost, or is there again.
     """
     from rtflow.access.audit import AuditLog
     from rtflow.access.store import Access
@@ -69,7 +74,7 @@ async def serve(
     guard = Guard(access, AuditLog(access.folder / "audit.jsonl"), names=options.names)
     engine = Engine(options.engine)
     shown = options.desktop is not None
-    web = Web(engine, guard, lambda port: make_page(engine, port, desktop=shown), options.desktop)
+    web = Web(engine, guard, lambda port: make_page(engine, port, desktop=shown), options.desktop, tell)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -33,6 +33,7 @@ def run_dashboard(
     desktop: Path | None,
     ready: Callable[[str, int], None],
     ends_with: TextIO | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve the dashboard until it is told to end.
 
@@ -58,6 +59,8 @@ def run_dashboard(
         Called with the scheme and the port of the page's address.
     ends_with
         When this comes to its end, the dashboard ends, too.
+    tell
+        Called with a line whenever the engine is lost, or is there again.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def run_dashboard(
             EnginePlace(place, known, towards), accounts.folder, host, port, tls, names, desktop
         )
         scheme = "http" if tls is None else "https"
-        asyncio.run(serve(options, lambda port: ready(scheme, port), ends_with))
+        asyncio.run(serve(options, lambda port: ready(scheme, port), ends_with, tell))
 
 
 def _place(server: str, ca: Path | None, folder: Path) -> tuple[str, ssl.SSLContext | None]:

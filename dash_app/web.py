@@ -69,6 +69,8 @@ class Web:
         Makes the page for a port: a WSGI application, and hashes of the scripts that it writes into its HTML.
     desktop
         Socket of a VNC server; None for no desktop.
+    tell
+        Called with a line whenever the engine is lost, or is there again.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Web:
         guard: Guard,
         make_page: Callable[[int], tuple[WSGIApplication, Collection[str]]],
         desktop: Path | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.engine = engine
-        self.hub = Hub(engine, self._heard)
+        self.hub = Hub(engine, self._heard, tell)
         self.pictures = Pictures(engine)
         self._guard = guard
         self._make_page = make_page

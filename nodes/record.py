@@ -183,8 +183,10 @@ class RecordRun(StreamInterface):
         what = f"{left} of its events begin later and are left out of" if left else "its last event stays in"
         says = (
             f"the design goes on to {design.duration:g} s, the run ended at {end:g} s: {what} "
-            f"{entry.events.name}; if nobody ended the run early, check that it is the design of this scan"
+            f"{entry.events.name}"
         )
+        if not self._context.was_ended():  # the scanner may have been stopped early, or it is another scan's
+            says += "; if nobody ended the run early, check that it is the design of this scan"
         self._write_events(entry, kept)
         self._tell("design_too_long", says, None, left_out=left)
 

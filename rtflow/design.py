@@ -82,9 +82,12 @@ class DesignSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         counts where a workflow tells first from second, and each must occur in the file.
     blocks
         Number of blocks.
-    block, rest, opening
-        Seconds of a block, of the rest after it, and from the start of the first volume that the scanner
-        saves to the first block.
+    block
+        Seconds of a block.
+    rest
+        Seconds of rest after each block.
+    opening
+        Seconds from the start of the first volume that the scanner saves to the first block.
     events
         A BIDS events.tsv; it takes the place of the blocks.
     scanner_dummies

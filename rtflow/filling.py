@@ -281,7 +281,7 @@ def _names(struct: inspect.StructType, before: Where = ()) -> Iterator[str]:
 
 def _shown(value: object) -> str:
     """A value much as it stands in a file."""
-    text = msgspec.json.encode(value).decode()
+    text = "nothing" if value is None else msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

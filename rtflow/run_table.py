@@ -82,8 +82,8 @@ def require_subject(folder: Path, subject: str) -> None:
     for other, names in others.items():
         raise UsageError(
             f"session {folder} holds {', '.join(names)} of subject {other}, and this run is of subject "
-            f"{subject} (bids.subject): take another session for each participant, by --session DIR or "
-            "another --out"
+            f"{subject} (bids.subject): take another session for each participant: start rtflow "
+            "(run, or serve) again with --session DIR or another --out"
         )
 
 

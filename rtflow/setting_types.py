@@ -17,12 +17,24 @@ from msgspec import inspect
 LocalPath = Annotated[str, msgspec.Meta(extra_json_schema={"format": "path"})]
 """A path on this machine. A relative one counts from the folder of the TOML file that it stands in."""
 
+_LABEL, _LABEL_OR_NONE = r"^[0-9A-Za-z+]+$(?!\n)", r"^[0-9A-Za-z+]*$(?!\n)"
+Label = Annotated[str, msgspec.Meta(pattern=_LABEL)]
+"""A BIDS label, without its key and hyphen (``sub-``)."""
+LabelOrNone = Annotated[str, msgspec.Meta(pattern=_LABEL_OR_NONE)]
+"""The same, or an empty text."""
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Whole = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 NONE = "none"
+
+_TEXTS = {
+    None: "text",
+    _LABEL: "text of letters and digits only",
+    _LABEL_OR_NONE: "text of letters and digits only, or an empty one",
+}
 
 
 def bare(type_: inspect.Type) -> inspect.Type:
@@ -134,8 +146,8 @@ def _word(type_: inspect.Type) -> str:
             return "a whole number" + _bounds(type_)
         case inspect.FloatType():
             return "a number" + _bounds(type_)
-        case inspect.StrType():
-            return "text"
+        case inspect.StrType(pattern=pattern):
+            return _TEXTS.get(pattern, f"text that matches {pattern}")
         case inspect.LiteralType(values):
             return " or ".join(f"'{value}'" for value in values)
         case inspect.TupleType(items):

@@ -20,7 +20,7 @@ import tomli
 from rtflow.design import DesignSettings
 from rtflow.errors import SettingsError
 from rtflow.filling import Filling
-from rtflow.setting_types import Count, LocalPath, Positive, Whole
+from rtflow.setting_types import Count, Label, LabelOrNone, LocalPath, Positive, Whole
 from rtflow.source_settings import AnySource, SimulateSource
 
 
@@ -39,9 +39,9 @@ class BidsSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
         Which echo of a multi-echo series is worked on and recorded; the journal has all of them.
     """
 
-    subject: str = "01"
-    session: str = ""
-    task: str = "feedback"
+    subject: Label = "01"
+    session: LabelOrNone = ""
+    task: Label = "feedback"
     run: Count = 1
     tr: Positive | None = None
     echo: Count = 1

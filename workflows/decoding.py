@@ -12,6 +12,7 @@ from nipype import JoinNode, Node, Workflow
 from rtflow import nodes
 from rtflow.design import DesignSettings
 from rtflow.nodes.decoding.settings import DecodingSettings
+from rtflow.setting_types import NotNegative
 from rtflow.settings import RunSettings
 from rtflow.source_settings import SimulateSource
 from rtflow.whole_file import require_writable_file
@@ -32,7 +33,7 @@ class Settings(RunSettings):
 
     decode: DecodingSettings = msgspec.field(default_factory=DecodingSettings)
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
-    fwhm: float = 4.0
+    fwhm: NotNegative = 4.0
 
     def require(self) -> None:
         """Refuse a file that the decoder could not be left in."""

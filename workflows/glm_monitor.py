@@ -21,6 +21,7 @@ from rtflow.nodes import (
     Smooth,
 )
 from rtflow.nodes.models.settings import GLMSettings
+from rtflow.setting_types import NotNegative
 from rtflow.settings import RunSettings
 
 
@@ -42,7 +43,7 @@ class Settings(RunSettings):
     dummy_volumes: int = 5
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     glm: GLMSettings = msgspec.field(default_factory=GLMSettings)
-    fwhm: float = 5.0
+    fwhm: NotNegative = 5.0
 
 
 def build(settings: Settings) -> Workflow:

@@ -15,6 +15,7 @@ from rtflow import nodes
 from rtflow.design import DesignSettings
 from rtflow.nodes.models.settings import GLMSettings
 from rtflow.nodes.signals.select_settings import SelectSettings
+from rtflow.setting_types import NotNegative
 from rtflow.settings import RunSettings
 
 
@@ -37,7 +38,7 @@ class Settings(RunSettings):
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     glm: GLMSettings = msgspec.field(default_factory=GLMSettings)
     select: SelectSettings = msgspec.field(default_factory=SelectSettings)
-    fwhm: float = 5.0
+    fwhm: NotNegative = 5.0
 
 
 def build(settings: Settings) -> Workflow:

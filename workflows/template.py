@@ -13,6 +13,7 @@ from nipype import JoinNode, Node, Workflow
 from rtflow import nodes
 from rtflow.design import DesignSettings
 from rtflow.nodes.decoding.settings import TrainingSettings
+from rtflow.setting_types import NotNegative
 from rtflow.settings import RunSettings
 
 
@@ -32,7 +33,7 @@ class Settings(RunSettings):
     dummy_volumes: int = 10
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
     decoding: TrainingSettings = msgspec.field(default_factory=TrainingSettings)
-    fwhm: float = 5.0
+    fwhm: NotNegative = 5.0
 
     def require(self) -> None:
         """Refuse a first run that could train no decoder."""

@@ -17,9 +17,7 @@ async function login(what) {
       location.replace("/");
       return;
     }
-    const wait = answer.headers.get("Retry-After");
-    const { error } = await answer.json();
-    says.textContent = wait ? `${error}; try again in ${wait} s` : error;
+    says.textContent = (await answer.json()).error;
   } catch {
     says.textContent = "The dashboard does not answer; is it still running?";
   } finally {
@@ -33,8 +31,14 @@ form.addEventListener("submit", (event) => {
 });
 
 if (location.hash === "#over") says.textContent = "Your login is over. Log in again; a run is not touched by that.";
-const code = new URLSearchParams(location.hash.slice(1)).get("code");
-if (code) {
+
+function loginByLink() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  if (!code) return;
   history.replaceState(null, "", location.pathname);
   login({ code });
 }
+
+// A link that is pasted where this page is open already loads nothing anew.
+addEventListener("hashchange", loginByLink);
+loginByLink();

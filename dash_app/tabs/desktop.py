@@ -24,7 +24,8 @@ def layout(who: Identity) -> Any:
                     dmc.Button("Disconnect", id="desktop-leave", variant="default", disabled=True),
                     html.Span(
                         "Windows of the run's nodes open here, and of what you start on the analysis host "
-                        "with its DISPLAY. All operators share it. Keys go there while it has the focus.",
+                        "with its DISPLAY, which stands in the terminal of rtflow. All operators share it. "
+                        "Keys go there while it has the focus.",
                         className="label",
                     ),
                 ],

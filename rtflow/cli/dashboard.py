@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,8 @@ def command(
         access=access,
         ready=_tell(reached_host(host, names), beside=beside, quiet=quiet),
         ends_with=sys.stdin if beside else None,
+        # Beside another rtflow there is nothing to say: that one is the engine.
+        tell=(lambda _: None) if beside or quiet else partial(typer.echo, err=True),
     )
 
 

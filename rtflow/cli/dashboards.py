@@ -7,7 +7,10 @@ the run over the network only.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,10 +59,13 @@ class DashboardAddress:
         Of its page.
     login
         Where somebody who has no account logs in, once; empty where there are accounts.
+    instead
+        Why it is not where it was to be; empty where it is.
     """
 
     url: str
     login: str = ""
+    instead: str = ""
 
 
 @contextlib.contextmanager
@@ -119,15 +125,31 @@ def dashboard_beside(
     with lent_token(accounts) as token:
         keeper = _Keeper(command, token)
         try:
-            url = keeper.start(listen)
+            why = _why_not(listen)
+            url = keeper.start(f"{listen.rpartition(':')[0]}:0" if why else listen)
             login = ""
             if one_time:
                 operator = next(one for one in accounts.users() if one.role == "operator")
                 code = OneTimeLogins(accounts).make(accounts.identity(operator.name))
                 login = f"{url}/login#code={code}"
-            yield DashboardAddress(url, login)
+            yield DashboardAddress(url, login, why and f"{listen} {why}")
         finally:
             keeper.end()
+
+
+def _why_not(listen: str) -> str:
+    """What is wrong with a port, where another one would do; empty if nothing is."""
+    host, port = parse_address(listen, _OPTION)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever listens there has it
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "is taken"
+            if error.errno == errno.EACCES:
+                return f"cannot be had ({os.strerror(error.errno)})"
+    return ""
 
 
 def _command(server: Server, accounts: Access, *, plain: bool) -> list[str]:
@@ -155,7 +177,7 @@ class _Keeper:
         host, _, port = listen.rpartition(":")
         url = self._begin(listen)
         if not url and port != "0":
-            url = self._begin(f"{host}:0")  # somebody else has the port, most likely
+            url = self._begin(f"{host}:0")  # somebody else has taken the port meanwhile, most likely
         if not url:
             raise OutputError("the dashboard did not start; leave out --dashboard, or try 'rtflow dashboard'")
         # It comes back where it was: pages that are open look for it there.

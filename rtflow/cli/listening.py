@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,7 +132,12 @@ def shown(
         opened_display() if desktop else contextlib.nullcontext() as socket,
         dashboard_beside(server, listen, accounts, one_time=demo, desktop=socket) as address,
     ):
+        if address.instead:
+            typer.echo(f"{address.instead}: the dashboard is at {address.url.rpartition(':')[2]}", err=True)
         typer.echo(f"dashboard at {address.login or address.url}", err=True)
+        if desktop:
+            where = " ".join(f"{name}={os.environ[name]}" for name in ("DISPLAY", "XAUTHORITY"))
+            typer.echo(f"its desktop, for programs that you start here: {where}", err=True)
         if not accounts.users():
             typer.echo("nobody can log in yet: rtflow user add NAME --role operator|viewer", err=True)
         yield

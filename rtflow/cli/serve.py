@@ -58,7 +58,7 @@ def command(
     from rtflow.items import describe_session
     from rtflow.server.desk import Desk
     from rtflow.whole_file import require_writable
-    from rtflow.workflow_file import load_workflow
+    from rtflow.workflow_file import as_it_stands, build_workflow, load_workflow
 
     log = PythonLog()  # before Nipype is imported
     try:
@@ -69,7 +69,15 @@ def command(
         log.close()
     require_writable(out.absolute())
     held = partial(describe_session, (session or out / "session").absolute())
-    desk = Desk(settings, out.absolute(), workflow=loaded.name, waits=True, file=file, session=held)
+    desk = Desk(
+        settings,
+        out.absolute(),
+        workflow=loaded.name,
+        waits=True,
+        file=file,
+        session=held,
+        build=lambda changed: build_workflow(*as_it_stands(loaded, changed)),
+    )
     opened = open_server(listen, desk, access=access, plain=plain, client_certificates=client_certificates)
     with opened as server, on_interrupt(desk.close), contextlib.ExitStack() as page:
         if not quiet:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rtflow.errors import SettingsError, UsageError
+from rtflow.errors import RtflowError, SettingsError, UsageError
 from rtflow.server.runs import Runs
 from rtflow.server.states import States
 from rtflow.setting_schema import settings_schema
@@ -53,6 +53,8 @@ class Desk:
         TOML file that the settings are from, if there is one.
     session
         Tells what the session holds, as `rtflow.items.describe_session` does; None where there is none.
+    build
+        Makes the workflow for settings, or raises what is wrong with them; None: nobody tries.
 
     Attributes
     ----------
@@ -77,6 +79,7 @@ class Desk:
         waits: bool = False,
         file: Path | None = None,
         session: Callable[[], dict[str, Any]] | None = None,
+        build: Callable[[RunSettings], object] | None = None,
     ) -> None:
         self.states = States()
         self.stopping = threading.Event()
@@ -85,11 +88,12 @@ class Desk:
         self.runs = Runs(out / "runs")
         self.session = session or (lambda: {"folder": "", "items": []})
         self.session_log = out / "logs" / "session.log"
+        self._build = build
         self._file = file
         self._given = settings_to_builtins(settings)
         self._settings = settings
         self.waits = waits
-        self._lock = threading.Lock()
+        self._lock, self._changing = threading.Lock(), threading.Lock()
         self._ordered = threading.Condition()
         self.closed = False
         self.trouble = ""
@@ -125,12 +129,24 @@ class Desk:
         BusyError
             If there is a run.
         FieldError
-            If a name is unknown, a value is of the wrong type, or they make no sense.
+            If a name is unknown, a value is of the wrong type, they make no sense, or no workflow can be made
+            with them.
         """
-        with self._lock:
-            if self.locked:
-                raise BusyError("settings are locked while there is a run; wait for its end, or stop it")
-            self._settings = self.checked_settings(values)
+        with self._changing:
+            self._require_unlocked()
+            settings = self.checked_settings(values)
+            if self._build is not None:
+                try:
+                    self._build(settings)
+                except RtflowError as error:
+                    raise FieldError(str(error)) from None
+            with self._lock:  # not for as long as to build takes: whoever starts or stops a run waits for it
+                self._require_unlocked()
+                self._settings = settings
+
+    def _require_unlocked(self) -> None:
+        if self.locked:
+            raise BusyError("settings are locked while there is a run; wait for its end, or stop it")
 
     def checked_settings(self, values: dict[str, Any]) -> RunSettings:
         """The settings that these changes would make; nothing is changed. Raises `FieldError`."""

@@ -23,6 +23,10 @@ def _ignore(event: Event | Delivered) -> None:
     del event
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What lives outside the graph and reaches a node through `StreamInterface.start_run`.
@@ -59,6 +63,8 @@ class RunContext:
         What time decided in the run that is replayed, or goes on; None in a live run.
     delivered
         Channel and volume of what has reached the subject's side before the run was cut off.
+    was_ended
+        Tells whether somebody has ended the run before its source did; it stays in this process.
     """
 
     run_uid: str
@@ -76,10 +82,11 @@ class RunContext:
     clock: RunClock = field(default_factory=RunClock)
     decisions: Decisions | None = None
     delivered: Collection[tuple[str, int]] = ()
+    was_ended: Callable[[], bool] = _never
 
     def in_worker(self) -> RunContext:
         """The same for a worker process, where ``emit`` is another: its events come with its answers."""
-        return replace(self, emit=_ignore, server=None, clock=RunClock(), delivered=())
+        return replace(self, emit=_ignore, server=None, clock=RunClock(), delivered=(), was_ended=_never)
 
 
 class StreamInterface(SimpleInterface):  # type: ignore[misc]

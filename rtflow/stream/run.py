@@ -62,6 +62,7 @@ class StreamRun:
             clock=clock,
             decisions=given.decisions,
             delivered=given.resumed.delivered if given.resumed else (),
+            was_ended=given.stopping.is_set,
         )
         self.names = [node.name for node in plan.nodes]
         self.steps = [

@@ -229,3 +229,40 @@ def test_hashes_of_slices_stay_at_home() -> None:
         assert "parts" not in told
 
     asyncio.run(run())
+
+
+def test_that_the_engine_is_lost_or_back_is_told_once() -> None:
+    told: list[str] = []
+
+    class Comes(Engine):
+        at = 0
+
+        def watch(self, run_uid: str, since: int) -> contextlib.AbstractAsyncContextManager[Any]:
+            self.at += 1
+            if self.at in (1, 2, 4):
+                raise EngineError(f"cannot be reached ({self.at})")
+            return self.heard()
+
+        @contextlib.asynccontextmanager
+        async def heard(self) -> AsyncIterator[AsyncIterator[Any]]:
+            async def nothing() -> AsyncIterator[Any]:
+                for message in ():
+                    yield message
+
+            yield nothing()
+
+    async def story() -> None:
+        hub = Hub(Comes(), tell=told.append)  # type: ignore[arg-type]
+        following = asyncio.create_task(hub.follow())
+        async with asyncio.timeout(10):
+            while len(told) < 4:
+                await asyncio.sleep(0.01)
+        following.cancel()
+
+    asyncio.run(story())
+    assert [says.partition(";")[0] for says in told[:4]] == [
+        "cannot be reached (1)",
+        "the engine is there again",
+        "the engine has ended the connection",
+        "the engine is there again",
+    ]

@@ -340,6 +340,12 @@ def test_events_after_the_end_of_the_run_are_left_out_and_that_is_said(record, t
     assert "; if nobody ended the run early, check" in str(event.data["says"])
 
 
+def test_where_somebody_ended_the_run_the_design_is_not_doubted(record) -> None:
+    told: list[Event] = []
+    record([1, 2, 3], options={"design": DESIGN}, emit=told.append, was_ended=lambda: True)
+    assert str(told[0].data["says"]).endswith("left out of sub-01_task-faces_run-1_events.tsv")
+
+
 def test_an_event_that_goes_on_after_the_end_stays_and_that_is_said(record, tmp_path) -> None:
     told: list[Event] = []
     path = record([1, 2, 4], options={"design": DESIGN}, emit=told.append)

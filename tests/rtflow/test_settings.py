@@ -184,7 +184,7 @@ def test_relative_paths_count_from_where_they_are_written(
         ("bids = 'x'", 'bids: expected a table, got "x"'),
         ("source = 3", "source: expected a table, got 3"),
         ("[source]\nshape = [1, 2, 'x']", "source.shape: expected a list of 3, each a whole number"),
-        ("[bids]\nsubject = 1", "bids.subject: expected text, got 1"),
+        ("[bids]\nsubject = 1", "bids.subject: expected text of letters and digits only, got 1"),
         ("lag = [", "is not valid TOML"),
         ("lag = 1\nlag = 2", "is not valid TOML"),
         (b"lag = '\xff'", "is not UTF-8 text"),

@@ -130,6 +130,8 @@ def test_a_port_that_is_taken_gives_way_to_another(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with shown(tmp_path, port, "--set", "count=1000", "--set", "interval=0.05") as run:
             assert run.port != port
+            assert run.said(rf"127\.0\.0\.1:{port} is taken: the dashboard is at {run.port}")
+            assert not run.said("cannot listen")
             assert run.ask("GET", "/api/health") == 200
 
 

@@ -5,6 +5,7 @@ import pytest
 from visitors import Served, ask, guarded
 
 from rtflow.documents import PartRecord, RunStart, VolumeReceived
+from rtflow.errors import WorkflowError
 from rtflow.server.desk import Desk, FieldError
 from rtflow.server.messages import BeginRun
 from rtflow.server.settings_file import save_settings
@@ -49,6 +50,9 @@ def test_settings_are_tried_and_not_taken(served: Served):
         ({"bids": {"rum": 1}}, "bids.rum"),
         ({"source": {"kind": "nope"}}, "source.kind"),
         ({"deadline": 0}, "deadline"),
+        ({"fwhm": -3}, "fwhm"),
+        ({"bids": {"subject": "sub 02/x"}}, "bids.subject"),
+        ({"bids": {"session": "a\n"}}, "bids.session"),
         ({"show": 3}, "show"),
         ({"source": {"kind": "folder"}}, "source.path"),
     ],
@@ -65,6 +69,19 @@ def test_what_makes_no_sense_is_refused_before_the_scan(served: Served):
     status, told = request(served, "PUT", "/api/settings", {"design": {"conditions": ["rest", "face"]}})
     assert status == 422
     assert "rest" in told["error"]
+
+
+def test_settings_of_which_no_workflow_can_be_made_are_not_taken(tmp_path: Path):
+    def build(settings: RunSettings) -> None:
+        if settings.seed:
+            raise WorkflowError("build() raised TraitError: no such seed (line 7)")
+
+    desk = Desk(RunSettings(), tmp_path, waits=True, build=build)
+    with pytest.raises(FieldError, match="line 7"):
+        desk.change_settings({"seed": 1, "dummy_volumes": 2})
+    assert desk.settings == RunSettings()
+    desk.change_settings({"dummy_volumes": 2})
+    assert desk.settings.dummy_volumes == 2
 
 
 def test_settings_are_kept_in_a_new_file(served: Served, tmp_path: Path):
