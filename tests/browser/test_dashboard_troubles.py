@@ -207,7 +207,8 @@ def test_runs_are_compared_number_by_number(dashboard: Dashboard, browser: Brows
     assert len(asked) == 1
     page.unroute("**/documents/**")
     page.locator(f".ag-row:has-text('{present}') .ag-selection-checkbox").click()
-    page.wait_for_selector("#runs-compared table")
+    # All of them have been read.
+    page.wait_for_selector("#runs-compared tr:has-text('sum.total (mean)'):not(:has(td:text-is('–')))")
     uids = page.locator("#runs-compared thead th").all_inner_texts()[1:]
     assert set(uids) == {present, earlier}
     table = page.evaluate(
