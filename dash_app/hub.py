@@ -235,6 +235,7 @@ class Hub:
             "type": "status",
             "engine": self.trouble,
             "run_uid": run_uid,
+            "next": self._next if run_uid == self.run_uid else 0,
             "status": self.status,
             "now": now() + self._ahead,
         }

@@ -5,7 +5,7 @@ window.rtflow ||= {};
   const LIGHTS = ["scanner", "subject", "disk", "values", "deadline"];
   const STATES = { idle: "waiting for Run", preparing: "preparing", running: "running", finishing: "finishing" };
   const element = (id) => document.getElementById(id);
-  let couldStop = false;
+  let couldStop = false, couldRun = false;
 
   function set(id, text) {
     const found = element(id);
@@ -29,12 +29,12 @@ window.rtflow ||= {};
   const sentence = (text) => ended(`${text[0].toUpperCase()}${text.slice(1)}`);
 
   function alertOf(store, lights) {
-    if (store.dashboard === "lost") return "The dashboard does not answer. The run is not touched by that. This page tries again by itself; if it stays so, start 'rtflow dashboard' again.";
-    if (store.engine) return `${sentence(store.engine)} The dashboard tries again by itself.`;
+    if (store.dashboard === "lost") return "The dashboard does not answer: it, or the server with it, may be gone. Whether a run goes on is not known from here: look at the analysis host (rtflow serve, rtflow run or rtflow dashboard). This page tries again by itself.";
+    if (store.engine) return `${sentence(store.engine)} Whether a run goes on is not known from here. The dashboard tries again by itself.`;
     if (store.status.trouble) return `The run could not begin: ${store.status.trouble}`;
     for (const [name, light] of Object.entries(lights))
       if (light.level === "bad") return `${name[0].toUpperCase()}${name.slice(1)}: ${ended(light.says)} ${light.todo}`;
-    const ending = store.status.state === "idle" && store.current ? rtflow.health.ending(store.now) : null;
+    const ending = store.status.state === "idle" && store.current ? rtflow.health.ending(store.now, store.status) : null;
     return ending ? `${sentence(ending.says)} ${ending.todo}` : "";
   }
 
@@ -57,8 +57,13 @@ window.rtflow ||= {};
     const every = interval(run);
     if (run) run.interval = every;
     const going = rtflow.health.going(run, store.status);
-    set("h-left", going && planned && every ? clock((planned - run.volumes) * every) : "–");
-    set("h-age", run?.lastFeedback ? (going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : run.stop ? "run is over" : "run was cut off") : "none yet");
+    const reachable = !store.dashboard && !store.engine;
+    const ended = rtflow.health.ended(run, store.status);
+    // What was counted down or up when the connection was lost would look as if it were known now.
+    set("h-left", reachable && going && planned && every ? clock((planned - run.volumes) * every) : "–");
+    set("h-age", !reachable ? "not known" : !run?.lastFeedback ? "none yet" : going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : run.stop ? "run is over" : ended ? "run was cut off" : "–");
+    set("h-run-label", ended ? `Run: ${ended}` : "Run");
+    element("h-run-label").dataset.ended = ended;
     const lights = Object.fromEntries(LIGHTS.map((name) => [name, rtflow.health[name](run, store.status, now)]));
     for (const name of LIGHTS) {
       const light = lights[name];
@@ -71,21 +76,34 @@ window.rtflow ||= {};
       alert.textContent = says;
       alert.hidden = !says;
     }
-    const reachable = !store.dashboard && !store.engine;
     const worst = ["bad", "warn", "good"].find((one) => Object.values(lights).some((light) => light.level === one));
     rtflow.window.show(says ? "bad" : going ? (worst ?? "good") : "off", words, going ? run : null, element("h-workflow").textContent);
-    enable("run", reachable && store.status.waits !== false && store.status.state === "idle");
     const goesOn = ["preparing", "running"].includes(store.status.state);
-    enable("stop", reachable && goesOn);
+    const [noRun, noStop] = hindrances(store, reachable, goesOn);
+    enable("run", noRun);
+    enable("stop", noStop);
     // Who was asked about this run does not end the next one.
     if (couldStop && !goesOn) window.dash_clientside.set_props("stop-asks", { opened: false });
     couldStop = goesOn;
+    const canRun = store.status.state === "idle";
+    if (couldRun && !canRun) window.dash_clientside.set_props("run-asks", { opened: false });
+    couldRun = canRun;
+  }
+
+  // Why there can be no run, and why none can be ended; empty where it can.
+  function hindrances(store, reachable, goesOn) {
+    if (!reachable) return ["it is not known whether there is a run", "it is not known whether there is a run"];
+    const { state, waits } = store.status;
+    const noRun = waits === false ? "this dashboard shows one run; 'rtflow serve' takes more" : state !== "idle" ? "there is a run already" : "";
+    return [noRun, goesOn ? "" : state === "finishing" ? "the run is ending already" : "there is no run to end"];
   }
 
   // Through Dash, which would put back what it does not know of.
-  function enable(id, may) {
+  function enable(id, hindrance) {
     const button = element(id);
-    if (button && button.disabled === may) window.dash_clientside.set_props(id, { disabled: !may });
+    if (!button) return;
+    if (button.title !== hindrance) button.title = hindrance;
+    if (button.disabled === !hindrance) window.dash_clientside.set_props(id, { disabled: Boolean(hindrance) });
   }
 
   // Seconds from volume to volume, as they really come; a replay may be faster than its TR.

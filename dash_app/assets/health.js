@@ -9,6 +9,16 @@ window.rtflow ||= {};
   // Whether a run is under way; one that was cut off has no end, but its engine does nothing any more.
   const going = (run, status) => Boolean(run?.start && !run.stop && status.state !== "idle");
 
+  // How a run has ended; empty while it goes on, or may: all that is known of it has to have come, and to be older
+  // than the word that the engine is idle.
+  function ended(run, status) {
+    if (run?.stop) return run.stop.status;
+    const cut = run?.start && status.state === "idle" && run.next >= run.known && status.time > run.start.time;
+    return cut ? "cut off" : "";
+  }
+
+  const resume = (run, status) => `On the analysis host, 'rtflow run --resume ${status.out ?? "OUT"}/runs/${run.uid}' takes it up.`;
+
   // Each light: {level: good|warn|bad|off, says: what is, todo: what to do}.
   function scanner(run, status, now) {
     const agents = (status.agents ?? []).filter((one) => one.channel === "scanner");
@@ -16,8 +26,7 @@ window.rtflow ||= {};
     const source = run?.start?.source ?? "";
     if (!run?.start) return { level: "off", says: "no run yet", todo: "" };
     if (run.stop) return { level: "off", says: "the run is over", todo: "" };
-    if (!going(run, status))
-      return { level: "off", says: "the run was cut off", todo: `On the analysis host, 'rtflow run --resume ${status.out ?? "OUT"}/runs/${run.uid}' takes it up.` };
+    if (!going(run, status)) return ended(run, status) ? { level: "off", says: "the run was cut off", todo: resume(run, status) } : { level: "off", says: "not known yet", todo: "" };
     if (source.startsWith("agent:") && lost.length)
       return {
         level: "bad",
@@ -123,11 +132,12 @@ window.rtflow ||= {};
   }
 
   // How the last run ended, if not as it should: {says, todo}.
-  function ending(run) {
+  function ending(run, status) {
+    if (ended(run, status) === "cut off") return { says: "the run was cut off", todo: `What was recorded is kept. ${resume(run, status)}` };
     if (run?.stop?.status !== "failed") return null;
     const why = run.stop.reason.trim().split("\n").at(-1);
     return { says: `the run has failed${why ? ": " + why : ""}`, todo: "What was recorded is kept. See Session for the error in full, and mend it before you press Run." };
   }
 
-  rtflow.health = { going, scanner, subject, disk, deadline, values, ending };
+  rtflow.health = { going, ended, scanner, subject, disk, deadline, values, ending };
 })();

@@ -7,8 +7,8 @@ window.rtflow ||= {};
   function update() {
     const form = document.getElementById("settings-form");
     if (!form || form.offsetParent === null || rtflow.store.engine || rtflow.store.dashboard) return;
-    const { state, run_uid } = rtflow.store.status;
-    const key = JSON.stringify([state, run_uid]);
+    const { state, run_uid, settings } = rtflow.store.status;
+    const key = JSON.stringify([state, run_uid, settings]); // the last is another one when somebody has changed them
     if (state === undefined || key === known) return;
     known = key;
     window.dash_clientside.set_props("settings-load", { data: key });

@@ -15,6 +15,7 @@ window.rtflow ||= {};
         store.current = message.run_uid;
         store.touch(message.run_uid);
       }
+      if (message.run_uid) store.run(message.run_uid).known = message.next;
       store.status = message.status;
       store.engine = message.engine;
       if (message.now) store.skew = Date.now() / 1000 - message.now;

@@ -15,6 +15,7 @@ window.rtflow ||= {};
     constructor(uid) {
       this.uid = uid;
       this.next = 0; // number of the next document
+      this.known = 0; // of the next one that the dashboard will hear of
       this.start = null;
       this.stop = null;
       this.volumes = 0; // number of the latest volume that came

@@ -8,11 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, ctx
+from dash import Dash, Input, Output, State, ctx, no_update, set_props
 
 from rtflow.access.store import Identity, may
 from rtflow.dash_app.elements import html
-from rtflow.dash_app.engine import Engine
+from rtflow.dash_app.engine import Engine, EngineError
+from rtflow.dash_app.fieldsets import draw_differences
+from rtflow.dash_app.notices import notify
+from rtflow.dash_app.tabs.settings import APPLIED, SETTING, SWITCH, entered, take
+from rtflow.dash_app.values import differences
 from rtflow.dash_app.visitor import require
 
 LIGHTS = (
@@ -68,6 +72,24 @@ def layout(who: Identity) -> Any:
             ),
             html.Div(id="h-alert", role="alert", className="alert", hidden=True),
             dmc.Modal(
+                id="run-asks",
+                title="Run without what is not applied?",
+                closeButtonProps={"aria-label": "Close, and do not run"},
+                centered=True,
+                children=[
+                    html.P("Settings were entered that are not applied:"),
+                    html.Div(id="run-without"),
+                    dmc.Group(
+                        [
+                            dmc.Button("Apply them and run", id="run-with", color="#237a35"),
+                            dmc.Button("Run without them", id="run-anyway", variant="default"),
+                            dmc.Button("Back", id="run-not", variant="default"),
+                        ],
+                        mt="md",
+                    ),
+                ],
+            ),
+            dmc.Modal(
                 id="stop-asks",
                 title="End the run?",
                 closeButtonProps={"aria-label": "Close, and let the run go on"},
@@ -106,12 +128,44 @@ def account(who: Identity) -> Any:
 def register(app: Dash, engine: Engine) -> None:
     """What its buttons do."""
 
-    @app.callback(Output("run", "n_clicks"), Input("run", "n_clicks"), prevent_initial_call=True)
-    def start(clicks: int) -> int:
-        if clicks:
-            who = require("act")
-            engine.call(engine.order("POST", "/api/start", who=who))
-        return 0
+    @app.callback(
+        Output("run-asks", "opened"),
+        Output("run-without", "children"),
+        Output("settings-load", "data", allow_duplicate=True),
+        Input("run", "n_clicks"),
+        Input("run-with", "n_clicks"),
+        Input("run-anyway", "n_clicks"),
+        Input("run-not", "n_clicks"),
+        State(SETTING, "value"),
+        State(SWITCH, "checked"),
+        State("settings-seen", "data"),
+        State("settings-draft", "data"),
+        prevent_initial_call=True,
+    )
+    def start(*given: Any) -> Any:
+        """Run; where something is entered and not applied, it is asked first what is to be done with it."""
+        who = require("act")
+        asked = ctx.triggered_id
+        if asked == "run-not":
+            return False, no_update, no_update
+        seen, draft = given[-2:]
+        pending = []
+        if seen is not None:
+            draft = entered(draft, *ctx.states_list[:2])
+            pending = differences(seen["values"], draft)
+        if asked == "run" and pending:
+            return True, draw_differences(pending, ""), no_update
+        load: Any = no_update
+        if asked == "run-with" and pending:
+            try:
+                take(engine, seen, draft, who)
+            except EngineError as error:  # wrong, or changed by others meanwhile: the form tells more
+                notify(str(error), "red")
+                set_props("tabs", {"value": "settings"})
+                return False, no_update, no_update
+            load = APPLIED
+        engine.call(engine.order("POST", "/api/start", who=who))
+        return False, no_update, load
 
     @app.callback(
         Output("stop-asks", "opened"),
@@ -129,7 +183,10 @@ def register(app: Dash, engine: Engine) -> None:
 
 def _fact(name: str, label: str) -> Any:
     return html.Div(
-        [html.Span(label, className="label"), html.Span("–", id=f"h-{name}", className="value")],
+        [
+            html.Span(label, id=f"h-{name}-label", className="label"),
+            html.Span("–", id=f"h-{name}", className="value"),
+        ],
         className="fact",
     )
 

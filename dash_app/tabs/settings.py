@@ -19,14 +19,15 @@ from rtflow.dash_app.form import blank, make_form, read
 from rtflow.dash_app.notices import notify
 from rtflow.dash_app.values import ABSENT, changes, differences, value_at, with_value
 from rtflow.dash_app.visitor import require, visitor
+from rtflow.server.desk import merged
 
-_SETTING = {"type": "setting", "name": ALL, "reads": ALL, "empty": ALL}
-_SWITCH = {"type": "setting-switch", "name": ALL}
+SETTING = {"type": "setting", "name": ALL, "reads": ALL, "empty": ALL}
+SWITCH = {"type": "setting-switch", "name": ALL}
 _KIND = {"type": "setting-kind", "name": ALL}
 _BACK = {"type": "setting-back", "name": ALL}
 _MORE = {"type": "setting-more", "name": ALL}
 _LESS = {"type": "setting-less", "name": ALL}
-_APPLIED = "applied"  # why they are asked for again; the page has other reasons
+APPLIED = "applied"  # why they are asked for again; the page has other reasons
 
 
 def layout(who: Identity) -> Any:
@@ -40,6 +41,7 @@ def layout(who: Identity) -> Any:
             html.Div(
                 [
                     html.Div(id="settings-locked", className="notice", role="status", hidden=True),
+                    html.Div(id="settings-meanwhile", className="notice", role="status", hidden=True),
                     html.Div(id="settings-form"),
                 ],
                 className="settings-fields",
@@ -109,6 +111,8 @@ def register(app: Dash, engine: Engine) -> None:
         Output("settings-form", "children"),
         Output("settings-locked", "children"),
         Output("settings-locked", "hidden"),
+        Output("settings-meanwhile", "children"),
+        Output("settings-meanwhile", "hidden"),
         Input("settings-load", "data"),
         Input("settings-discard", "n_clicks"),
         Input(_KIND, "value"),
@@ -123,6 +127,7 @@ def register(app: Dash, engine: Engine) -> None:
         require("watch")
         load, seen, draft = given[0], *given[-2:]
         asked = ctx.triggered_id
+        says: Any = no_update
         if isinstance(asked, dict):
             if seen is None or not _meant(asked, ctx.triggered[0]["value"], draft):
                 return no_update
@@ -130,21 +135,30 @@ def register(app: Dash, engine: Engine) -> None:
         else:
             told = engine.call(engine.ask("/api/settings"))
             # What was looked at anew leaves a draft as it is; what was applied or discarded has none.
-            looked_again = asked == "settings-load" and load != _APPLIED
-            kept = looked_again and seen is not None and draft != seen["values"]
-            seen, draft = told, draft if kept else told["values"]
+            looked_again = asked == "settings-load" and load != APPLIED and seen is not None
+            if looked_again and told == seen:
+                return no_update  # nor is anybody who types disturbed
+            kept = looked_again and draft != seen["values"]
+            if not looked_again:
+                says = ""
+            elif told["revision"] != seen["revision"]:
+                says = _meanwhile(seen, told, kept=kept)
+            # What others have changed is no part of the draft, which would put it back.
+            draft = merged(told["values"], changes(seen["values"], draft)) if kept else told["values"]
+            seen = told
         may_act = may(visitor(), "act")
         why = _why_locked(seen, may_act, pending=draft != seen["values"])
-        return seen, draft, draw(make_form(seen["schema"], draft), disabled=bool(why)), why, not why
+        form = draw(make_form(seen["schema"], draft), disabled=bool(why))
+        return seen, draft, form, why, not why, says, no_update if says is no_update else not says
 
     @app.callback(
         Output("settings-draft", "data", allow_duplicate=True),
         Output("settings-error", "children"),
         Output("settings-error", "hidden"),
-        Output(_SETTING, "error"),
-        Output(_SWITCH, "error"),
-        Input(_SETTING, "value"),
-        Input(_SWITCH, "checked"),
+        Output(SETTING, "error"),
+        Output(SWITCH, "error"),
+        Input(SETTING, "value"),
+        Input(SWITCH, "checked"),
         State("settings-seen", "data"),
         State("settings-draft", "data"),
         prevent_initial_call=True,
@@ -153,7 +167,7 @@ def register(app: Dash, engine: Engine) -> None:
         """Let the engine look at what is entered; nothing is changed by that."""
         require("watch")
         named, on = ctx.inputs_list
-        draft = _entered(draft, named, on)
+        draft = entered(draft, named, on)
         says, at = "", ""
         changed = changes(seen["values"], draft)
         if changed and not seen["locked"]:
@@ -186,7 +200,7 @@ def register(app: Dash, engine: Engine) -> None:
         return (
             draw_differences(pending, "Nothing: the next run has what the form shows."),
             draw_differences(
-                differences(seen["file"]["values"], draft),
+                differences(seen["file"]["values"], seen["values"]),  # what the next run has, not the draft
                 f"Nothing: they are as in {seen['file']['path'] or 'the workflow'}.",
                 "setting-back" if may_change else "",
             ),
@@ -205,8 +219,8 @@ def register(app: Dash, engine: Engine) -> None:
     @app.callback(
         Output("settings-load", "data"),
         Input("settings-apply", "n_clicks"),
-        State(_SETTING, "value"),
-        State(_SWITCH, "checked"),
+        State(SETTING, "value"),
+        State(SWITCH, "checked"),
         State("settings-seen", "data"),
         State("settings-draft", "data"),
         prevent_initial_call=True,
@@ -216,10 +230,9 @@ def register(app: Dash, engine: Engine) -> None:
         if not clicks or seen is None:
             return no_update
         # What was entered a moment ago may not have been looked at, and not be in the draft yet.
-        draft = _entered(draft, *ctx.states_list[:2])
-        engine.call(engine.order("PUT", "/api/settings", changes(seen["values"], draft), who=who))
+        take(engine, seen, entered(draft, *ctx.states_list[:2]), who)
         notify("the next run has these settings")
-        return _APPLIED
+        return APPLIED
 
     @app.callback(
         Output("settings-saved", "children"),
@@ -237,7 +250,13 @@ def register(app: Dash, engine: Engine) -> None:
         return f"saved as {saved['path']}"
 
 
-def _entered(draft: Any, fields: list[dict[str, Any]], switches: list[dict[str, Any]]) -> Any:
+def take(engine: Engine, seen: Any, draft: Any, who: str) -> None:
+    """Have the next run take what is entered; refused if the settings are others than were seen."""
+    body = changes(seen["values"], draft)
+    engine.call(engine.order("PUT", "/api/settings", body, who=who, base=seen["revision"]))
+
+
+def entered(draft: Any, fields: list[dict[str, Any]], switches: list[dict[str, Any]]) -> Any:
     """The draft with what stands in the form, as Dash tells of its fields and of its switches."""
     for field in fields:
         about = field["id"]
@@ -277,8 +296,17 @@ def _changed(asked: dict[str, Any], value: Any, seen: Any, draft: Any) -> Any:
 def _why_locked(seen: Any, may_act: bool, *, pending: bool) -> str:
     if not may_act:
         return "You look on: an operator changes settings."
-    if seen["locked"] and pending:
+    if not seen["locked"]:
+        return ""
+    if not seen["waits"]:
+        return "This dashboard shows one run, and these are its settings; 'rtflow serve' takes more than one."
+    if pending:
         return "Locked: there is a run, without what is not applied yet. Apply it when the run is over."
-    if seen["locked"]:
-        return "Locked: there is a run. They can be changed when it is over, or when it was stopped."
-    return ""
+    return "Locked: there is a run. They can be changed when it is over, or when it was stopped."
+
+
+def _meanwhile(seen: Any, told: Any, *, kept: bool) -> str:
+    found = differences(seen["values"], told["values"])
+    what = "; ".join(f"{one['name']} {one['before']} → {one['after']}" for one in found)
+    says = f"Changed meanwhile by {told['changed_by'] or 'the server'}: {what or 'and put back'}."
+    return f"{says} What you have entered is kept: look at it again before you apply it." if kept else says

@@ -73,6 +73,7 @@ class Api(Handlers):
                 "began": progress.began,
                 "deadline": desk.deadline(tr) if desk else None,
                 "waits": bool(desk and desk.waits),
+                "settings": desk.revision if desk else "",
                 "out": str(desk.out) if desk else None,
                 "disk": {"free": free, "needed": progress.bytes_for(left)},
                 "next_volume": begins - at if begins is not None else None,

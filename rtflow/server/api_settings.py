@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -35,15 +36,20 @@ class SettingsApi(Handlers):
         return answer(self._desk.describe_settings())
 
     async def change(self, request: web.Request) -> web.Response:
-        """Take other settings for the next run; what is not named stays. With ``check=1`` only try them."""
+        """Take other settings for the next run; what is not named stays. With ``check=1`` only try them.
+
+        With ``base=REVISION`` they are refused if they were changed since.
+        """
         visitor = await self._admit(request, "act")
         values = await read_json(request, dict[str, Any])
         short = self._port.pools.short
         if request.query.get("check") == "1":
             await short.run(self._desk.checked_settings, values)
         else:
-            await self._tell(request, visitor, "settings", changed=msgspec.json.encode(values).decode())
-            await short.run(self._desk.change_settings, values)
+            changed = msgspec.json.encode(values).decode()
+            who = await self._tell(request, visitor, "settings", changed=changed)
+            base = request.query.get("base", "")
+            await short.run(partial(self._desk.change_settings, values, who=who, base=base))
         return answer(self._desk.describe_settings())
 
     async def save(self, request: web.Request) -> web.Response:

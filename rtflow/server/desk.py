@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rtflow.errors import RtflowError, SettingsError, UsageError
 from rtflow.server.runs import Runs
@@ -68,6 +71,8 @@ class Desk:
         Whether no more orders are taken.
     trouble
         Why the last run that was ordered could not begin, in words.
+    revision
+        Of the settings: another one when they are others.
     """
 
     def __init__(
@@ -92,6 +97,8 @@ class Desk:
         self._file = file
         self._given = settings_to_builtins(settings)
         self._settings = settings
+        self.revision = _revision_of(self._given)
+        self._changed_by = ""
         self.waits = waits
         self._lock, self._changing = threading.Lock(), threading.Lock()
         self._ordered = threading.Condition()
@@ -111,38 +118,61 @@ class Desk:
         return not self.waits or self.states.now != "idle"
 
     def describe_settings(self) -> dict[str, Any]:
-        """Schema (JSON Schema), values, whether they are locked, and how they were when the server began."""
+        """Schema (JSON Schema), values, who changed them, whether they are locked, how they were at first."""
+        # Before the values: at worst it is too old for them, and they are asked for again.
+        revision = self.revision
         values = settings_to_builtins(self._settings)
         return {
             "schema": settings_schema(type(self._settings)),
             "values": values,
+            "revision": revision,
+            "changed_by": self._changed_by,
             "locked": self.locked,
+            "waits": self.waits,
             "file": {"path": str(self._file or ""), "values": self._given},
             "differences": differences(self._given, values),
         }
 
-    def change_settings(self, values: dict[str, Any]) -> None:
+    def change_settings(self, values: dict[str, Any], *, who: str = "", base: str = "") -> None:
         """Take other settings; what is not named stays as it is.
+
+        Parameters
+        ----------
+        values
+            Those that are changed.
+        who
+            Changes them.
+        base
+            The revision that was looked at before; empty where that does not matter.
 
         Raises
         ------
         BusyError
-            If there is a run.
+            If there is a run, or they were changed since that revision.
         FieldError
             If a name is unknown, a value is of the wrong type, they make no sense, or no workflow can be made
             with them.
         """
         with self._changing:
             self._require_unlocked()
+            if base and base != self.revision:
+                by = f" by {self._changed_by}" if self._changed_by else ""
+                raise BusyError(
+                    f"the settings were changed{by} since they were looked at, and nothing of this is taken; "
+                    "look at them again, then apply"
+                )
             settings = self.checked_settings(values)
             if self._build is not None:
                 try:
                     self._build(settings)
                 except RtflowError as error:
                     raise FieldError(str(error)) from None
+            revision = _revision_of(settings_to_builtins(settings))
             with self._lock:  # not for as long as to build takes: whoever starts or stops a run waits for it
                 self._require_unlocked()
                 self._settings = settings
+                if revision != self.revision:
+                    self._changed_by, self.revision = who, revision
 
     def _require_unlocked(self) -> None:
         if self.locked:
@@ -150,7 +180,7 @@ class Desk:
 
     def checked_settings(self, values: dict[str, Any]) -> RunSettings:
         """The settings that these changes would make; nothing is changed. Raises `FieldError`."""
-        changed = _merged(settings_to_builtins(self._settings), values)
+        changed = merged(settings_to_builtins(self._settings), values)
         try:
             settings = settings_from_builtins(type(self._settings), changed)
             settings.require()
@@ -240,14 +270,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str 
     return found
 
 
-def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _revision_of(values: dict[str, Any]) -> str:
+    # Of what they are, not of how often they were changed: one of before the server's restart is still true.
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:16]
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Values with changes, table by table; a table of another kind takes the place of the one there was."""
-    merged = dict(values)
+    made = dict(values)
     for name, change in changes.items():
-        before = merged.get(name)
+        before = made.get(name)
         if isinstance(before, dict) and isinstance(change, dict):
             kind = before.get("kind")
-            merged[name] = _merged(before, change) if change.get("kind", kind) == kind else change
+            made[name] = merged(before, change) if change.get("kind", kind) == kind else change
         else:
-            merged[name] = change
-    return merged
+            made[name] = change
+    return made

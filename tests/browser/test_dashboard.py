@@ -70,6 +70,8 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     assert run["results"] == VOLUMES
     page.wait_for_selector(f"#h-volume:text-is('{VOLUMES} of {VOLUMES}')")
     page.wait_for_selector("#h-state:text-is('waiting for Run')")
+    page.wait_for_selector("#h-run-label:text-is('Run: completed')")
+    assert page.get_attribute("#stop", "title") == "there is no run to end"
     assert page.inner_text("#h-age") == "run is over"
     drawn_values(until_drawn(page, "chart-plot-0", VOLUMES), run["series"]["decode.value"])
     drawn_values(until_drawn(page, "chart-fd", VOLUMES), run["series"]["realign.framewise_displacement"])
@@ -188,8 +190,10 @@ def test_the_dashboard_dies_and_comes_back_and_the_run_does_not_notice(
     uid = begin(page)
     until_volume(page, 10)
     dashboard.kill()
-    page.wait_for_selector("#h-alert:has-text('The dashboard does not answer. The run is not touched')")
+    page.wait_for_selector("#h-alert:has-text('The dashboard does not answer')")
+    assert "is not known from here: look at the analysis host" in page.inner_text("#h-alert")
     page.wait_for_selector("#h-state:text-is('dashboard unreachable')")
+    page.wait_for_selector("#h-left:text-is('–')")
     missed = page.evaluate("rtflow.store.now.results")
     dashboard.engine.until(
         lambda: sum(one["document"] == "Result" for one in dashboard.engine.documents(uid)) > missed + 5
@@ -223,7 +227,11 @@ def test_the_engine_is_killed_and_comes_back(dashboard: Dashboard, page: Page) -
     dashboard.engine = Serving(folder, "serve", *QUICK, workflow="template", port=port)
     dashboard.engine.__enter__()
     page.wait_for_selector("#h-state:text-is('waiting for Run')")
-    page.wait_for_selector("#h-alert", state="hidden")  # that no volume comes any more is no alarm
+    resume = f"'rtflow run --resume {folder / 'out' / 'runs' / uid}' takes it up"
+    page.wait_for_selector(
+        f'#h-alert:has-text("The run was cut off. What was recorded is kept."):has-text("{resume}")'
+    )
+    page.wait_for_selector("#h-run-label:text-is('Run: cut off')")
     assert page.inner_text("#h-age") == "run was cut off"
     assert "--resume" in page.locator("#h-scanner-says").text_content()
     assert begin(page) != uid

@@ -142,10 +142,48 @@ def test_whoever_looks_on_sees_and_cannot_change(dashboard: Dashboard, browser: 
     page.context.close()
 
 
+def test_a_form_that_is_open_hears_of_what_others_change_and_keeps_what_is_entered(
+    dashboard: Dashboard, browser: Browser, page: Page
+) -> None:
+    seed, subject = values(dashboard)["seed"], values(dashboard)["bids"]["subject"]
+    bids = fieldset(page, "bids")
+    dashboard.engine.ask("PUT", "/api/settings", {"bids": {"subject": "08"}})
+    page.wait_for_selector(f"#settings-meanwhile:has-text('bids.subject {subject} → 08')")
+    assert bids.get_by_label("subject", exact=True).input_value() == "08"
+    # What is entered and rejected is nowhere told as what the next run has.
+    fieldset(page, "source").get_by_label("tr", exact=True).fill("-1")
+    page.wait_for_selector("#settings-error:has-text('source.tr')")
+    assert "-1" not in page.inner_text("#settings-differences")
+    page.click("#settings-discard")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    page.get_by_label("count", exact=True).fill("6")
+    page.wait_for_selector("#settings-pending li:has-text('→ 6')")
+    dashboard.engine.ask("PUT", "/api/settings", {"bids": {"subject": "09"}})
+    page.wait_for_selector(
+        "#settings-meanwhile:has-text('bids.subject 08 → 09. What you have entered is kept')"
+    )
+    assert page.locator("#settings-pending li").all_inner_texts() != []
+    assert "subject" not in page.inner_text("#settings-pending")  # applied, it takes nothing of theirs back
+    page.click("#settings-apply")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    page.locator("#settings-meanwhile").wait_for(state="hidden")
+    told = values(dashboard)
+    assert (told["count"], told["bids"]["subject"], told["seed"]) == (6, "09", seed)
+    status, _ = dashboard.engine.ask("PUT", "/api/settings", {"count": 3, "bids": {"subject": subject}})
+    assert status == 200
+
+
 def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) -> None:
     page.get_by_label("count", exact=True).fill("4")
     page.wait_for_selector("[role=tab][data-pending]:has-text('Settings')")
     page.click("#run")
+    asks = page.get_by_role("dialog", name="Run without what is not applied?")
+    asks.locator("li:has-text('count3 → 4')").wait_for()
+    asks.get_by_role("button", name="Back").click()
+    asks.wait_for(state="hidden")
+    assert dashboard.engine.status()["state"] == "idle"
+    page.click("#run")
+    asks.get_by_role("button", name="Run without them").click()
     page.wait_for_selector("#settings-locked:has-text('there is a run, without what is not applied yet')")
     assert page.get_by_label("count", exact=True).is_disabled()
     assert values(dashboard)["count"] == 3
@@ -154,3 +192,9 @@ def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) 
     page.wait_for_selector("#settings-locked", state="hidden")
     count = page.get_by_label("count", exact=True)
     assert (count.is_enabled(), count.input_value()) == (True, "4")
+    page.wait_for_selector("#h-run-label:text-is('Run: aborted')")  # until the next one begins
+    page.click("#run")
+    asks.get_by_role("button", name="Apply them and run").click()
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert values(dashboard)["count"] == 4
+    page.wait_for_selector("#h-run-label:text-is('Run')")

@@ -120,7 +120,7 @@ def test_whoever_looks_on_is_refused_by_all_that_acts(dashboard: Dashboard) -> N
     served = [one for one in listed if not one["clientside_function"]]
     assert len(served) == len(CALLBACKS)
     for_operators = {output(one) for one in CALLBACKS if "act" in asks(one)}
-    assert {"run.n_clicks", "stop-asks.opened", "settings-load.data", "note-kept.data"} <= for_operators
+    assert {"run-asks.opened", "stop-asks.opened", "settings-load.data", "note-kept.data"} <= for_operators
     refused = set()
     for about in served:
         for trigger in about["inputs"]:
@@ -130,8 +130,9 @@ def test_whoever_looks_on_is_refused_by_all_that_acts(dashboard: Dashboard) -> N
     assert for_operators <= refused
     assert not {"start", "stop", "settings"} & {what for _, what in dashboard.engine.audit()}
     # An operator is let in by the same calls: else they would be refused for another reason.
-    starting = next(one for one in served if one["output"] == "run.n_clicks")
-    _, said = call(operator, starting, starting["inputs"][0])
+    starting = next(one for one in served if "run-asks.opened" in one["output"])
+    anyway = next(one for one in starting["inputs"] if one["id"] == "run-anyway")
+    _, said = call(operator, starting, anyway)
     assert REFUSED not in said
     dashboard.engine.until(lambda: "start" in [what for _, what in dashboard.engine.audit()])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtflow.dash_app.values import changes, differences, value_at, with_value
-from rtflow.server.desk import _merged
+from rtflow.server.desk import merged
 from rtflow.settings import RunSettings, settings_to_builtins
 from rtflow.source_settings import FolderSource
 
@@ -40,5 +40,5 @@ def test_changes_make_the_one_of_the_other() -> None:
     after = settings_to_builtins(RunSettings(seed=3, deadline=2.0, source=FolderSource(path="/data")))
     sent = changes(before, after)
     assert set(sent) == {"seed", "deadline", "source"}
-    assert _merged(before, sent) == after
+    assert merged(before, sent) == after
     assert changes(before, with_value(before, "source.tr", 1.5)) == {"source": {"tr": 1.5}}

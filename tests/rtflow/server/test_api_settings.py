@@ -65,6 +65,24 @@ def test_a_wrong_setting_is_told_by_its_name(served: Served, changes: dict, fiel
         assert "recorded" not in told["error"]
 
 
+def test_changes_of_what_is_not_any_more_are_refused_and_the_status_tells_of_them(served: Served):
+    base = request(served, "GET", "/api/settings")[1]["revision"]
+    assert request(served, "GET", "/api/status")[1]["settings"] == base
+    change = f"/api/settings?base={base}"
+    status, told = request(served, "PUT", change, {"bids": {"subject": "09"}})
+    assert (status, told["changed_by"]) == (200, "operator")
+    assert told["revision"] == request(served, "GET", "/api/status")[1]["settings"] != base
+    status, refused = request(served, "PUT", change, {"bids": {"run": 2}})
+    assert (status, refused["error"].split(",")[0]) == (
+        409,
+        "the settings were changed by operator since they were looked at",
+    )
+    assert request(served, "GET", "/api/settings")[1]["values"] == told["values"]
+    # Put back, they are what was looked at.
+    before = served.desk.describe_settings()["file"]["values"]["bids"]["subject"]
+    assert request(served, "PUT", "/api/settings", {"bids": {"subject": before}})[1]["revision"] == base
+
+
 def test_what_makes_no_sense_is_refused_before_the_scan(served: Served):
     status, told = request(served, "PUT", "/api/settings", {"design": {"conditions": ["rest", "face"]}})
     assert status == 422
