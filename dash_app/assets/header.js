@@ -64,6 +64,7 @@ window.rtflow ||= {};
     set("h-age", !reachable ? "not known" : !run?.lastFeedback ? "none yet" : going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : run.stop ? "run is over" : ended ? "run was cut off" : "–");
     set("h-run-label", ended ? `Run: ${ended}` : "Run");
     element("h-run-label").dataset.ended = ended;
+    element("h-run-label").title = element("h-run-label").textContent;
     const lights = Object.fromEntries(LIGHTS.map((name) => [name, rtflow.health[name](run, store.status, now)]));
     for (const name of LIGHTS) {
       const light = lights[name];
