@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from rtflow.cli import bids_app_wrap, options
 from rtflow.cli.audit import visible
@@ -80,8 +81,27 @@ def show(name: Name, json: options.Json = False) -> None:
         typer.echo(visible(line))
 
 
-@app.command(epilog="Exit status: 0 the results stand, 1 the app or its runtime failed, 2 wrong usage.")
+class _WithArgumentsBehind(TyperCommand):
+    """Keeps what stands behind ``--`` apart, so that none of it is taken for the level."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        before, behind = args, []
+        if "--" in args:
+            at = args.index("--")
+            before, behind = args[:at], args[at + 1 :]
+        ctx.meta[_BEHIND] = behind
+        return super().parse_args(ctx, before)
+
+
+_BEHIND = "rtflow.behind"
+
+
+@app.command(
+    cls=_WithArgumentsBehind,
+    epilog="Exit status: 0 the results stand, 1 the app or its runtime failed, 2 wrong usage.",
+)
 def run(
+    context: typer.Context,
     name: Name,
     bids_dir: Annotated[Path, typer.Argument(help="The data set; the app may only read it.")],
     out: Annotated[Path, typer.Argument(help="The folder of derivatives; results go into its folder NAME.")],
@@ -124,6 +144,12 @@ def run(
     from rtflow.bids_apps.shelf import find_app
 
     found = find_app(name)
+    if extra:
+        raise UsageError(
+            f"{extra[0]!r} belongs to nothing: several participants are --participant-label 01 "
+            "--participant-label 02, an option of the app is --set NAME=VALUE, and what its file does not "
+            "know goes behind --"
+        )
     values = from_text(found, set_ or [])
     if participant_label:
         values["participant_label"] = list(participant_label)
@@ -134,7 +160,7 @@ def run(
         out=out,
         level=level,
         values=values,
-        extra=tuple(extra or ()),
+        extra=tuple(context.meta[_BEHIND]),
         mounts=_mounts(mount or []),
         keep_work=keep_work,
     )

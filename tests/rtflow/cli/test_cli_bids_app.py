@@ -114,7 +114,10 @@ def test_an_app_is_run_and_tells_where_its_results_are(
     assert (folder / "arguments").read_text().strip() == said
     assert f"2 files in {folder}" in done.stdout
     assert "working on it" in done.stderr
-    told = json.loads(rtflow("bids-app", "run", "scripted", "ds", "ds/derivatives", "--json", "-q").stdout)
+    again = rtflow("bids-app", "run", "scripted", "ds", "ds/derivatives", "--json", "-q", "--", "--bogus")
+    told = json.loads(again.stdout)
+    # What stands behind -- is never the level.
+    assert (folder / "arguments").read_text().strip() == "/data /out participant --bogus"
     assert told["folder"] == str(folder)
     assert told["runtime"] == "podman"
 
@@ -125,6 +128,11 @@ def test_an_app_is_run_and_tells_where_its_results_are(
         (("run", "nothing", "ds", "out"), 2, "no app 'nothing' in apps/"),
         (("run", "scripted", "ds", "out", "group"), 2, "has no level 'group'"),
         (("run", "scripted", "none", "out"), 2, "expected a BIDS data set"),
+        (
+            ("run", "scripted", "ds", "out", "participant", "--participant-label", "01", "02"),
+            2,
+            "'02' belongs to nothing: several participants are --participant-label 01 --participant-label 02",
+        ),
         (("run", "scripted", "ds", "out", "--set", "x=1"), 2, "has no option 'x'"),
         (("run", "scripted", "ds", "out", "--mount", "x"), 2, "expected NAME=PATH"),
         (("run", "scripted", "ds", "out", "--participant-label", ""), 2, "expected letters and digits"),
