@@ -61,7 +61,7 @@ def test_failures_are_told_apart_by_docker_too(
     assert failed.value.kind in ("image", "runtime")
     assert "cannot be started" in str(failed.value) or "could not be started" in str(failed.value)
     absent = Descriptor(name="none", image="localhost/none@sha256:" + 64 * "0")
-    with pytest.raises(AppError, match="fetch it: docker pull localhost/none"):
+    with pytest.raises(AppError, match="build it, and wrap it anew"):
         image_environment(run.runtime, absent)
 
 

@@ -87,13 +87,12 @@ def test_ctrl_c_ends_the_run_and_then_the_server(tmp_path: Path):
         assert serving.end() == 0
 
 
-def test_a_run_that_cannot_begin_leaves_the_server_waiting(tmp_path: Path):
+def test_settings_of_which_no_workflow_can_be_made_are_refused_and_the_server_waits(tmp_path: Path):
     with Serving(tmp_path, "serve") as serving:
-        serving.ask("PUT", "/api/settings", {"mode": "nonsense"})
-        serving.ask("POST", "/api/start")
-        serving.until(lambda: bool(serving.status()["trouble"]))
-        serving.until(lambda: serving.status()["state"] == "idle")
-        serving.ask("PUT", "/api/settings", {"mode": "thread"})
+        status, told = serving.ask("PUT", "/api/settings", {"mode": "nonsense"})
+        assert 400 <= status < 500, told
+        assert "nonsense" in str(told)
+        assert serving.status()["state"] == "idle"
         assert serving.ask("POST", "/api/start")[0] == 202
         serving.until(lambda: serving.status()["results"].get("ok") == 8)
         assert serving.status()["trouble"] == ""
