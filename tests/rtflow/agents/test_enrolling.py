@@ -21,6 +21,9 @@ from rtflow.agents.enrolling import enrol, https_address, kept_credentials
 from rtflow.cli.main import app
 from rtflow.errors import AccessError, ProtocolError, UsageError
 
+# A connection over TLS that is refused may be closed only when the loop is gone already.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def test_two_agents_of_one_machine_enrol_and_each_is_known_by_its_own(tmp_path: Path):
     with guarded(tmp_path / "access", tls=True) as served:
@@ -52,8 +55,6 @@ def test_a_code_holds_once(tmp_path: Path):
             )
 
 
-# A connection over TLS that is refused may be closed only when the loop is gone already.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_in_between_is_found_before_the_code_is_said(tmp_path: Path):
     with guarded(tmp_path / "right", tls=True) as right, guarded(tmp_path / "wrong", tls=True) as wrong:
         code = Enrolling(right.access).code("scanner-1", "scanner")
