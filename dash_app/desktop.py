@@ -18,6 +18,7 @@ from rtflow.access.store import Action
 from rtflow.server.answers import Refusal
 from rtflow.server.guard import Visitor
 from rtflow.server.sockets import close_soon
+from rtflow.server.together import until_one_ends
 
 Admit = Callable[[web.Request, Action], Awaitable[Visitor]]
 
@@ -94,15 +95,9 @@ class Desktop:
     ) -> None:
         await browser.prepare(request)
         self._staying[browser] = visitor
-        passing = [
-            asyncio.ensure_future(one) for one in (_to_browser(reader, browser), _to_display(browser, writer))
-        ]
         try:
-            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+            await until_one_ends(_to_browser(reader, browser), _to_display(browser, writer))
         finally:
-            for one in passing:
-                one.cancel()
-            await asyncio.gather(*passing, return_exceptions=True)
             self._staying.pop(browser, None)
 
 

@@ -28,6 +28,7 @@ from rtflow.server.guard import Guard, Visitor
 from rtflow.server.listening import Limits, Listener
 from rtflow.server.login import Login
 from rtflow.server.sockets import GuardedSocket, close_soon, tune
+from rtflow.server.together import until_one_ends
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -226,17 +227,9 @@ class Web:
         self._here[socket] = visitor
         try:
             with self.hub.attended(run_uid, since) as browser, self.pictures.viewed() as view:
-                tasks = [
-                    asyncio.ensure_future(self._send(socket, browser)),
-                    asyncio.ensure_future(self._send_pictures(socket, view)),
-                    asyncio.ensure_future(self._listen(socket, view)),
-                ]
-                try:
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                await until_one_ends(
+                    self._send(socket, browser), self._send_pictures(socket, view), self._listen(socket, view)
+                )
         finally:
             self._here.pop(socket, None)
         await close_soon(socket, _TOO_SLOW, "come back with since=N")

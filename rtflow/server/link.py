@@ -21,6 +21,7 @@ from rtflow.server.messages import SCHEMA_VERSION, Body
 from rtflow.server.outbox import Inbox, Outbox, Part
 from rtflow.server.outgoing import Outgoing
 from rtflow.server.signatures import Signature
+from rtflow.server.together import until_one_ends
 from rtflow.server.wire import (
     URGENT,
     Ack,
@@ -212,14 +213,8 @@ class Link:
             self.clock.forget()  # it may be another host by now
         self._met(theirs, anew)
         self._heard_at = time.monotonic()
-        tasks = [asyncio.ensure_future(job) for job in (self._read(socket), self._write(socket), self._ask())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        ended = next(task for task in tasks if task in done)  # whoever reads knows best why
+        # The reader first: who reads knows best why it ended.
+        ended = await until_one_ends(self._read(socket), self._write(socket), self._ask())
         raised = ended.exception()
         if isinstance(raised, ProtocolError):
             raise raised
