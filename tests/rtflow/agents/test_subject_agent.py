@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -15,7 +16,10 @@ from cable import Cable
 from displays import WORKFLOW, Running, serving
 from processes import LIMIT, free_port
 
+from rtflow.agents import subject
+from rtflow.agents.kept_values import Arrival, KeptValues
 from rtflow.documents import Delivered
+from rtflow.server.messages import BeginRun
 
 
 def delivered(documents: Any, stage: str = "received") -> list[int]:
@@ -132,6 +136,26 @@ def test_a_killed_agent_goes_on_where_it_was(tmp_path) -> None:
     assert [one["volume"] for one in client.values] == list(range(1, 61))
     again = {path.name: path.stat().st_mtime_ns for path in agent.out.glob("*/volume-*.json")}
     assert {name: again[name] for name in written} == written
+
+
+def test_a_process_says_again_once_what_the_one_before_it_had(tmp_path) -> None:
+    """The one before may have been killed when a value was here, and the server had not heard of it."""
+
+    async def story() -> list[int]:
+        agent = subject.SubjectAgent(tmp_path, lambda line: None)
+        agent._kept = KeptValues(tmp_path / "values.jsonl", (), lambda line: None)
+        waiting = []
+        for uid in ("one", "one", "two"):
+            await agent._work(BeginRun(run_uid=uid), [])
+            waiting.append(agent.link.waiting())
+        agent._kept.close()
+        return waiting
+
+    before = KeptValues(tmp_path / "values.jsonl", (), lambda line: None)
+    for volume in (1, 2, 3):
+        assert before.take(Arrival(run_uid="one", volume=volume, time=float(volume)))
+    before.close()
+    assert asyncio.run(story()) == [3, 3, 3]
 
 
 def test_a_lost_connection_makes_values_late_and_nothing_else(tmp_path) -> None:
