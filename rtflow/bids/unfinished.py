@@ -166,7 +166,9 @@ def _ignore(root: Path, file: Path, *, unfinished: bool = True) -> None:
 def _read(root: Path) -> bytes:
     path = root / ".bidsignore"
     try:
-        return path.read_bytes() if path.exists() else b""
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}; choose another folder") from None
 

@@ -115,9 +115,13 @@ class Live:
         self.load()
 
     def load(self) -> None:
-        ignored = self.raw / ".bidsignore"
-        lines = ignored.read_text().splitlines() if ignored.exists() else []
-        for path in self.raw.glob("sub-*/func/*_bold.nii"):
+        # In this order: what is there and not hidden any more is whole, but what comes later may not be.
+        images = list(self.raw.glob("sub-*/func/*_bold.nii"))
+        try:
+            lines = (self.raw / ".bidsignore").read_text().splitlines()
+        except FileNotFoundError:  # as soon as nothing is hidden, and that may be between two steps of a look
+            lines = []
+        for path in images:
             if not any(fnmatch(path.name, line) for line in lines):
                 image = nibabel.load(path)
                 count = image.header["dim"][4]
