@@ -116,17 +116,25 @@ def header(descriptor: Descriptor, runtime: Runtime, argv: list[str], planted: S
     """
     relaxed = descriptor.relaxed
     opened = {"it may use the network": relaxed.network, "it may write its root": relaxed.writable_root}
-    pinned = runtime.native or descriptor.digest or descriptor.image.endswith(".sif")
     lines = [
         f"# {descriptor.name} {descriptor.version}".rstrip(),
         f"# {runtime.name} {runtime.version}".rstrip(),
         *(f"# relaxed in its file: {words}" for words, is_so in opened.items() if is_so),
         *(["# native: nothing protects this machine from it"] if runtime.native else []),
-        *([] if pinned else [f"# only a tag is known of its image: {descriptor.image}"]),
+        *(
+            []
+            if is_pinned(descriptor, runtime)
+            else [f"# only a tag is known of its image: {descriptor.image}"]
+        ),
         *(f"# {link} was left by an app and leads out of the data set: not followed" for link in planted),
         f"# {shlex.join(argv)}",
     ]
     return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
+
+
+def is_pinned(descriptor: Descriptor, runtime: Runtime) -> bool:
+    """Whether it is certain which image runs."""
+    return runtime.native or bool(descriptor.digest) or descriptor.image.endswith(".sif")
 
 
 def _docker_like(runtime: Runtime, invocation: Invocation) -> list[str]:

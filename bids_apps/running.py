@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
 import os
-import secrets
-import shutil
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from rtflow.bids_apps.arguments import given
-from rtflow.bids_apps.command_line import Binding, Invocation, command_line, header
+from rtflow.bids_apps.arguments import Given, given
+from rtflow.bids_apps.command_line import Binding, Invocation, command_line, header, is_pinned
 from rtflow.bids_apps.descriptor import BIDS_DIR, OUT_DIR, Descriptor
 from rtflow.bids_apps.failures import failure
 from rtflow.bids_apps.links import some
@@ -34,6 +31,7 @@ from rtflow.bids_apps.outputs import (
 from rtflow.bids_apps.planted import links_out
 from rtflow.bids_apps.process import AppProcess
 from rtflow.bids_apps.runtime import Runtime, container_state, environment_of
+from rtflow.bids_apps.work import Work, work_of
 from rtflow.errors import AppError, OutputError, UsageError
 from rtflow.whole_file import require_writable
 
@@ -143,66 +141,64 @@ def run_app(run: AppRun, tell: Tell = lambda line: None) -> Outcome:
     subjects = [labels] if isinstance(labels, str) else [str(label) for label in labels]
     lent = given(descriptor, run.runtime, run.values, run.mounts, bids_dir, subjects, final)
     environment = environment_of(run.runtime, descriptor)
-    number = f"{datetime.datetime.now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    aside = final.parent / f".{final.name}"
-    work, log = aside / number, aside / f"{number}.log"
-    try:
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"{work}: {error.strerror}; choose a folder that can be written") from None
-    seen_out = str(work) if run.runtime.native else OUT_DIR
-    seen_data = str(bids_dir) if run.runtime.native else BIDS_DIR
+    with work_of(final, keep=run.keep_work) as work:
+        return _run_in(work, replace(run, bids_dir=bids_dir), final, lent, environment, tell)
+
+
+def _run_in(
+    work: Work, run: AppRun, final: Path, lent: Given, environment: Mapping[str, str], tell: Tell
+) -> Outcome:
+    descriptor = run.descriptor
+    seen_out = str(work.folder) if run.runtime.native else OUT_DIR
+    seen_data = str(run.bids_dir) if run.runtime.native else BIDS_DIR
     invocation = Invocation(
         descriptor=descriptor,
-        name=f"rtflow-{descriptor.name.lower()}-{number.lower()}",
+        name=f"rtflow-{descriptor.name.lower()}-{work.name.lower()}",
         arguments=(seen_data, seen_out, run.level, *lent.arguments, *run.extra),
-        bindings=(*lent.bindings, Binding(work, OUT_DIR, read_only=False)),
+        bindings=(*lent.bindings, Binding(work.folder, OUT_DIR, read_only=False)),
         environment=environment,
         keep=run.runtime.named,
         seconds=descriptor.limits.seconds,
     )
-    try:
-        merging = run.level == "participant"
-        if not merging:
-            copy_of(final, work)
-        before = _snapshot(work)
-        argv = command_line(run.runtime, invocation)
-        began = time.monotonic()
-        _run(run, invocation, argv, log, tell, lent.planted)
-        seconds = time.monotonic() - began
-        if _snapshot(work) == before:
-            raise AppError(
-                f"{descriptor.name} ended well and wrote nothing to its output folder",
-                "empty",
-                argv=argv,
-                log=log,
-            )
-        notes = _notes(lent.planted, links_out(work))
+    merging = run.level == "participant"
+    if not merging:
+        copy_of(final, work.folder)
+    before = _snapshot(work.folder)
+    argv = command_line(run.runtime, invocation)
+    began = time.monotonic()
+    _run(run, invocation, argv, work.log, tell, lent.planted)
+    seconds = time.monotonic() - began
+    if _snapshot(work.folder) == before:
+        raise AppError(
+            f"{descriptor.name} ended well and wrote nothing to its output folder",
+            "empty",
+            argv=argv,
+            log=work.log,
+        )
+    notes = _notes(run, work, lent.planted)
 
-        def describing() -> None:
-            earlier = generators(final, work, merging=merging)
-            stay = describe(work, descriptor, run.runtime, earlier)
-            others = [uri for uri in map(container_uri, stay) if uri]
-            notes.extend(f"results of an earlier image stay beside the new ones: {uri}" for uri in others)
+    def describing() -> None:
+        earlier = generators(final, work.folder, merging=merging)
+        stay = describe(work.folder, descriptor, run.runtime, earlier)
+        others = [uri for uri in map(container_uri, stay) if uri]
+        notes.extend(f"results of an earlier image stay beside the new ones: {uri}" for uri in others)
 
-        put_in_place(work, final, merging=merging, describing=describing)
-        _add(log, notes)
-    except OutputError:
-        raise  # the message says where the results are
-    except BaseException:
-        if not run.keep_work:
-            shutil.rmtree(work, ignore_errors=True)
-        raise
-    return Outcome(final, log, seconds, count_files(final), tuple(argv), tuple(notes))
+    put_in_place(work.folder, final, merging=merging, describing=describing)
+    _add(work.log, notes)
+    return Outcome(final, work.log, seconds, count_files(final), tuple(argv), tuple(notes))
 
 
-def _notes(planted: Sequence[Path], out: Sequence[str]) -> list[str]:
-    notes = []
+def _notes(run: AppRun, work: Work, planted: Sequence[Path]) -> list[str]:
+    notes = [f"what a run that was killed had left was removed: {folder}" for folder in work.left]
+    if not is_pinned(run.descriptor, run.runtime):
+        notes.append(
+            f"only a tag is known of its image, {run.descriptor.image}: it may be another one tomorrow"
+        )
     if planted:
         notes.append(
             f"links that apps have left and that lead out of the data set were not followed: {some(planted)}"
         )
-    if out:
+    if out := links_out(work.folder):
         notes.append(f"links among the results lead out of them, and are never followed: {some(out)}")
     return notes
 

@@ -203,6 +203,23 @@ def test_stock_nipype_runs_it_and_knows_when_to_run_it_again(
     assert Path(the_mask(once().run().outputs.files)).stat().st_mtime_ns != made
 
 
+def test_further_arguments_stand_behind_the_options(data_set: Path, tmp_path: Path) -> None:
+    said = Native(command=("/bin/sh", "-c", 'printf "%s\\n" "$@" >$2/said', "sh"))
+    app = Descriptor(
+        name="said", options={"threshold": Option(flag="--threshold", kind="number")}, native=said
+    )
+    node = BidsApp.from_descriptor(
+        app,
+        runtime="native",
+        bids_dir=str(data_set),
+        out_dir=str(tmp_path / "out"),
+        threshold=0.4,
+        extra_args=["--more", "a b"],
+    )
+    _, _, *arguments = Path(node.run().outputs.out_dir, "said").read_text().splitlines()
+    assert arguments == ["participant", "--threshold", "0.4", "--more", "a b"]
+
+
 def test_its_help_says_what_the_options_are(example: Descriptor, capsys: pytest.CaptureFixture[str]) -> None:
     shown: Callable[..., None] = type(BidsApp.from_descriptor(example)).help
     shown()

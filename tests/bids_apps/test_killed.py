@@ -14,6 +14,9 @@ import psutil
 import pytest
 
 from containers import Podman
+from rtflow.bids_apps.descriptor import Descriptor, Native
+from rtflow.bids_apps.running import AppRun, run_app
+from rtflow.bids_apps.runtime import Runtime
 
 SCRIPT = """
 import sys, threading, time
@@ -67,6 +70,13 @@ def test_an_app_ends_with_its_engine(
         os.kill(engine.pid, signal.SIGKILL)
     _wait_until(lambda: not containers())
     _wait_until(lambda: not processes())
+    (left,) = (path for path in (tmp_path / "out" / ".orphan").iterdir() if path.is_dir())
+    well = Native(command=("/bin/sh", "-c", "touch $2/done", "sh"))
+    app = Descriptor(name="orphan", image=image, native=well)
+    run = AppRun(descriptor=app, runtime=Runtime("native"), bids_dir=data_set, out=tmp_path / "out")
+    outcome = run_app(run)
+    assert outcome.notes == (f"what a run that was killed had left was removed: {left}",)
+    assert sorted(path.name for path in left.parent.iterdir()) == [f"{left.name}.log", outcome.log.name]
 
 
 def _command(process: psutil.Process) -> str:
