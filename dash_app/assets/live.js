@@ -66,7 +66,7 @@ window.rtflow ||= {};
     if (trans.length) specs.push({ id: "chart-motion", title: "Motion of the head", motion: true });
     const fd = named(run, "framewise_displacement");
     if (fd.length) specs.push({ id: "chart-fd", title: "Framewise displacement", values: fd, y: "mm", lines: [FD_LIMIT], zero: true });
-    for (const [end, title, y] of [["dvars", "DVARS", ""], ["std_dvars", "Standardised DVARS", ""], ["tsnr", "Temporal signal-to-noise ratio", "tSNR"]]) {
+    for (const [end, title, y] of [["dvars", "DVARS", ""], ["dvars_running", "DVARS over its median so far", ""], ["tsnr", "Temporal signal-to-noise ratio", "tSNR"]]) {
       const names = named(run, end);
       if (names.length) specs.push({ id: `chart-${end}`, title, values: names, y: y || describe(run, names[0]) });
     }

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dashboards import VIEWER, Dashboard, Visitor
+from onlookers import until_drawn
 from served import Serving
 
 from rtflow.bids.incremental import BidsIncremental
@@ -353,6 +354,7 @@ def test_the_picture_stays_when_the_run_is_over_and_when_the_engine_is_gone_unti
     session.come(imaging.COUNT)
     session.see(imaging.COUNT)
     session.wait_for("state", "the run is over")
+    measured_from_volume_to_volume(session.page)
     engine = session.dashboard.engine
     engine.process.kill()
     session.wait_for("state", "not updated: no connection")
@@ -364,6 +366,25 @@ def test_the_picture_stays_when_the_run_is_over_and_when_the_engine_is_gone_unti
         session.come(1)
         assert again.ask("POST", "/api/start")[0] == 202
         session.see(1)
+
+
+def measured_from_volume_to_volume(page: Page) -> None:
+    """The charts of DVARS and tSNR show what follows from the images."""
+    heads = np.array(
+        [imaging.head(volume)[imaging.inside()] for volume in range(1, imaging.COUNT + 1)], float
+    )
+    dvars = np.sqrt((np.diff(heads, axis=0) ** 2).mean(axis=1))
+    page.get_by_role("tab", name="Live").click()
+    (drawn,) = until_drawn(page, "chart-dvars", imaging.COUNT)
+    assert drawn[0] is None
+    assert drawn[1:] == pytest.approx(list(dvars), rel=1e-4)
+    assert page.inner_text("#chart-dvars figcaption").startswith("DVARS")
+    (drawn,) = until_drawn(page, "chart-dvars_running", imaging.COUNT)
+    assert drawn[-1] == pytest.approx(1)  # each volume is as much brighter as the one before
+    (drawn,) = until_drawn(page, "chart-tsnr", imaging.COUNT)
+    changing = heads[:, heads[0] != heads[1]][:, 0]  # one is as another; those that never do are left out
+    assert drawn[-1] == pytest.approx(changing.mean() / changing.std(), rel=1e-3)
+    page.get_by_role("tab", name="Brain").click()
 
 
 # The same code, with heads as scanners store them

@@ -88,6 +88,15 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
         ".filter(one => one.type === 'rect').reduce((sum, one) => sum + one.x1 - one.x0, 0)"
     )
     assert shaded == sum(one not in ("rest", "n/a") for one in labels)
+    # The switch shows the deadline and the TR, far above all that a volume took as they are here.
+    page.get_by_role("tab", name="Timing").click()
+    until_drawn(page, "chart-nodes", VOLUMES)
+    shapes = "document.querySelector('#chart-nodes .js-plotly-plot').layout.shapes"
+    lines = f"{shapes}.map(one => [one.y0, one.label.text])"
+    page.locator("label", has_text="Scale to deadline and TR").click()
+    until(page, f"{lines}.length > 0")
+    start = next(one for one in dashboard.engine.documents(run["uid"]) if one["document"] == "RunStart")
+    assert [1000 * start["tr"], f"TR {1000 * start['tr']:.0f} ms"] in page.evaluate(lines)
     # What the run has left for the next one.
     page.get_by_role("tab", name="Session").click()
     page.wait_for_selector(f"#session-items tr:has-text('{run['uid']}'):has(td:text-is('24 × 24 × 12'))")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -224,6 +225,12 @@ def test_runs_are_compared_number_by_number(dashboard: Dashboard, browser: Brows
     with page.expect_download() as waiting:
         page.get_by_role("link", name="values (TSV)").first.click()
     assert waiting.value.path().read_text().startswith("volume\t")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="everything (ZIP)").first.click()
+    assert waiting.value.suggested_filename == f"{uids[0]}.zip"
+    with zipfile.ZipFile(waiting.value.path()) as together:
+        assert together.testzip() is None
+        assert f"{uids[0]}/journal/documents.jsonl" in together.namelist()
     page.context.close()
 
 

@@ -19,6 +19,7 @@ from rtflow.bids.grid import Grid
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.masked import Features, Mask
 from rtflow.documents import Frame
+from rtflow.nodes import Confounds
 from rtflow.settings import RunSettings
 from rtflow.stream import StreamInterface, StreamSource
 
@@ -99,7 +100,8 @@ class Head(StreamInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         number = self.inputs.number
-        self._results["incremental"] = BidsIncremental(head(number), AFFINE, volume=number)
+        about = {"RepetitionTime": 2.0}
+        self._results["incremental"] = BidsIncremental(head(number), AFFINE, volume=number, metadata=about)
         return runtime
 
 
@@ -123,15 +125,18 @@ class Masks(StreamInterface):
 
 
 def build(settings: Settings) -> Workflow:
-    """scanner -> number -> realign, glm."""
+    """scanner -> number -> realign, glm -> confounds."""
     scanner = Node(Allowed(allowed=settings.allowed, count=COUNT), name="scanner")
     number = Node(Number(), name="number")
+    realign, glm = Node(Head(), name="realign"), Node(Masks(begins=settings.statistic_from), name="glm")
+    confounds = Node(Confounds(settle=3), name="confounds")
     flow = Workflow(name="imaging", base_dir=settings.work_dir)
     flow.connect(
         [
             (scanner, number, [("frame", "frame")]),
-            (number, Node(Head(), name="realign"), [("number", "number")]),
-            (number, Node(Masks(begins=settings.statistic_from), name="glm"), [("number", "number")]),
+            *((number, node, [("number", "number")]) for node in (realign, glm)),
+            (realign, confounds, [("incremental", "incremental")]),
+            (glm, confounds, [("mask", "mask")]),
         ]
     )
     return flow
