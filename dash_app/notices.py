@@ -4,11 +4,11 @@ import dash
 
 
 def notify(says: str, color: str = "green") -> None:
-    """Say something on the page that asked, for as long as it takes to read it; within a callback."""
+    """Say something on the page that asked, within a callback; what went wrong stays until it is closed."""
     notice = {
         "action": "show",
         "message": says,
         "color": color,
-        "autoClose": 8000 if color == "green" else 20000,
+        "autoClose": 8000 if color == "green" else False,
     }
     dash.set_props("notices", {"sendNotifications": [notice]})
