@@ -15,7 +15,7 @@ from rtflow.dash_app.elements import html
 from rtflow.dash_app.engine import Engine, EngineError
 from rtflow.dash_app.fieldsets import draw_differences
 from rtflow.dash_app.notices import notify
-from rtflow.dash_app.tabs.settings import APPLIED, SETTING, SWITCH, entered, take
+from rtflow.dash_app.tabs.settings import SETTING, SWITCH, entered, take
 from rtflow.dash_app.values import differences
 from rtflow.dash_app.visitor import require
 
@@ -131,7 +131,7 @@ def register(app: Dash, engine: Engine) -> None:
     @app.callback(
         Output("run-asks", "opened"),
         Output("run-without", "children"),
-        Output("settings-load", "data", allow_duplicate=True),
+        Output("settings-taken", "data", allow_duplicate=True),
         Input("run", "n_clicks"),
         Input("run-with", "n_clicks"),
         Input("run-anyway", "n_clicks"),
@@ -139,7 +139,7 @@ def register(app: Dash, engine: Engine) -> None:
         State(SETTING, "value"),
         State(SWITCH, "checked"),
         State("settings-seen", "data"),
-        State("settings-draft", "data"),
+        State("settings-drawn", "data"),
         prevent_initial_call=True,
     )
     def start(*given: Any) -> Any:
@@ -148,24 +148,23 @@ def register(app: Dash, engine: Engine) -> None:
         asked = ctx.triggered_id
         if asked == "run-not":
             return False, no_update, no_update
-        seen, draft = given[-2:]
+        seen, drawn = given[-2:]
         pending = []
         if seen is not None:
-            draft = entered(draft, *ctx.states_list[:2])
+            draft = entered(drawn["draft"], *ctx.states_list[:2])
             pending = differences(seen["values"], draft)
         if asked == "run" and pending:
             return True, draw_differences(pending, ""), no_update
-        load: Any = no_update
+        taken: Any = no_update
         if asked == "run-with" and pending:
             try:
-                take(engine, seen, draft, who)
+                taken = take(engine, seen, draft, who)
             except EngineError as error:  # wrong, or changed by others meanwhile: the form tells more
                 notify(str(error), "red")
                 set_props("tabs", {"value": "settings"})
                 return False, no_update, no_update
-            load = APPLIED
         engine.call(engine.order("POST", "/api/start", who=who))
-        return False, no_update, load
+        return False, no_update, taken
 
     @app.callback(
         Output("stop-asks", "opened"),

@@ -6,6 +6,7 @@ What is entered is a draft on the page until it is applied. How the form is draw
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -27,7 +28,6 @@ _KIND = {"type": "setting-kind", "name": ALL}
 _BACK = {"type": "setting-back", "name": ALL}
 _MORE = {"type": "setting-more", "name": ALL}
 _LESS = {"type": "setting-less", "name": ALL}
-APPLIED = "applied"  # why they are asked for again; the page has other reasons
 
 
 def layout(who: Identity) -> Any:
@@ -37,7 +37,8 @@ def layout(who: Identity) -> Any:
         [
             dcc.Store(id="settings-load"),  # changes whenever they are to be asked for again: from the page
             dcc.Store(id="settings-seen"),  # what the engine said
-            dcc.Store(id="settings-draft"),  # what is entered
+            dcc.Store(id="settings-drawn"),  # what the form was drawn from, and what else it was drawn for
+            dcc.Store(id="settings-taken"),  # what was applied last
             html.Div(
                 [
                     html.Div(id="settings-locked", className="notice", role="status", hidden=True),
@@ -107,67 +108,82 @@ def register(app: Dash, engine: Engine) -> None:
 
     @app.callback(
         Output("settings-seen", "data"),
-        Output("settings-draft", "data"),
+        Output("settings-drawn", "data"),
         Output("settings-form", "children"),
         Output("settings-locked", "children"),
         Output("settings-locked", "hidden"),
         Output("settings-meanwhile", "children"),
         Output("settings-meanwhile", "hidden"),
         Input("settings-load", "data"),
+        Input("settings-taken", "data"),
         Input("settings-discard", "n_clicks"),
         Input(_KIND, "value"),
         Input(_BACK, "n_clicks"),
         Input(_MORE, "n_clicks"),
         Input(_LESS, "n_clicks"),
+        State(SETTING, "value"),
+        State(SWITCH, "checked"),
         State("settings-seen", "data"),
-        State("settings-draft", "data"),
+        State("settings-drawn", "data"),
         prevent_initial_call=True,
     )
     def draw_form(*given: Any) -> Any:
+        """Draw the form anew, for all that has been done and not been drawn yet.
+
+        Of calls that overlap, Dash heeds the last answer alone: none may count on those before it.
+        """
         require("watch")
-        load, seen, draft = given[0], *given[-2:]
-        asked = ctx.triggered_id
-        says: Any = no_update
-        if isinstance(asked, dict):
-            if seen is None or not _meant(asked, ctx.triggered[0]["value"], draft):
-                return no_update
-            draft = _changed(asked, ctx.triggered[0]["value"], seen, draft)
+        taken, discards, seen, drawn = given[1], given[2] or 0, *given[-2:]
+        told = engine.call(engine.ask("/api/settings"))
+        says: Any = ""
+        if seen is None or discards != drawn["discards"]:
+            draft = told["values"]
         else:
-            told = engine.call(engine.ask("/api/settings"))
-            # What was looked at anew leaves a draft as it is; what was applied or discarded has none.
-            looked_again = asked == "settings-load" and load != APPLIED and seen is not None
-            if looked_again and told == seen:
-                return no_update  # nor is anybody who types disturbed
-            kept = looked_again and draft != seen["values"]
-            if not looked_again:
-                says = ""
-            elif told["revision"] != seen["revision"]:
-                says = _meanwhile(seen, told, kept=kept)
-            # What others have changed is no part of the draft, which would put it back.
-            draft = merged(told["values"], changes(seen["values"], draft)) if kept else told["values"]
-            seen = told
+            asked = _asked(ctx.inputs_list[3:], drawn["draft"])
+            applied = taken is not None and taken["number"] != drawn["taken"]
+            if told == seen and not asked and not applied:
+                return no_update  # whoever types is not disturbed
+            draft = entered(drawn["draft"], *ctx.states_list[:2])
+            pending = changes(taken["draft"] if applied else seen["values"], draft)
+            if told["revision"] == seen["revision"] and not applied:
+                says = no_update
+            elif not applied:
+                says = _meanwhile(seen, told, kept=bool(pending))
+            if told != seen or applied:
+                # What others have changed is no part of the draft, which would put it back.
+                draft = merged(told["values"], pending)
+            for one, value in asked:
+                draft = _changed(one, value, told, draft)
         may_act = may(visitor(), "act")
-        why = _why_locked(seen, may_act, pending=draft != seen["values"])
-        form = draw(make_form(seen["schema"], draft), disabled=bool(why))
-        return seen, draft, form, why, not why, says, no_update if says is no_update else not says
+        why = _why_locked(told, may_act, pending=draft != told["values"])
+        form = draw(make_form(told["schema"], draft), disabled=bool(why))
+        drawn = {"draft": draft, "discards": discards, "taken": taken and taken["number"]}
+        return told, drawn, form, why, not why, says, no_update if says is no_update else not says
 
     @app.callback(
-        Output("settings-draft", "data", allow_duplicate=True),
         Output("settings-error", "children"),
         Output("settings-error", "hidden"),
+        Output("settings-pending", "children"),
+        Output("settings-differences", "children"),
+        Output("settings-apply", "disabled"),
+        Output("settings-discard", "disabled"),
+        Output("settings-name", "disabled"),
+        Output("settings-save", "disabled"),
         Output(SETTING, "error"),
         Output(SWITCH, "error"),
         Input(SETTING, "value"),
         Input(SWITCH, "checked"),
+        Input("settings-drawn", "data"),
         State("settings-seen", "data"),
-        State("settings-draft", "data"),
         prevent_initial_call=True,
     )
-    def check(_values: Any, _switches: Any, seen: Any, draft: Any) -> Any:
-        """Let the engine look at what is entered; nothing is changed by that."""
+    def check(_values: Any, _switches: Any, drawn: Any, seen: Any) -> Any:
+        """Let the engine look at what is entered, and say what it would change; nothing is changed."""
         require("watch")
-        named, on = ctx.inputs_list
-        draft = entered(draft, named, on)
+        if seen is None or drawn is None:
+            return no_update
+        named, on = ctx.inputs_list[:2]
+        draft = entered(drawn["draft"], named, on)
         says, at = "", ""
         changed = changes(seen["values"], draft)
         if changed and not seen["locked"]:
@@ -177,27 +193,12 @@ def register(app: Dash, engine: Engine) -> None:
             except EngineError as error:
                 says, at = str(error), error.field
         wrong = [[says if field["id"]["name"] == at else None for field in row] for row in (named, on)]
-        return draft, says, not says, *wrong
-
-    @app.callback(
-        Output("settings-pending", "children"),
-        Output("settings-differences", "children"),
-        Output("settings-apply", "disabled"),
-        Output("settings-discard", "disabled"),
-        Output("settings-name", "disabled"),
-        Output("settings-save", "disabled"),
-        Input("settings-draft", "data"),
-        Input("settings-error", "children"),
-        State("settings-seen", "data"),
-        prevent_initial_call=True,
-    )
-    def compare(draft: Any, says: str, seen: Any) -> Any:
-        require("watch")
-        if seen is None or draft is None:
-            return no_update
         pending = differences(seen["values"], draft)
-        may_change = may(visitor(), "act") and not seen["locked"]
+        may_act = may(visitor(), "act")
+        may_change = may_act and not seen["locked"]
         return (
+            says,
+            not says,
             draw_differences(pending, "Nothing: the next run has what the form shows."),
             draw_differences(
                 differences(seen["file"]["values"], seen["values"]),  # what the next run has, not the draft
@@ -206,8 +207,9 @@ def register(app: Dash, engine: Engine) -> None:
             ),
             not (pending and may_change and not says),
             not pending,
-            bool(pending) or not may(visitor(), "act"),
-            bool(pending) or not may(visitor(), "act"),
+            bool(pending) or not may_act,
+            bool(pending) or not may_act,
+            *wrong,
         )
 
     app.clientside_callback(  # type: ignore[no-untyped-call]
@@ -217,22 +219,22 @@ def register(app: Dash, engine: Engine) -> None:
     )
 
     @app.callback(
-        Output("settings-load", "data"),
+        Output("settings-taken", "data"),
         Input("settings-apply", "n_clicks"),
         State(SETTING, "value"),
         State(SWITCH, "checked"),
         State("settings-seen", "data"),
-        State("settings-draft", "data"),
+        State("settings-drawn", "data"),
         prevent_initial_call=True,
     )
-    def apply(clicks: int | None, _values: Any, _switches: Any, seen: Any, draft: Any) -> Any:
+    def apply(clicks: int | None, _values: Any, _switches: Any, seen: Any, drawn: Any) -> Any:
         who = require("act")
         if not clicks or seen is None:
             return no_update
-        # What was entered a moment ago may not have been looked at, and not be in the draft yet.
-        take(engine, seen, entered(draft, *ctx.states_list[:2]), who)
+        # What stands in the form now; what was entered a moment ago may not have been looked at yet.
+        taken = take(engine, seen, entered(drawn["draft"], *ctx.states_list[:2]), who)
         notify("the next run has these settings")
-        return APPLIED
+        return taken
 
     @app.callback(
         Output("settings-saved", "children"),
@@ -250,10 +252,14 @@ def register(app: Dash, engine: Engine) -> None:
         return f"saved as {saved['path']}"
 
 
-def take(engine: Engine, seen: Any, draft: Any, who: str) -> None:
-    """Have the next run take what is entered; refused if the settings are others than were seen."""
+def take(engine: Engine, seen: Any, draft: Any, who: str) -> dict[str, Any]:
+    """Have the next run take what is entered; refused if the settings are others than were seen.
+
+    What is returned says what was taken, for the form to be drawn anew.
+    """
     body = changes(seen["values"], draft)
     engine.call(engine.order("PUT", "/api/settings", body, who=who, base=seen["revision"]))
+    return {"number": secrets.token_hex(8), "draft": draft}
 
 
 def entered(draft: Any, fields: list[dict[str, Any]], switches: list[dict[str, Any]]) -> Any:
@@ -266,11 +272,18 @@ def entered(draft: Any, fields: list[dict[str, Any]], switches: list[dict[str, A
     return draft
 
 
-def _meant(asked: dict[str, Any], value: Any, draft: Any) -> bool:
-    """Whether somebody did something; a part of a form that has just been drawn is heard of as well."""
-    if asked["type"] != _KIND["type"]:
-        return bool(value)
-    return bool(value) and value != _kind(value_at(draft, asked["name"]))
+def _asked(inputs: list[list[dict[str, Any]]], draft: Any) -> list[tuple[dict[str, Any], Any]]:
+    """What buttons and choices of a form ask for that was drawn from a draft: whose, and its value.
+
+    The last part of a list comes first, as the places of those behind it change when it is taken out.
+    """
+    return [
+        (one["id"], one["value"])
+        for row in inputs
+        for one in reversed(row)
+        if one.get("value")
+        and (one["id"]["type"] != _KIND["type"] or one["value"] != _kind(value_at(draft, one["id"]["name"])))
+    ]
 
 
 def _kind(table: Any) -> str:

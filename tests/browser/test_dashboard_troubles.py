@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dashboards import Dashboard
-from onlookers import DRAWN, LOOKING, begin, has_all, until, until_drawn, until_over
+from onlookers import DRAWN, LOOKING, begin, has_all, until, until_asked, until_drawn, until_over
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, Route
 
 COUNT, MISSING, LATE, DOUBTED = 12, 3, 4, 2
 FAILED = (1, 9, 10, 11, 12)
@@ -48,15 +48,6 @@ def recorded(dashboard: Dashboard) -> list[str]:
         assert engine.ask("POST", "/api/start")[0] == 202
         engine.until(lambda count=count: len(runs()) > count and engine.status()["state"] == "idle")
     return runs()[:4]
-
-
-def until_asked(page: Page, held: list[Route]) -> None:
-    """Wait until something that is held back was asked for."""
-    for _ in range(200):
-        if held:
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError("nothing was asked for")
 
 
 def test_missing_and_late_volumes_are_told(dashboard: Dashboard, browser: Browser) -> None:

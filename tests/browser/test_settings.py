@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dashboards import VIEWER, Dashboard
+from onlookers import until_asked
 
 from rtflow.settings import load_settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Route
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,31 @@ def test_a_form_that_is_open_hears_of_what_others_change_and_keeps_what_is_enter
     assert (told["count"], told["bids"]["subject"], told["seed"]) == (6, "09", seed)
     status, _ = dashboard.engine.ask("PUT", "/api/settings", {"count": 3, "bids": {"subject": subject}})
     assert status == 200
+
+
+def test_a_click_counts_though_somebody_else_changes_something_meanwhile(
+    dashboard: Dashboard, page: Page
+) -> None:
+    subject = values(dashboard)["bids"]["subject"]
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "setting-more" in str(route.request.post_data_json["changedPropIds"]) and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/_dash-update-component*", hold)
+    fieldset(page, "plots").get_by_role("button", name="Add one").click()
+    until_asked(page, held)
+    dashboard.engine.ask("PUT", "/api/settings", {"bids": {"subject": "07"}})
+    page.wait_for_selector(f"#settings-meanwhile:has-text('bids.subject {subject} → 07')")
+    held[0].continue_()
+    fieldset(page, "plots").get_by_role("button", name="Remove").wait_for()
+    page.wait_for_selector("#settings-error:has-text('plots')")
+    page.click("#settings-discard")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+    assert dashboard.engine.ask("PUT", "/api/settings", {"bids": {"subject": subject}})[0] == 200
 
 
 def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) -> None:

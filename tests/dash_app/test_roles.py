@@ -16,7 +16,11 @@ import rtflow.dash_app
 FOLDER = Path(rtflow.dash_app.__file__).parent
 
 #: What a page would keep, where a callback looks at it before it asks for an operator.
-KEPT = {"settings-seen": {"values": {}, "locked": False}, "settings-draft": {}}
+KEPT = {
+    "settings-seen": {"values": {}, "locked": False},
+    "settings-drawn": {"draft": {}},
+    "settings-taken": {"number": "1", "draft": {}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +77,10 @@ def test_a_callback_asks_for_a_role_and_one_that_orders_for_an_operator(node: as
         assert "act" in asks(node), f"{node.name} orders something, and does not ask for an operator"
 
 
-def filled(about: dict[str, Any], value: Any = 1) -> Any:
+def filled(about: dict[str, Any], otherwise: Any = 1) -> Any:
     """An input as the page would send it, or what it keeps: something was clicked, or entered."""
     name = json.loads(about["id"]) if about["id"].startswith("{") else about["id"]
+    value = KEPT.get(about["id"], otherwise)
     if isinstance(name, str):
         return {"id": name, "property": about["property"], "value": value}
     named = {key: "seed" if one == ["ALL"] else one for key, one in name.items()}
@@ -103,7 +108,7 @@ def call(visitor: Visitor, about: dict[str, Any], trigger: dict[str, Any]) -> tu
             "output": about["output"],
             "outputs": outputs if several else outputs[0],
             "inputs": [filled(one) for one in about["inputs"]],
-            "state": [filled(one, KEPT.get(one["id"])) for one in about["state"]],
+            "state": [filled(one, None) for one in about["state"]],
             "changedPropIds": [f"{key}.{changed['property']}"],
         },
     )
@@ -120,7 +125,7 @@ def test_whoever_looks_on_is_refused_by_all_that_acts(dashboard: Dashboard) -> N
     served = [one for one in listed if not one["clientside_function"]]
     assert len(served) == len(CALLBACKS)
     for_operators = {output(one) for one in CALLBACKS if "act" in asks(one)}
-    assert {"run-asks.opened", "stop-asks.opened", "settings-load.data", "note-kept.data"} <= for_operators
+    assert {"run-asks.opened", "stop-asks.opened", "settings-taken.data", "note-kept.data"} <= for_operators
     refused = set()
     for about in served:
         for trigger in about["inputs"]:

@@ -9,7 +9,7 @@ from processes import LIMIT, ROOT
 
 if TYPE_CHECKING:
     from dashboards import Dashboard
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 #: A simulated run of the template that is over in some seconds: so many volumes, of a small head.
 VOLUMES = 46
@@ -71,6 +71,15 @@ def until_volume(page: Page, volume: int) -> None:
 def until_over(page: Page) -> str:
     """Wait until the present run is over on the page; how it ended."""
     return str(until(page, "() => rtflow.store.current && rtflow.store.now.stop?.status"))
+
+
+def until_asked(page: Page, held: list[Route]) -> None:
+    """Wait until something that is held back was asked for."""
+    for _ in range(200):
+        if held:
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("nothing was asked for")
 
 
 def until_drawn(page: Page, chart: str, volumes: int) -> list[list[float | None]]:
