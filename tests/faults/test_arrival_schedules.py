@@ -123,7 +123,7 @@ def results_of(frames: Iterable[Frame]) -> list[tuple[int, str, dict[str, object
 
 
 @pytest.mark.parametrize("layout", EVERY)
-@settings(MANY, max_examples=15)
+@settings(MANY, max_examples=6)
 @given(data=st.data())
 def test_results_are_those_of_an_undisturbed_run_without_the_same_volumes(
     layout: str, data: st.DataObject

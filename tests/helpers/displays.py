@@ -102,7 +102,12 @@ class Display:
             self._changed.notify_all()
 
     def say(self, body: Body) -> None:
-        self._loop.call_soon_threadsafe(self.link.post, body)
+        """Post it; when this returns, it waits to be sent or was sent."""
+
+        async def post() -> None:
+            self.link.post(body)
+
+        asyncio.run_coroutine_threadsafe(post(), self._loop).result(LIMIT)
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait for what is sure to come."""
