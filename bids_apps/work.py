@@ -7,6 +7,7 @@ import datetime
 import fcntl
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,12 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
         try:
             aside.mkdir(parents=True, exist_ok=True)
             left = _remove_left(aside)
-            fcntl.flock(stack.enter_context(running.open("w")), fcntl.LOCK_EX)
-            stack.callback(running.unlink, missing_ok=True)
+            if not keep:
+                mark = stack.enter_context(running.open("w"))
+                fcntl.flock(mark, fcntl.LOCK_EX)
+                stack.callback(running.unlink, missing_ok=True)
+                mark.write(socket.gethostname())
+                mark.flush()
             work.mkdir()
         except OSError as error:
             raise OutputError(f"{work}: {error.strerror}; choose a folder that can be written") from None
@@ -81,8 +86,11 @@ def _remove_left(aside: Path) -> tuple[Path, ...]:
     """Remove what killed runs were writing: nobody holds their lock any more. Their logs stay."""
     left = []
     for running in sorted(aside.glob(f"*{_RUNNING}")):
-        with contextlib.suppress(OSError), running.open() as file:
+        with contextlib.suppress(OSError), running.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that ends takes its mark away before the lock; and locks may hold on one machine only.
+            if not running.exists() or file.read() != socket.gethostname():
+                continue
             work = running.with_suffix("")
             if work.is_dir():
                 shutil.rmtree(work)

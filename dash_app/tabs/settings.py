@@ -144,6 +144,8 @@ def register(app: Dash, engine: Engine) -> None:
             if told == seen and not asked and not applied:
                 return no_update  # whoever types is not disturbed
             draft = entered(drawn["draft"], *ctx.states_list[:2])
+            for one, value in asked:  # in what was drawn: others may have changed the places in a list
+                draft = _changed(one, value, seen, draft)
             pending = changes(taken["draft"] if applied else seen["values"], draft)
             if told["revision"] == seen["revision"] and not applied:
                 says = no_update
@@ -152,8 +154,6 @@ def register(app: Dash, engine: Engine) -> None:
             if told != seen or applied:
                 # What others have changed is no part of the draft, which would put it back.
                 draft = merged(told["values"], pending)
-            for one, value in asked:
-                draft = _changed(one, value, told, draft)
         may_act = may(visitor(), "act")
         why = _why_locked(told, may_act, pending=draft != told["values"])
         form = draw(make_form(told["schema"], draft), disabled=bool(why))
