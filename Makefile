@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 # Tests run in one process more than there are processors, as they wait for others now and then; each file in one:
 # make test PROCESSES=0 for a debugger.
-PROCESSES ?= $(shell python3 -c 'import os; print((os.cpu_count() or 1) + 1)')
+PROCESSES ?= $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: help run test check format soak constraints vendor clean
 

@@ -84,6 +84,8 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
 
 def _remove_left(aside: Path) -> tuple[Path, ...]:
     """Remove what killed runs were writing: nobody holds their lock any more. Their logs stay."""
+    if any(aside.parent.glob(f"{aside.name}.*.earlier")):  # killed between two renames: the results are here
+        return ()
     left = []
     for running in sorted(aside.glob(f"*{_RUNNING}")):
         with contextlib.suppress(OSError), running.open("r+") as file:

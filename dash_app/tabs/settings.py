@@ -114,6 +114,7 @@ def register(app: Dash, engine: Engine) -> None:
         Output("settings-locked", "hidden"),
         Output("settings-meanwhile", "children"),
         Output("settings-meanwhile", "hidden"),
+        Output("settings-differences", "children"),
         Input("settings-load", "data"),
         Input("settings-taken", "data"),
         Input("settings-discard", "n_clicks"),
@@ -147,24 +148,30 @@ def register(app: Dash, engine: Engine) -> None:
             for one, value in asked:  # in what was drawn: others may have changed the places in a list
                 draft = _changed(one, value, seen, draft)
             pending = changes(taken["draft"] if applied else seen["values"], draft)
-            if told["revision"] == seen["revision"] and not applied:
-                says = no_update
-            elif not applied:
-                says = _meanwhile(seen, told, kept=bool(pending))
             if told != seen or applied:
                 # What others have changed is no part of the draft, which would put it back.
                 draft = merged(told["values"], pending)
+            if told["revision"] == seen["revision"] and not applied:
+                says = no_update
+            elif not applied:
+                says = _meanwhile(seen, told, kept=draft != told["values"])
         may_act = may(visitor(), "act")
         why = _why_locked(told, may_act, pending=draft != told["values"])
         form = draw(make_form(told["schema"], draft), disabled=bool(why))
         drawn = {"draft": draft, "discards": discards, "taken": taken and taken["number"]}
-        return told, drawn, form, why, not why, says, no_update if says is no_update else not says
+        silent = no_update if says is no_update else not says
+        # Not in `check`: a button that is drawn while it is clicked would not be heard.
+        others = draw_differences(
+            differences(told["file"]["values"], told["values"]),  # what the next run has, not the draft
+            f"Nothing: they are as in {told['file']['path'] or 'the workflow'}.",
+            "setting-back" if may_act and not told["locked"] else "",
+        )
+        return told, drawn, form, why, not why, says, silent, others
 
     @app.callback(
         Output("settings-error", "children"),
         Output("settings-error", "hidden"),
         Output("settings-pending", "children"),
-        Output("settings-differences", "children"),
         Output("settings-apply", "disabled"),
         Output("settings-discard", "disabled"),
         Output("settings-name", "disabled"),
@@ -195,17 +202,11 @@ def register(app: Dash, engine: Engine) -> None:
         wrong = [[says if field["id"]["name"] == at else None for field in row] for row in (named, on)]
         pending = differences(seen["values"], draft)
         may_act = may(visitor(), "act")
-        may_change = may_act and not seen["locked"]
         return (
             says,
             not says,
             draw_differences(pending, "Nothing: the next run has what the form shows."),
-            draw_differences(
-                differences(seen["file"]["values"], seen["values"]),  # what the next run has, not the draft
-                f"Nothing: they are as in {seen['file']['path'] or 'the workflow'}.",
-                "setting-back" if may_change else "",
-            ),
-            not (pending and may_change and not says),
+            not (pending and may_act and not seen["locked"] and not says),
             not pending,
             bool(pending) or not may_act,
             bool(pending) or not may_act,

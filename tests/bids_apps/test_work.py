@@ -1,5 +1,6 @@
 """What a run of an app writes into, and what becomes of it."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,28 @@ def test_what_a_run_that_failed_wrote_is_kept_where_that_is_wanted(tmp_path: Pat
     with work_of(tmp_path / "app", keep=False) as later:
         assert later.left == ()
     assert work.folder.exists() == keep
+
+
+@pytest.mark.parametrize(
+    ("host", "beside", "removed"),
+    [
+        (socket.gethostname(), "", True),
+        ("another", "", False),  # whose locks may not be seen here
+        (socket.gethostname(), ".app.17.earlier", False),  # it may be all that there is of the new results
+    ],
+)
+def test_what_a_killed_run_left_is_removed_by_its_machine_alone(
+    tmp_path: Path, host: str, beside: str, removed: bool
+) -> None:
+    left = tmp_path / ".app" / "20260101T120000-abcdef"
+    (left / "sub-01").mkdir(parents=True)
+    left.with_suffix(".running").write_text(host)
+    if beside:
+        (tmp_path / beside).mkdir()
+    with work_of(tmp_path / "app", keep=False) as work:
+        assert work.left == ((left,) if removed else ())
+        assert left.exists() != removed
+        assert left.with_suffix(".running").exists() != removed
 
 
 def test_results_that_cannot_be_put_in_place_stay(tmp_path: Path) -> None:
