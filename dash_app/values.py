@@ -23,12 +23,17 @@ def value_at(values: Any, name: str, default: Any = None) -> Any:
 
 
 def with_value(values: Any, name: str, value: Any = _NONE) -> Any:
-    """A copy in which one value is another; without a value it is taken out."""
+    """A copy in which one value is another; without a value it is taken out.
+
+    One whose table is not there has no place: then nothing is changed.
+    """
     changed = copy.deepcopy(values)
     above, _, last = name.rpartition(".")
     into = value_at(changed, above)
     if isinstance(into, list):
         into[int(last) : int(last) + 1] = [] if value is _NONE else [value]
+    elif not isinstance(into, dict):
+        return changed
     elif value is _NONE:
         into.pop(last, None)
     else:

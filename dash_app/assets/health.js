@@ -96,17 +96,16 @@ window.rtflow ||= {};
     return { seen, found };
   }
 
-  // What is red while a run goes on is a matter of the past when it is over.
-  const past = (run, light) => (run.stop && light.level === "bad" ? { ...light, level: "warn" } : light);
-
   function deadline(run) {
     if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
     if (run.deadline === null) return { level: "off", says: "this run has no deadline", todo: "" };
     const { seen, found } = recently(run, RECENT, (status) => status === "late");
     const total = run.counts.late;
-    if (found > 2)
-      return past(run, { level: "bad", says: `${found} of the last ${seen} volumes were late`, todo: "See Timing for the slowest node; less smoothing or a smaller mask helps." });
-    if (total) return { level: "warn", says: `${total} of ${run.results} volumes were late`, todo: "See Timing for the slowest node." };
+    const todo = "See Timing for the slowest node; less smoothing or a smaller mask helps.";
+    // Of a run that is over, all volumes count alike.
+    if (found > 2 && !run.stop)
+      return { level: "bad", says: `${found} of the last ${seen} volumes were late`, todo };
+    if (total) return { level: "warn", says: `${total} of ${run.results} volumes were late`, todo };
     const done = run.counts.ok;
     if (!done) return { level: "off", says: "no volume was done yet", todo: "" };
     return { level: "good", says: `every volume that was done took less than ${Math.round(run.deadline)} ms`, todo: "" };
@@ -118,8 +117,8 @@ window.rtflow ||= {};
     const failing = recently(run, 3, (status) => status === "failed");
     const one = run.failures.at(-1);
     const why = one ? ` (${one.node}: ${one.says.trim().split("\n").at(-1).slice(0, 160)})` : "";
-    if (failing.found === 3)
-      return past(run, { level: "bad", says: `the last volumes failed${why}`, todo: "The participant gets no feedback. See Session for the error in full; stop the run if it goes on." });
+    if (failing.found === 3 && !run.stop)
+      return { level: "bad", says: `the last volumes failed${why}`, todo: "The participant gets no feedback. See Session for the error in full; stop the run if it goes on." };
     const doubted = recently(run, RECENT, (_, at) => run.doubts[at] !== undefined);
     const reason = run.doubts.findLast((says) => says !== undefined);
     const because = reason ? ` (${reason.slice(0, 160)})` : "";

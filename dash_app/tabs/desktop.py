@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -23,10 +24,13 @@ def layout(who: Identity) -> Any:
                     dmc.Button("Connect", id="desktop-connect"),
                     dmc.Button("Disconnect", id="desktop-leave", variant="default", disabled=True),
                     html.Span(
-                        "Windows of the run's nodes open here, and of what you start on the analysis host "
-                        "with its DISPLAY, which stands in the terminal of rtflow. All operators share it. "
-                        "Keys go there while it has the focus.",
+                        "Windows of the run's nodes open here, "
+                        "and of what you start on the analysis host with",
                         className="label",
+                    ),
+                    html.Code(_environment(), id="desktop-where"),
+                    html.Span(
+                        "All operators share it. Keys go there while it has the focus.", className="label"
                     ),
                 ],
                 className="bar-of-tab",
@@ -37,6 +41,11 @@ def layout(who: Identity) -> Any:
             ),
         ]
     )
+
+
+def _environment() -> str:
+    """What a program needs to open its windows there; this process was started with it."""
+    return " ".join(f"{name}={os.environ[name]}" for name in ("DISPLAY", "XAUTHORITY") if name in os.environ)
 
 
 def register(app: Dash, engine: Engine) -> None:

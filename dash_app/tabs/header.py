@@ -156,14 +156,14 @@ def register(app: Dash, engine: Engine) -> None:
         if asked == "run" and pending:
             return True, draw_differences(pending, ""), no_update
         taken: Any = no_update
-        if asked == "run-with" and pending:
-            try:
+        try:
+            if asked == "run-with" and pending:
                 taken = take(engine, seen, draft, who)
-            except EngineError as error:  # wrong, or changed by others meanwhile: the form tells more
-                notify(str(error), "red")
+            engine.call(engine.order("POST", "/api/start", who=who))
+        except EngineError as error:
+            notify(str(error), "red")
+            if asked == "run-with" and taken is no_update:  # wrong, or others' meanwhile: the form tells more
                 set_props("tabs", {"value": "settings"})
-                return False, no_update, no_update
-        engine.call(engine.order("POST", "/api/start", who=who))
         return False, no_update, taken
 
     @app.callback(

@@ -303,7 +303,7 @@ def _changed(asked: dict[str, Any], value: Any, seen: Any, draft: Any) -> Any:
             return with_value(draft, name) if file == ABSENT else with_value(draft, name, file)
         case "setting-more":
             rows = value_at(draft, name) or []
-            return with_value(draft, name, [*rows, blank(seen["schema"], name)])
+            return with_value(draft, name, [*rows, *(blank(seen["schema"], name) for _ in range(value))])
     return with_value(draft, name)
 
 

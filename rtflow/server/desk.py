@@ -148,7 +148,7 @@ class Desk:
         Raises
         ------
         BusyError
-            If there is a run, or they were changed since that revision.
+            If there is a run, or they were changed since that revision to others than these.
         FieldError
             If a name is unknown, a value is of the wrong type, they make no sense, or no workflow can be made
             with them.
@@ -156,6 +156,9 @@ class Desk:
         with self._changing:
             self._require_unlocked()
             if base and base != self.revision:
+                present = settings_to_builtins(self._settings)
+                if merged(present, values) == present:
+                    return  # ordered twice: a double click, an answer that was lost
                 by = f" by {self._changed_by}" if self._changed_by else ""
                 raise BusyError(
                     f"the settings were changed{by} since they were looked at, and nothing of this is taken; "

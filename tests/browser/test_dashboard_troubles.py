@@ -63,8 +63,9 @@ def test_missing_and_late_volumes_are_told(dashboard: Dashboard, browser: Browse
     assert all(row[MISSING - 1] is None for row in run["series"].values() if len(row) >= MISSING)
     late = statuses.count("late")
     until(page, "late => rtflow.store.now.counts.late === late", late)
-    page.wait_for_selector("#h-deadline[data-level=warn], #h-deadline[data-level=bad]")
-    assert f"{late} of " in str(page.locator("#h-deadline-says").text_content())
+    page.wait_for_selector("#h-deadline[data-level=warn]")
+    said = f"#h-deadline-says:has-text('{late} of {COUNT} volumes were late')"
+    page.wait_for_selector(said, state="attached")
     # One that a node doubts is told too, with the reason.
     doubts = {one["volume"]: one["reasons"] for one in documents if one.get("quality") == "suspect"}
     assert "sum: doubted" in doubts[DOUBTED]
@@ -253,6 +254,22 @@ TOLD: list[tuple[dict[str, object], str, str]] = [
         {"light": "deadline", "run": {"status": ["ok", "late", "missing"] * 3, "counts": {"late": 3}}},
         "bad",
         "3 of the last 6 volumes were late",
+    ),
+    (
+        {
+            "light": "deadline",
+            "run": {"status": ["late"] * 20 + ["ok"] * 10, "counts": {"late": 20}, "stop": {"time": 1060}},
+        },
+        "warn",
+        "20 of 30 volumes were late",
+    ),
+    (
+        {
+            "light": "values",
+            "run": {"status": ["failed"] * 30, "counts": {"failed": 30}, "stop": {"time": 1060}},
+        },
+        "warn",
+        "30 of 30 volumes failed",
     ),
     ({"light": "deadline", "run": {"deadline": None}}, "off", "this run has no deadline"),
     ({"light": "values"}, "good", "no volume failed, and no node doubts what it gave"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -39,7 +40,10 @@ def test_an_operator_sees_a_window_and_types_into_it(dashboard: Dashboard, brows
     page.click("#desktop-connect")
     page.wait_for_selector("#desktop-says:has-text('Connected.')")
     assert not page.evaluate(SHOWS)
-    window = subprocess.Popen(["xmessage", "-center", "-default", "okay", "is anybody there?"])
+    # As the page says how: in an environment that is otherwise empty.
+    where = str(page.locator("#desktop-where").text_content())
+    message = [str(shutil.which("xmessage")), "-center", "-default", "okay", "is anybody there?"]
+    window = subprocess.Popen(["env", "-i", *where.split(), *message])
     try:
         page.wait_for_function(SHOWS)
         box = page.locator("#desktop-screen canvas").bounding_box()

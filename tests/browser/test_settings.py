@@ -117,6 +117,23 @@ def test_charts_are_added_and_taken_away(dashboard: Dashboard, page: Page) -> No
     assert values(dashboard)["plots"] == []
 
 
+def test_who_clicks_twice_gets_it_once_applied_and_twice_added(dashboard: Dashboard, page: Page) -> None:
+    count = page.get_by_label("count", exact=True)
+    for wanted in ("8", "3"):
+        count.fill(wanted)
+        page.wait_for_selector("#settings-apply:enabled")
+        page.locator("#settings-apply").dblclick()
+        page.wait_for_selector("#settings-pending:has-text('Nothing')")
+        assert values(dashboard)["count"] == int(wanted)
+    page.wait_for_load_state("networkidle")
+    assert page.locator("[role=alert]:has-text('looked at')").count() == 0
+    plots = fieldset(page, "plots")
+    plots.get_by_role("button", name="Add one").dblclick()
+    plots.get_by_role("button", name="Remove").nth(1).wait_for()
+    page.click("#settings-discard")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
+
+
 def test_they_are_saved_as_a_new_file_and_never_over_another(dashboard: Dashboard, page: Page) -> None:
     page.fill("#settings-name", "pilot")
     page.click("#settings-save")

@@ -24,6 +24,11 @@ def test_values_are_found_and_put_by_name() -> None:
     assert "a" not in with_value(BEFORE, "a")
 
 
+def test_a_value_whose_table_is_left_out_has_no_place() -> None:
+    for name in ("b.d.e.f", "rows.7.f", "gone.f", "a.f"):
+        assert with_value(BEFORE, name, 1) == with_value(BEFORE, name) == BEFORE
+
+
 def test_differences_are_told_in_words() -> None:
     after = with_value(with_value(BEFORE, "b.c", [1.5, True]), "b.d.e", "max")
     assert differences(BEFORE, after) == [

@@ -72,6 +72,8 @@ def test_changes_of_what_is_not_any_more_are_refused_and_the_status_tells_of_the
     status, told = request(served, "PUT", change, {"bids": {"subject": "09"}})
     assert (status, told["changed_by"]) == (200, "operator")
     assert told["revision"] == request(served, "GET", "/api/status")[1]["settings"] != base
+    # The same once more is what they are: somebody clicked twice, or an answer was lost.
+    assert request(served, "PUT", change, {"bids": {"subject": "09"}}) == (200, told)
     status, refused = request(served, "PUT", change, {"bids": {"run": 2}})
     assert (status, refused["error"].split(",")[0]) == (
         409,
