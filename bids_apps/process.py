@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,8 +60,12 @@ class AppProcess(subprocess.Popen[bytes]):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
         theirs, mine = os.pipe()
         self._lifeline = os.fdopen(mine, "wb", buffering=0)
+        # Its monitor writes into the present folder when memory runs out, which is no place of its own else.
+        aside = Path(tempfile.gettempdir(), self._name) if self._name else None
         watched = [sys.executable, "-I", "-S", str(Path(watcher.__file__)), str(theirs)]
         try:
+            if aside is not None:
+                aside.mkdir(mode=0o700)  # the watcher removes it
             super().__init__(
                 [*watched, runtime.name, self._name, *argv],
                 stdin=stdin,
@@ -69,6 +74,7 @@ class AppProcess(subprocess.Popen[bytes]):
                 bufsize=bufsize,
                 start_new_session=True,
                 pass_fds=(theirs,),
+                cwd=aside,
             )
         except BaseException:
             self._lifeline.close()

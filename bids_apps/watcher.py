@@ -1,7 +1,8 @@
 """Starts an app's command in its own place, and leaves a watcher that ends the app if rtflow is killed.
 
 ``python watcher.py LIFELINE RUNTIME NAME COMMAND...``, where LIFELINE is a pipe whose other end rtflow
-holds. A container outlives the command that started it, and an app that hangs does not see its stdin
+holds. NAME is that of a container, which is started in a folder of its own; empty for an app without one.
+A container outlives the command that started it, and an app that hangs does not see its stdin
 closed. So the watcher, which no signal to rtflow or to the app reaches, waits for the pipe: a byte says
 that rtflow has ended the app, the pipe's end that rtflow is gone. Then the command is killed, with all
 of its session, and the container removed.
@@ -81,6 +82,15 @@ def _call(*argv: str) -> tuple[int, str]:
     return done.returncode, done.stderr.decode(errors="replace").strip()
 
 
+def _clear(aside: str) -> None:
+    """Remove a container's own folder, with what its monitor notes there when memory runs out."""
+    from pathlib import Path  # not at the start either
+
+    with contextlib.suppress(OSError):
+        (Path(aside) / "oom").unlink(missing_ok=True)
+        Path(aside).rmdir()
+
+
 def _watch(lifeline: int, app: int, runtime: str, name: str) -> None:
     """Wait until rtflow has ended the app, or is gone."""
     os.setsid()
@@ -105,11 +115,13 @@ def main() -> None:
     """Become the command."""
     lifeline, runtime, name, *command = sys.argv[1:]
     os.set_inheritable(int(lifeline), False)
-    app = os.getpid()
+    app, aside = os.getpid(), os.getcwd()  # noqa: PTH109
     if os.fork() == 0:
         # A grandchild: the app is not to find a child that it did not make.
         if os.fork() == 0:
             _watch(int(lifeline), app, runtime, name)
+            if name:
+                _clear(aside)
         os._exit(0)
     os.wait()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores

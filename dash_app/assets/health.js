@@ -96,14 +96,14 @@ window.rtflow ||= {};
     return { seen, found };
   }
 
-  function deadline(run) {
+  function deadline(run, status) {
     if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
     if (run.deadline === null) return { level: "off", says: "this run has no deadline", todo: "" };
     const { seen, found } = recently(run, RECENT, (status) => status === "late");
     const total = run.counts.late;
     const todo = "See Timing for the slowest node; less smoothing or a smaller mask helps.";
     // Of a run that is over, all volumes count alike.
-    if (found > 2 && !run.stop)
+    if (found > 2 && going(run, status))
       return { level: "bad", says: `${found} of the last ${seen} volumes were late`, todo };
     if (total) return { level: "warn", says: `${total} of ${run.results} volumes were late`, todo };
     const done = run.counts.ok;
@@ -112,12 +112,12 @@ window.rtflow ||= {};
   }
 
   // Whether there are values, and whether the nodes trust them.
-  function values(run) {
+  function values(run, status) {
     if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
     const failing = recently(run, 3, (status) => status === "failed");
     const one = run.failures.at(-1);
     const why = one ? ` (${one.node}: ${one.says.trim().split("\n").at(-1).slice(0, 160)})` : "";
-    if (failing.found === 3 && !run.stop)
+    if (failing.found === 3 && going(run, status))
       return { level: "bad", says: `the last volumes failed${why}`, todo: "The participant gets no feedback. See Session for the error in full; stop the run if it goes on." };
     const doubted = recently(run, RECENT, (_, at) => run.doubts[at] !== undefined);
     const reason = run.doubts.findLast((says) => says !== undefined);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -44,8 +45,11 @@ def layout(who: Identity) -> Any:
 
 
 def _environment() -> str:
-    """What a program needs to open its windows there; this process was started with it."""
-    return " ".join(f"{name}={os.environ[name]}" for name in ("DISPLAY", "XAUTHORITY") if name in os.environ)
+    """What a program needs to open its windows there; this process was started in it."""
+    authority = Path(os.environ.get("XAUTHORITY", ""))
+    if not (authority.parent / "vnc").is_socket():  # it is not the one of rtflow.cli.desktop
+        return "its DISPLAY"
+    return f"DISPLAY={os.environ['DISPLAY']} XAUTHORITY={authority}"
 
 
 def register(app: Dash, engine: Engine) -> None:

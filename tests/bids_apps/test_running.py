@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import psutil
 import pytest
+from processes import until
 
 from containers import EXAMPLES, Podman
 from rtflow.bids_apps.descriptor import AppLimits, Descriptor, Mount, Native, Option, Relaxed
@@ -312,9 +313,16 @@ def test_an_app_that_takes_too_much_memory_is_told_so(
         limits=AppLimits(memory="100m"),
     )
     run = AppRun(descriptor=app, runtime=find_runtime("podman"), bids_dir=data_set, out=tmp_path / "out")
+    for folder in ("here", "temporary"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     with pytest.raises(AppError) as failed:
         run_app(run)
     assert failed.value.kind == "out of memory", failed.value
+    # The container's monitor notes it in a file, and not where somebody works.
+    assert list((tmp_path / "here").iterdir()) == []
+    until(lambda: not list((tmp_path / "temporary").iterdir()))
 
 
 def test_what_cannot_be_run_is_refused_before_anything_is_made(

@@ -271,6 +271,15 @@ TOLD: list[tuple[dict[str, object], str, str]] = [
         "warn",
         "30 of 30 volumes failed",
     ),
+    (  # it was cut off: what to do about that is told instead
+        {
+            "light": "deadline",
+            "run": {"status": ["late"] * 30, "counts": {"late": 30}},
+            "status": {"state": "idle"},
+        },
+        "warn",
+        "30 of 30 volumes were late",
+    ),
     ({"light": "deadline", "run": {"deadline": None}}, "off", "this run has no deadline"),
     ({"light": "values"}, "good", "no volume failed, and no node doubts what it gave"),
     ({"light": "values", "run": {"counts": {"ok": 29, "failed": 1}}}, "warn", "1 of 30 volumes failed"),

@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from senders import until
+from processes import until
 
 from containers import Podman, podman
 from rtflow.packaging.locking import lock_as_installed, requirements

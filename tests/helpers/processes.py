@@ -24,6 +24,14 @@ WORKFLOW = Path(arrivals_workflow.__file__)
 LIMIT = 120.0
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what is sure to come."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.01)
+
+
 def environment() -> dict[str, str]:
     """Of a process that finds rtflow and the helpers."""
     paths = os.pathsep.join([str(ROOT), str(WORKFLOW.parent)])
@@ -83,11 +91,14 @@ class Run(Recorded):
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what is sure to come."""
-        end = time.monotonic() + LIMIT
-        while not condition():
+
+        def come() -> bool:
+            if condition():
+                return True
             assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < end, "what was waited for did not come"
-            time.sleep(0.02)
+            return False
+
+        until(come)
 
     def port(self) -> int:
         """Port that it listens at, once it does."""

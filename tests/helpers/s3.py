@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -303,11 +303,3 @@ def released_by_a_waiting_reader(line: Line, monkeypatch: pytest.MonkeyPatch, af
         check(self, stopping)
 
     monkeypatch.setattr(Download, "_check", waits)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what is sure to come."""
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.01)

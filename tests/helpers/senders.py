@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -116,14 +116,6 @@ def waits(receiver: Receiver) -> bool:
     """Whether an object waits to be brought, or is being written."""
     before = now()
     return receiver.brought_until < before
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what is sure to come; fail if it does not."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.01)
 
 
 def data_set(file: bytes) -> bytes:

@@ -297,7 +297,8 @@ def test_a_kill_at_any_moment_loses_the_volume_being_written_at_most(tmp_path: P
     for _ in range(chance.randrange(1, 60)):
         writer.stdout.readline()
     writer.send_signal(signal.SIGKILL)
-    told = [int(line) for line in writer.communicate()[0].splitlines()]
+    told = [int(line) for line in writer.stdout.read().splitlines()]
+    writer.communicate()
     archive = BidsArchive.open(root)
     image = nib.load(archive.image(run=1))
     count = image.shape[3]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import s3
+from processes import until
 
 from rtflow.documents import Result
 from rtflow.journal import Recording
@@ -100,7 +101,7 @@ def test_results_come_before_the_file_has(rtflow, near, line, dataset, tmp_path,
     command = [sys.executable, "-m", "rtflow", "replay", "ds002338", *RUN_1, "--json", "--quiet"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
         runs = tmp_path / "rtflow-replay" / "runs"
-        s3.until(lambda: len(results_so_far(runs)) > 5)
+        until(lambda: len(results_so_far(runs)) > 5)
         assert process.poll() is None
         line.held = None
         out, _ = process.communicate(timeout=s3.LIMIT)
@@ -125,7 +126,7 @@ def test_a_replay_that_was_ended_fetches_the_rest_only(
     line.held = size // 2
     command = [sys.executable, "-m", "rtflow", "replay", "ds002338", *RUN_1, "--quiet"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
-        s3.until(lambda: len(results_so_far(tmp_path / "rtflow-replay" / "runs")) > 5)
+        until(lambda: len(results_so_far(tmp_path / "rtflow-replay" / "runs")) > 5)
         process.send_signal(signal.SIGINT)  # cleanly: what has come is noted to the byte
         assert process.wait(s3.LIMIT) == 1
     line.held = None

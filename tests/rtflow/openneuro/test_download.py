@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import s3
+from processes import until
 
 from rtflow.errors import OutputError, SourceError
 from rtflow.openneuro import Bucket, Cache, NoNetworkError, StoredObject, objects
@@ -145,7 +146,7 @@ def test_a_download_that_was_killed_goes_on_where_it_was(near, line, image, cach
     paths = os.pathsep.join(sys.path)
     with subprocess.Popen([sys.executable, "-c", FETCH, *arguments], env={"PYTHONPATH": paths}) as process:
         state = cache.partial(image).with_name(f"{Path(IMAGE).name}.parts")
-        s3.until(lambda: state.exists() and all_but_one(state))
+        until(lambda: state.exists() and all_but_one(state))
         process.send_signal(signal.SIGKILL)
     line.held = None
     line.requests.clear()
@@ -168,7 +169,7 @@ def test_two_processes_fetch_a_file_once(near, line, image, cache, tmp_path) -> 
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     # Both are at it while nothing can be whole.
     assert [process.stdout.readline() for process in both if process.stdout] == [b"here\n"] * 2
-    s3.until(lambda: len([key for key, _ in line.requests if key.endswith(IMAGE)]) >= 4)
+    until(lambda: len([key for key, _ in line.requests if key.endswith(IMAGE)]) >= 4)
     line.held = None
     assert [process.wait(s3.LIMIT) for process in both] == [0, 0]
     for process in both:

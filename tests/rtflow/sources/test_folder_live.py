@@ -21,8 +21,7 @@ from rtflow.sources import open_source
 
 
 def test_files_written_while_it_runs(tmp_path: Path) -> None:
-    with Scanner(*(lambda n=n: put(tmp_path, n) for n in range(1, 9))):
-        frames = collect(tmp_path, volumes=8)
+    frames = collect(tmp_path, *(lambda n=n: put(tmp_path, n) for n in range(1, 9)), volumes=8)
     assert told(frames) == list(range(1, 9))
     received = [frame.received for frame in frames]
     assert received == sorted(received)
@@ -66,8 +65,7 @@ def test_out_of_order_twice_and_in_pieces(tmp_path: Path) -> None:
         lambda: put(tmp_path, 9),
         lambda: put(tmp_path, 7),
     ]
-    with Scanner(*actions):
-        frames = collect(tmp_path, volumes=10)
+    frames = collect(tmp_path, *actions, volumes=10)
     assert told(frames) == list(range(1, 11))
     assert all(frame.parts[0].data == volume_file(frame.volume) for frame in frames)
 
@@ -78,8 +76,7 @@ def test_what_never_comes_is_given_up(tmp_path: Path) -> None:
         (tmp_path / "two.dcm").write_bytes(volume_file(2)[:-10])
         put(tmp_path, 4)
 
-    with Scanner(write):
-        frames = collect(tmp_path, volumes=4, patience=5.0)
+    frames = collect(tmp_path, write, volumes=4, patience=5.0)
     assert told(frames) == [1, -2, -3, 4]
     assert frames[1].missing.startswith("two.dcm is cut off")
     assert frames[2].missing == "it did not come within 1 s of volume 4"
@@ -87,29 +84,28 @@ def test_what_never_comes_is_given_up(tmp_path: Path) -> None:
 
 def test_a_folder_made_below_is_watched(tmp_path: Path) -> None:
     below = tmp_path / "2024" / "series"
-    with Scanner(lambda: below.mkdir(parents=True), lambda: put(below, 1), lambda: put(below, 2)):
-        assert told(collect(tmp_path, volumes=2)) == [1, 2]
+    actions = (lambda: below.mkdir(parents=True), lambda: put(below, 1), lambda: put(below, 2))
+    assert told(collect(tmp_path, *actions, volumes=2)) == [1, 2]
 
 
 def test_what_was_there_belongs_to_the_run_and_the_rest_comes(tmp_path: Path) -> None:
     for volume in (1, 2):
         put(tmp_path, volume)
-    with Scanner(lambda: put(tmp_path, 3), lambda: put(tmp_path, 4)):
-        assert told(collect(tmp_path, volumes=4)) == [1, 2, 3, 4]
+    frames = collect(tmp_path, lambda: put(tmp_path, 3), lambda: put(tmp_path, 4), volumes=4)
+    assert told(frames) == [1, 2, 3, 4]
 
 
 def test_what_was_there_may_be_left_out(tmp_path: Path) -> None:
     old = ScanSeries(AFFINE, number=4)
     for volume in (1, 2, 3):
         put(tmp_path, volume, old)
-    with Scanner(lambda: put(tmp_path, 1), lambda: put(tmp_path, 2)):
-        assert told(collect(tmp_path, volumes=2, existing=False)) == [1, 2]
+    actions = (lambda: put(tmp_path, 1), lambda: put(tmp_path, 2))
+    assert told(collect(tmp_path, *actions, volumes=2, existing=False)) == [1, 2]
 
 
 def test_the_plan_makes_the_rest_missing_when_the_scan_stops(tmp_path: Path) -> None:
     planned = ScanSeries(AFFINE, planned=5, tr=0.2)
-    with Scanner(lambda: [put(tmp_path, volume, planned) for volume in (1, 2)]):
-        frames = collect(tmp_path, idle=1.0)
+    frames = collect(tmp_path, lambda: [put(tmp_path, volume, planned) for volume in (1, 2)], idle=1.0)
     assert told(frames) == [1, 2, -3, -4, -5]
     assert frames[-1].missing == "it had not come when no new volume had come for 1 s"
 
@@ -129,8 +125,7 @@ def test_two_series_at_once_are_not_guessed_between(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     actions = [lambda n=n, s=s: put(tmp_path, n, s) for n in (1, 2) for s in (SERIES, corrected)]
-    with Scanner(*actions):
-        frames = collect(tmp_path, volumes=2, series=6)
+    frames = collect(tmp_path, *actions, volumes=2, series=6)
     assert told(frames) == [1, 2]
     assert {read_object(frame.parts[0].data).instance.series.number for frame in frames} == {6}
 
@@ -172,8 +167,8 @@ def test_without_events_the_rescans_find_everything(tmp_path: Path, monkeypatch:
             pass
 
     monkeypatch.setattr("rtflow.sources.observing._observer", Deaf)
-    with Scanner(*(lambda n=n: put(tmp_path, n) for n in (1, 3, 2, 4))):
-        assert told(collect(tmp_path, volumes=4)) == [1, 2, 3, 4]
+    actions = (lambda n=n: put(tmp_path, n) for n in (1, 3, 2, 4))
+    assert told(collect(tmp_path, *actions, volumes=4)) == [1, 2, 3, 4]
 
 
 @pytest.mark.realdata
@@ -182,6 +177,5 @@ def test_a_real_series_written_live_with_the_last_volume_first(
 ) -> None:
     names = sorted((series("siemens_E11_mosaic_rtcloud") / "dicom").iterdir())
     actions = [lambda path=path: shutil.copyfile(path, tmp_path / path.name) for path in names]
-    with Scanner(*actions, every=0.05):
-        frames = collect(tmp_path, volumes=10, patience=100.0)
+    frames = collect(tmp_path, *actions, volumes=10, patience=100.0)
     assert told(frames) == list(range(1, 11))

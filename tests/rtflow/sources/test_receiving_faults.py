@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from processes import until
 from pynetdicom import AE
 from pynetdicom.association import Association
 from senders import (
@@ -25,7 +26,6 @@ from senders import (
     sent,
     several,
     take,
-    until,
     waits,
 )
 
@@ -353,7 +353,8 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path) -> None:
     sender = begin("storescu", "-v", "-aec", "RTFLOW", "127.0.0.1", port, *files)
     taken = [taking.stdout.readline().strip() for _ in range(20)]
     taking.send_signal(signal.SIGKILL)
-    taken += taking.communicate(timeout=30)[0].split()
+    taken += taking.stdout.read().split()  # `communicate` does not know of what was read ahead
+    taking.communicate(timeout=30)
     out, _ = sender.communicate(timeout=30)
     acknowledged = out.count("Received Store Response (Success)")
     assert 0 < acknowledged < 400
