@@ -189,7 +189,7 @@ def _run_in(
 
 
 def _notes(run: AppRun, work: Work, planted: Sequence[Path]) -> list[str]:
-    notes = [f"what a run that was killed had left was removed: {folder}" for folder in work.left]
+    notes = list(work.notes)
     if not is_pinned(run.descriptor, run.runtime):
         notes.append(
             f"only a tag is known of its image, {run.descriptor.image}: it may be another one tomorrow"

@@ -30,14 +30,14 @@ class Work:
         That the app writes into; empty at first.
     log
         For what it says.
-    left
-        Folders of runs that were killed, which have been removed.
+    notes
+        What became of folders of runs that were killed, for a person.
     """
 
     name: str
     folder: Path
     log: Path
-    left: tuple[Path, ...]
+    notes: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -62,7 +62,7 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
     with contextlib.ExitStack() as stack:
         try:
             aside.mkdir(parents=True, exist_ok=True)
-            left = _remove_left(aside)
+            notes = tuple(_remove_left(aside))
             if not keep:
                 mark = stack.enter_context(running.open("w"))
                 fcntl.flock(mark, fcntl.LOCK_EX)
@@ -73,7 +73,7 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
         except OSError as error:
             raise OutputError(f"{work}: {error.strerror}; choose a folder that can be written") from None
         try:
-            yield Work(name, work, aside / f"{name}.log", left)
+            yield Work(name, work, aside / f"{name}.log", notes)
         except OutputError:
             raise  # the message says where the results are
         except BaseException:
@@ -82,11 +82,10 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
             raise
 
 
-def _remove_left(aside: Path) -> tuple[Path, ...]:
+def _remove_left(aside: Path) -> Iterator[str]:
     """Remove what killed runs were writing: nobody holds their lock any more. Their logs stay."""
     if any(aside.parent.glob(f"{aside.name}.*.earlier")):  # killed between two renames: the results are here
-        return ()
-    left = []
+        return
     for running in sorted(aside.glob(f"*{_RUNNING}")):
         with contextlib.suppress(OSError), running.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,7 +94,11 @@ def _remove_left(aside: Path) -> tuple[Path, ...]:
                 continue
             work = running.with_suffix("")
             if work.is_dir():
-                shutil.rmtree(work)
-                left.append(work)
+                try:
+                    shutil.rmtree(work)
+                except OSError as error:  # of root's, say
+                    why = error.strerror or error
+                    yield f"what a run that was killed had left cannot be removed ({why}); remove {work}"
+                    continue
+                yield f"what a run that was killed had left was removed: {work}"
             running.unlink(missing_ok=True)
-    return tuple(left)
