@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from rtflow.bids_apps import watcher
 from rtflow.bids_apps.runtime import Runtime, ask
-from rtflow.errors import AppError
+from rtflow.errors import AppError, OutputError
 
 #: Seconds that an app has to end by itself when it is asked to.
 GRACE = 2.0
@@ -42,6 +42,8 @@ class AppProcess(subprocess.Popen[bytes]):
     ------
     OSError
         If there is no such program.
+    OutputError
+        If a folder for temporary files cannot be written.
     """
 
     def __init__(
@@ -58,14 +60,11 @@ class AppProcess(subprocess.Popen[bytes]):
         self._runtime, self._name = runtime, name if runtime.named else ""
         if shutil.which(argv[0]) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+        aside = _own_folder(self._name) if self._name else None
         theirs, mine = os.pipe()
         self._lifeline = os.fdopen(mine, "wb", buffering=0)
-        # Its monitor writes into the present folder when memory runs out, which is no place of its own else.
-        aside = Path(tempfile.gettempdir(), self._name) if self._name else None
         watched = [sys.executable, "-I", "-S", str(Path(watcher.__file__)), str(theirs)]
         try:
-            if aside is not None:
-                aside.mkdir(mode=0o700)  # the watcher removes it
             super().__init__(
                 [*watched, runtime.name, self._name, *argv],
                 stdin=stdin,
@@ -78,6 +77,8 @@ class AppProcess(subprocess.Popen[bytes]):
             )
         except BaseException:
             self._lifeline.close()
+            if aside is not None:
+                aside.rmdir()
             raise
         finally:
             os.close(theirs)
@@ -124,3 +125,18 @@ class AppProcess(subprocess.Popen[bytes]):
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def _own_folder(name: str) -> Path:
+    """For a container to be started in: its monitor leaves a file there when memory runs out.
+
+    The watcher removes it.
+    """
+    path = Path(tempfile.gettempdir(), name)
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: {error.strerror}; a container is started there; make room, or set TMPDIR"
+        ) from None
+    return path

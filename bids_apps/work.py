@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import glob
 import secrets
 import shutil
 import socket
@@ -64,11 +65,10 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
             aside.mkdir(parents=True, exist_ok=True)
             notes = tuple(_remove_left(aside))
             if not keep:
-                mark = stack.enter_context(running.open("w"))
+                mark = stack.enter_context(running.open("wb", buffering=0))
                 fcntl.flock(mark, fcntl.LOCK_EX)
                 stack.callback(running.unlink, missing_ok=True)
-                mark.write(socket.gethostname())
-                mark.flush()
+                mark.write(socket.gethostname().encode())
             work.mkdir()
         except OSError as error:
             raise OutputError(f"{work}: {error.strerror}; choose a folder that can be written") from None
@@ -84,8 +84,8 @@ def work_of(final: Path, *, keep: bool) -> Iterator[Work]:
 
 def _remove_left(aside: Path) -> Iterator[str]:
     """Remove what killed runs were writing: nobody holds their lock any more. Their logs stay."""
-    if any(aside.parent.glob(f"{aside.name}.*.earlier")):  # killed between two renames: the results are here
-        return
+    if any(aside.parent.glob(f"{glob.escape(aside.name)}.*.earlier")):
+        return  # killed between two renames: the results are here
     for running in sorted(aside.glob(f"*{_RUNNING}")):
         with contextlib.suppress(OSError), running.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

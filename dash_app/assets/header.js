@@ -127,6 +127,9 @@ window.rtflow ||= {};
   function begin() {
     const kept = localStorage.getItem("rtflow-scheme");
     scheme(kept ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+    // A double click orders one run, not another one that is refused.
+    const once = (event) => event.detail > 1 && event.target.closest("#run, #run-with, #run-anyway") && event.stopPropagation();
+    document.addEventListener("click", once, true);
     document.addEventListener("click", async (event) => {
       if (event.target.closest("#scheme")) scheme(rtflow.scheme() === "dark" ? "light" : "dark");
       if (event.target.closest("#logout")) {

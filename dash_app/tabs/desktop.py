@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _environment() -> str:
     authority = Path(os.environ.get("XAUTHORITY", ""))
     if not (authority.parent / "vnc").is_socket():  # it is not the one of rtflow.cli.desktop
         return "its DISPLAY"
-    return f"DISPLAY={os.environ['DISPLAY']} XAUTHORITY={authority}"
+    return f"DISPLAY={os.environ['DISPLAY']} XAUTHORITY={shlex.quote(str(authority))}"
 
 
 def register(app: Dash, engine: Engine) -> None:

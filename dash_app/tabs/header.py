@@ -162,7 +162,8 @@ def register(app: Dash, engine: Engine) -> None:
             engine.call(engine.order("POST", "/api/start", who=who))
         except EngineError as error:
             notify(str(error), "red")
-            if asked == "run-with" and taken is no_update:  # wrong, or others' meanwhile: the form tells more
+            if asked == "run-with" and pending and taken is no_update:
+                # What is entered is wrong, or others were faster: the form tells more.
                 set_props("tabs", {"value": "settings"})
         return False, no_update, taken
 

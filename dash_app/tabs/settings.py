@@ -131,7 +131,8 @@ def register(app: Dash, engine: Engine) -> None:
     def draw_form(*given: Any) -> Any:
         """Draw the form anew, for all that has been done and not been drawn yet.
 
-        Of calls that overlap, Dash heeds the last answer alone: none may count on those before it.
+        Of calls that overlap, Dash heeds the last answer alone: none may count on those before it. Letters
+        that are typed between a call and its answer are not in it.
         """
         require("watch")
         taken, discards, seen, drawn = given[1], given[2] or 0, *given[-2:]

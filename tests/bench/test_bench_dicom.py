@@ -97,7 +97,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bars_that_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A converter that thinks before it works is slower than anything here; its start is not.
     slow = program(
-        tmp_path / "slow", 'case "$1" in --version) ;; -h) ;; *) sleep 0.3 ;; esac\nexec NATIVE "$@"\n'
+        tmp_path / "slow", 'case "$1" in --version) ;; -h) ;; *) sleep 1 ;; esac\nexec NATIVE "$@"\n'
     )
     monkeypatch.setenv(peer.VARIABLE, str(slow.path))
     small(monkeypatch)

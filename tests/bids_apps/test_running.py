@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -309,19 +310,21 @@ def test_an_app_that_takes_too_much_memory_is_told_so(
     app = Descriptor(
         name="greedy",
         image=podman.pinned("example-app"),
-        command=("python3", "-c", "held = bytearray(400_000_000)"),
+        command=("python3", "-c", "print('here', flush=True); held = bytearray(400_000_000)"),
         limits=AppLimits(memory="100m"),
     )
     run = AppRun(descriptor=app, runtime=find_runtime("podman"), bids_dir=data_set, out=tmp_path / "out")
     for folder in ("here", "temporary"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    aside: list[Path] = []
     with pytest.raises(AppError) as failed:
-        run_app(run)
+        run_app(run, lambda line: aside.extend((tmp_path / "temporary").iterdir()))
     assert failed.value.kind == "out of memory", failed.value
     # The container's monitor notes it in a file, and not where somebody works.
     assert list((tmp_path / "here").iterdir()) == []
+    assert len(aside) == 1
     until(lambda: not list((tmp_path / "temporary").iterdir()))
 
 

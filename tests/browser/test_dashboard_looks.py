@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from dashboards import OPERATOR, VIEWER, Dashboard
-from onlookers import LOOKING, QUICK, VOLUMES, begin, until_drawn, until_over
+from onlookers import LOOKING, QUICK, VOLUMES, begin, still, until_drawn, until_over
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -49,9 +49,10 @@ def recorded(dashboard: Dashboard, browser: Browser) -> Dashboard:
 def tabs(page: Page) -> Iterator[str]:
     """Each tab in turn, once it stands still; its title."""
     page.evaluate(LOOKING)
+    wait = still(page)
     for tab in page.get_by_role("tab").all():
         tab.click()
-        page.wait_for_load_state("networkidle")
+        wait()
         page.mouse.move(0, 0)
         page.wait_for_timeout(150)
         yield tab.inner_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def test_an_operator_sees_a_window_and_types_into_it(dashboard: Dashboard, brows
     # As the page says how: in an environment that is otherwise empty.
     where = str(page.locator("#desktop-where").text_content())
     message = [str(shutil.which("xmessage")), "-center", "-default", "okay", "is anybody there?"]
-    window = subprocess.Popen(["env", "-i", *where.split(), *message])
+    window = subprocess.Popen(["env", "-i", *shlex.split(where), *message])
     try:
         page.wait_for_function(SHOWS)
         box = page.locator("#desktop-screen canvas").bounding_box()

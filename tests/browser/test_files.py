@@ -34,16 +34,22 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def connected(dashboard: Dashboard) -> bool:
+    return any(one["connected"] for one in dashboard.engine.ask("GET", "/api/scanners")[1])
+
+
 def agent(dashboard: Dashboard, folder: Path, *arguments: str) -> Agent:
     """One that is connected; a token of its own each time."""
     known = {token.name for token in dashboard.access.tokens()}
     if "scanner" in known:
         dashboard.access.remove_token("scanner")
+    # The one before is turned out, and not taken for this one.
+    dashboard.engine.until(lambda: not connected(dashboard))
     token = folder / "token"
     token.write_text(dashboard.access.add_token("scanner", "scanner"))
     token.chmod(0o600)
     began = Agent(dashboard.engine.port, folder / "state", "--token-file", str(token), *arguments)
-    began.until(lambda: any(one["connected"] for one in dashboard.engine.ask("GET", "/api/scanners")[1]))
+    began.until(lambda: connected(dashboard))
     return began
 
 

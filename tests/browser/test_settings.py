@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dashboards import VIEWER, Dashboard
-from onlookers import until_asked
+from onlookers import still, until_asked
 
 from rtflow.settings import load_settings
 
@@ -118,6 +118,7 @@ def test_charts_are_added_and_taken_away(dashboard: Dashboard, page: Page) -> No
 
 
 def test_who_clicks_twice_gets_it_once_applied_and_twice_added(dashboard: Dashboard, page: Page) -> None:
+    wait = still(page)
     count = page.get_by_label("count", exact=True)
     for wanted in ("8", "3"):
         count.fill(wanted)
@@ -125,7 +126,7 @@ def test_who_clicks_twice_gets_it_once_applied_and_twice_added(dashboard: Dashbo
         page.locator("#settings-apply").dblclick()
         page.wait_for_selector("#settings-pending:has-text('Nothing')")
         assert values(dashboard)["count"] == int(wanted)
-    page.wait_for_load_state("networkidle")
+    wait()
     assert page.locator("[role=alert]:has-text('looked at')").count() == 0
     plots = fieldset(page, "plots")
     plots.get_by_role("button", name="Add one").dblclick()

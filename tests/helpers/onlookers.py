@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from processes import LIMIT, ROOT
 
 if TYPE_CHECKING:
     from dashboards import Dashboard
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page, Request, Route
 
 #: A simulated run of the template that is over in some seconds: so many volumes, of a small head.
 VOLUMES = 46
@@ -50,10 +51,10 @@ def until(page: Page, script: str, argument: Any = None, *, failing: str = "") -
         page.wait_for_timeout(50)
 
 
-def begin(page: Page) -> str:
+def begin(page: Page, *, double: bool = False) -> str:
     """Press Run, and wait until the page shows that run; its uid."""
     before = page.evaluate("rtflow.store.current")
-    page.click("#run")
+    page.click("#run", click_count=2 if double else 1)
     return str(
         until(
             page,
@@ -75,11 +76,28 @@ def until_over(page: Page) -> str:
 
 def until_asked(page: Page, held: list[Route]) -> None:
     """Wait until something that is held back was asked for."""
-    for _ in range(200):
-        if held:
-            return
+    end = time.monotonic() + LIMIT
+    while not held:
+        assert time.monotonic() < end, "nothing was asked for"
         page.wait_for_timeout(20)
-    raise AssertionError("nothing was asked for")
+
+
+def still(page: Page) -> Callable[[], None]:
+    """Listen to what a page asks for; what is returned waits until it asks for nothing any more."""
+    asked: set[Request] = set()
+    page.on("request", asked.add)
+    for ends in ("requestfinished", "requestfailed"):
+        page.on(ends, asked.discard)
+
+    def wait() -> None:
+        end = time.monotonic() + LIMIT
+        quiet = 0
+        while quiet < 10:
+            assert time.monotonic() < end, f"still asked for: {[one.url for one in asked]}"
+            page.wait_for_timeout(30)
+            quiet = 0 if asked else quiet + 1
+
+    return wait
 
 
 def until_drawn(page: Page, chart: str, volumes: int) -> list[list[float | None]]:

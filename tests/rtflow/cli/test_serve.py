@@ -12,7 +12,7 @@ import counting_workflow
 import feedback_workflow
 import pytest
 from counting_workflow import Settings
-from processes import free_port
+from processes import free_port, until
 from served import Serving, kill
 from typer.testing import CliRunner
 from visitors import Agent, guarded
@@ -250,11 +250,9 @@ def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
             )
         )
         thread.start()
-        while not came:
-            pass
+        until(lambda: bool(came))
         asyncio.run(asyncio.wait_for(visit(), 60))
-        while "agent_lost" not in {getattr(one, "name", "") for one in came}:
-            assert thread.is_alive()
+        until(lambda: "agent_lost" in {getattr(one, "name", "") for one in came})
         stopping.set()
         thread.join()
     (run_dir,) = (tmp_path / "out" / "runs").iterdir()

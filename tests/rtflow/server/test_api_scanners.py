@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agents import Agent
+from processes import until
 from visitors import Served, ask, guarded
 
 from rtflow.errors import RemoteError
@@ -133,7 +134,6 @@ def test_a_server_that_ends_waits_for_no_answer(tmp_path: Path):
         waiting = threading.Thread(target=wait)
         waiting.start()
         assert asked.wait(30)
-        while not silent.asking._asked:
-            pass
+        until(lambda: bool(silent.asking._asked))
     waiting.join(30)
     assert "ends" in str(raised)
