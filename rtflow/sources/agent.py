@@ -157,7 +157,8 @@ class AgentStream:
             url = self._server.url if self._server is not None else "wss://HOST:PORT"
             return (
                 f"no volume came from agent {name!r} within {wait:g} s: it is not connected; start it on the "
-                f"scanner's host ('rtflow scanner --server {url} --name {name} ...'), or set a longer wait"
+                f"scanner's host ('rtflow scanner --server {url} --name {name} ...'), or wait longer: "
+                "'wait=SECONDS' in the source"
             )
         return (
             f"agent {name!r} is connected, and has not opened its source within {wait:g} s; look at what "

@@ -331,7 +331,7 @@ class DicomStream:
         there += "".join(f"; {what}" for what in self._troubles)
         return (
             f"no volume came into {self._where} within {self._spec.wait:g} s{there}; "
-            f"check the scanner's export{self._feed.hint}, or set a longer wait"
+            f"check the scanner's export{self._feed.hint}, or wait longer: 'wait=SECONDS' in the source"
         )
 
 

@@ -85,9 +85,16 @@ def until_asked(page: Page, held: list[Route]) -> None:
 def still(page: Page) -> Callable[[], None]:
     """Listen to what a page asks for; what is returned waits until it asks for nothing any more."""
     asked: set[Request] = set()
-    page.on("request", asked.add)
-    for ends in ("requestfinished", "requestfailed"):
-        page.on(ends, asked.discard)
+
+    def begins(request: Request) -> None:
+        asked.add(request)
+
+    def ends(request: Request) -> None:
+        asked.discard(request)
+
+    page.on("request", begins)
+    page.on("requestfinished", ends)
+    page.on("requestfailed", ends)
 
     def wait() -> None:
         end = time.monotonic() + LIMIT
