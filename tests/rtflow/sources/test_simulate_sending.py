@@ -151,7 +151,8 @@ def test_a_receiver_that_wants_nothing(tmp_path: Path) -> None:
         storescp(tmp_path / "in", "--refuse") as received,
         pytest.raises(RunError, match=r"refused this scanner \(titles SCANNER to RTFLOW\)"),
     ):
-        send(Scanner(SPEC), received.address)
+        # A refusal is lost if the connection ends before it was read: then it is asked once more.
+        deliver(Scanner(SPEC), Sender(received.address, timeout=10.0, wait=60.0), speed="max")
 
 
 def test_ending_early_releases_the_association(tmp_path: Path) -> None:
