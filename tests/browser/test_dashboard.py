@@ -61,6 +61,7 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     until_volume(page, 5)
     # Ten volumes come in a second, not one in two.
     until(page, f"{LEFT} <= {VOLUMES / 5}")
+    results, feedback = page.evaluate("[rtflow.store.now.results, rtflow.store.now.lastFeedback]")
     first = until_drawn(page, "chart-motion", 5)
     until_drawn(page, "chart-motion", min(len(first[0]) + 5, VOLUMES))  # it moves on
     page.get_by_role("tab", name="Timing").click()
@@ -68,6 +69,7 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     assert page.inner_text("#timing-ledger .fact:first-child .value").isdigit()
     page.get_by_role("tab", name="Live").click()
     assert until_over(page) == "completed"
+    assert page.evaluate("rtflow.store.now.lastFeedback") > feedback or results == VOLUMES
     run = has_all(page, dashboard)
     assert run["results"] == VOLUMES
     page.wait_for_selector(f"#h-volume:text-is('{VOLUMES} of {VOLUMES}')")

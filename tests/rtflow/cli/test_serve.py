@@ -252,7 +252,12 @@ def test_agents_that_come_and_go_stand_in_the_journal(tmp_path: Path):
         thread.start()
         until(lambda: bool(came))
         asyncio.run(asyncio.wait_for(visit(), 60))
-        until(lambda: "agent_lost" in {getattr(one, "name", "") for one in came})
+
+        def lost() -> bool:
+            assert thread.is_alive()
+            return "agent_lost" in {getattr(one, "name", "") for one in came}
+
+        until(lost)
         stopping.set()
         thread.join()
     (run_dir,) = (tmp_path / "out" / "runs").iterdir()

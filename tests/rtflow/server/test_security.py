@@ -652,6 +652,7 @@ def test_pings_wait_as_everything_else_does(served: Served, address: str, channe
     try:
         for _ in range(20):  # answered all the while, and not once or twice
             assert ask(served, "GET", "/api/health")[0] == 200
+            assert sent.is_alive()
             time.sleep(0.05)
     finally:
         enough.set()
