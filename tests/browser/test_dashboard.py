@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dashboards import OPERATOR, VIEWER, Dashboard, Visitor
-from onlookers import LOOKING, QUICK, VOLUMES, begin, has_all, until, until_drawn, until_over, until_volume
+from onlookers import (
+    LOOKING,
+    QUICK,
+    VOLUMES,
+    begin,
+    has_all,
+    still,
+    until,
+    until_drawn,
+    until_over,
+    until_volume,
+)
 from served import Serving, kill
 
 if TYPE_CHECKING:
@@ -130,9 +141,11 @@ def test_a_run_is_ended_only_when_one_says_so_twice(dashboard: Dashboard, page: 
     has_all(page, dashboard)
     assert [one for one in dashboard.engine.audit() if one[1].startswith("stop")]
     # Who is asked while somebody else ends the run is not asked about the next one.
+    wait = still(page)
     begin(page, double=True)  # one run is begun, and nothing is refused
     page.click("#stop")
     page.get_by_role("dialog", name="End the run?").wait_for()
+    wait()
     assert page.locator("[role=alert]:has-text('one run at a time')").count() == 0
     assert dashboard.engine.ask("POST", "/api/stop")[0] == 202
     page.get_by_role("dialog").wait_for(state="hidden")
