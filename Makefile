@@ -24,7 +24,7 @@ run:
 	@$(BIN)/rtflow run workflows/template.py $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	@.ci/tests -n $(PROCESSES) --dist loadfile $(ARGS)
 
 check:
 	@.ci/environment test

@@ -16,6 +16,7 @@ from rtflow.bids.dataset import (
     sidecar,
     write_json,
 )
+from rtflow.bids.entities import parse_name
 from rtflow.bids.incremental import BidsIncremental
 from rtflow.bids.run_file import RunFile, compress, stored_dtype, volumes_in
 from rtflow.bids.series import SERIES_HASH, recorded_series, series_hash
@@ -153,6 +154,10 @@ class RecordRun(StreamInterface):
         self._file, self._first = RunFile(path, first, replaces=self._resuming), first
         self._series = series_hash(first)
         self._note(entry)
+        if entry.requested is not None and not self._resuming:
+            run = parse_name(entry.bold.name)[0]["run"]
+            says = f"run {entry.requested} is in the data set already, and this one becomes run {run}"
+            self._tell("another_run", says, first.volume, run=run)
         self._tell_again(first, entry)
         if (status := first.metadata.get(RUN_STATUS)) and not self._resuming:
             says = f"the run that is read here was cut short when it was recorded (RunStatus {status})"

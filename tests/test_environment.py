@@ -102,3 +102,49 @@ def test_a_whole_environment_is_left_as_it_is(project: Path) -> None:
     with (project / "constraints.txt").open("a") as pins:
         pins.write("# changed\n")
     assert "python" in make_run(project, OLD).stderr.lower()
+
+
+#: Tests that fail as often as the file beside them says.
+FAILING = """
+import pathlib
+import pytest
+
+TIMES = int(pathlib.Path("times").read_text())
+
+@pytest.mark.parametrize("one", range({failing}))
+def test_it(one):
+    with open("ran", "a") as file:
+        file.write(f"{{one}}\\n")
+    assert pathlib.Path("ran").read_text().splitlines().count(str(one)) > TIMES
+
+def test_beside_it():
+    with open("ran", "a") as file:
+        file.write("beside\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("failing", "times", "passes", "runs"),
+    [(2, 0, True, 1), (2, 1, True, 2), (2, 2, False, 2), (6, 1, False, 1)],
+)
+def test_what_failed_beside_other_tests_has_to_pass_alone(tmp_path, failing, times, passes, runs) -> None:
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_it.py").write_text(FAILING.format(failing=failing))
+    (tmp_path / "times").write_text(str(times))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [".ci/tests", "-n", "2", "--dist", "loadfile", "-p", "no:dash"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == passes, done
+    assert ("run once more, alone" in done.stderr) == (runs == 2)
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert sorted(ran) == sorted([*map(str, range(failing))] * runs + ["beside"])

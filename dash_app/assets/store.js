@@ -39,6 +39,7 @@ window.rtflow ||= {};
       this.lastArrival = 0;
       this.lastFeedback = 0;
       this.deadline = null;
+      this.recordedRun = ""; // where it is another one than was asked for
     }
 
     get planned() {
@@ -50,7 +51,8 @@ window.rtflow ||= {};
     }
 
     get bids() {
-      return entities(this.start?.settings?.bids);
+      const asked = this.start?.settings?.bids;
+      return entities({ ...asked, run: this.recordedRun || asked?.run });
     }
 
     add(document) {
@@ -78,6 +80,7 @@ window.rtflow ||= {};
           }
           break;
         case "Event":
+          if (document.name === "another_run") this.recordedRun = document.data.run;
           if (document.name === "step") this.steps.set(document.data.node, document.data);
           this.event(document);
           break;

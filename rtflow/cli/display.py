@@ -19,6 +19,9 @@ from rtflow.summary import STATUSES, Seen, percentile, published
 
 LOOKS_PER_SECOND = 4
 
+#: Where lines are printed, it is said that a run waits for its first volume once it was seen to so often.
+LOOKS_BEFORE_WAITING = 8
+
 #: From so many volumes in a row that failed, the operator is warned that the participant gets nothing.
 FAILING = 3
 _BARS = "▁▂▃▄▅▆▇█"
@@ -79,18 +82,27 @@ class Display:
         said = 0
         warned = False
         over = False
+        waited = 0
         while not over:
             over = self._over.wait(1 / LOOKS_PER_SECOND)
             seen = self._look()
             step = max((seen.start.volumes or 0) // 10, 1) if seen.start and seen.start.volumes else 25
             failing = seen.failing >= FAILING
-            if seen.done // step > said or failing > warned:
-                said = seen.done // step
-                try:
-                    self._console.print(line(seen), soft_wrap=True, highlight=False, markup=False)
-                except OSError:  # nobody can be told any more; the run goes on
-                    return
+            waited += seen.start is not None and not seen.newest
+            try:
+                if waited == LOOKS_BEFORE_WAITING:
+                    waited += 1
+                    assert seen.start is not None
+                    self._say(f"waiting for the first volume from {seen.start.source}")
+                if seen.done // step > said or failing > warned:
+                    said = seen.done // step
+                    self._say(line(seen))
+            except OSError:  # nobody can be told any more; the run goes on
+                return
             warned = failing
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def line(seen: Seen) -> str:

@@ -55,7 +55,8 @@ def show_ending(told: dict[str, Any], console: Console) -> None:
     _show_times(told, console)
     for name, colour in (("errors", "red"), ("doubts", "yellow"), ("notes", "")):
         for message, count in told[name].items():
-            console.print(Text(f"{count} x {message}", style=colour), soft_wrap=True)
+            often = f"{count} x " if count > 1 else ""
+            console.print(Text(f"{often}{message}", style=colour), soft_wrap=True)
     for name, path in told["outputs"].items():
         if not Path(path).exists():  # a run that saves nothing for the session leaves none
             continue

@@ -33,7 +33,11 @@ def workflow_path(given: Path) -> Path:
     shipped = shipped_workflows()
     if given.stem in shipped and given.suffix in ("", ".py") and str(given.parent) in (".", "workflows"):
         return shipped[given.stem]
+    from rtflow.setting_types import nearest
+
+    near = nearest(str(given), [*shipped, *map(str, given.parent.glob("*.py"))])
+    way = f"give a Python file, one of {', '.join(shipped)}, or make your own by 'rtflow new DIR'"
     raise WorkflowError(
-        f"workflow file {given} {'is a folder' if given.is_dir() else 'does not exist'}; give a Python file, "
-        f"one of {', '.join(shipped)}, or make your own by 'rtflow new DIR'"
+        f"workflow file {given} {'is a folder' if given.is_dir() else 'does not exist'}; "
+        + (f"did you mean '{near}'?" if near else way)
     )

@@ -214,7 +214,7 @@ def test_arguments_are_checked_before_snakemake_is_looked_for(data: Path, tmp_pa
     folder = tmp_path / "batch"
     for words, says in (
         (["roi_feedback", tmp_path / "none"], "does not exist"),
-        (["roi_fedback", data], "workflow file roi_fedback does not exist"),
+        (["roi_fedback", data], "roi_fedback does not exist; did you mean 'roi_feedback'?"),
         (["roi_feedback", data, "--subject", "99"], "holds no run of subject 99"),
         (["roi_feedback", data, "--set", "openin=4"], "did you mean 'opening'?"),
         (["roi_feedback", data, "-c", tmp_path / "none.toml"], "does not exist; give a TOML file"),

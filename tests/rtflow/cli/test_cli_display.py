@@ -1,16 +1,18 @@
 """What is shown of a run at one moment, and at its end."""
 
+import io
 import math
+import threading
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from rtflow.cli.display import line, picture
+from rtflow.cli.display import LOOKS_BEFORE_WAITING, Display, line, picture
 from rtflow.cli.ending import show_ending
 from rtflow.cli.replay import in_words
 from rtflow.documents import AnyDocument, Result, RunStart, RunStop, VolumeReceived
-from rtflow.summary import Summary
+from rtflow.summary import Seen, Summary
 
 START = RunStart(run_uid="r", time=100.0, workflow="mine", source="simulate:?tr=1", volumes=10)
 
@@ -119,6 +121,23 @@ def test_values_that_the_settings_want_shown_are() -> None:
     assert "2.34567" in ended(*documents, RunStop(status="completed"))
 
 
+def test_who_has_no_terminal_is_told_once_that_the_run_waits() -> None:
+    looks = 0
+    enough = threading.Event()
+
+    def look() -> Seen:
+        nonlocal looks
+        looks += 1
+        if looks > 2 * LOOKS_BEFORE_WAITING:
+            enough.set()
+        return summary(*([START] if looks > 1 else [])).seen()
+
+    printed = io.StringIO()
+    with Display(look, Console(file=printed), threading.Event()):
+        assert enough.wait(60)
+    assert printed.getvalue() == "waiting for the first volume from simulate:?tr=1\n"
+
+
 def test_a_run_of_unknown_length() -> None:
     start = RunStart(workflow="mine", source="folder:in")
     assert "waiting for the first volume" in shown(picture(summary(start).seen()))
@@ -139,6 +158,7 @@ def test_the_ending_tells_what_is_wrong() -> None:
         START,
         *volume(1, timings={"realign": 12.345}),
         *volume(2, status="failed", errors={"mask": "no [voxels]"}, reasons=("moved",)),
+        *volume(3, status="failed", errors={"mask": "no [voxels]"}),
         RunStop(
             time=110.0,
             status="completed",
@@ -149,7 +169,7 @@ def test_the_ending_tells_what_is_wrong() -> None:
     )
     for word in ("run r completed after 10.0 s", "87.5%", "1 ok, 0 late, 0 missing, 1 failed of 10", "12.35"):
         assert word in text, text
-    for word in ("1 x mask: no [voxels]", "1 x moved", "n.note", "[a]", "0.123457", "last byte to Result"):
+    for word in ("2 x mask: no [voxels]", "\nmoved\n", "n.note", "[a]", "0.123457", "last byte to Result"):
         assert word in text, text
     assert "nowhere" not in text
 
