@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from rtflow.documents import RunStart, RunStop, decode
+from rtflow.documents import Event, RunStart, RunStop, decode
 
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_TAIL, _LARGEST = 16 << 10, 1 << 20
-"""Bytes of a journal in which its last document is looked for; of one that is longer."""
+_HEAD, _TAIL, _LARGEST = 64 << 10, 16 << 10, 1 << 20
+"""Bytes of a journal in which is looked for what its first volumes told, and for its last document; for a
+longer one."""
 _ANSWER = 2 << 20
 _RUNS = 32
 """So many runs are remembered of which documents were asked for."""
@@ -143,6 +144,7 @@ def _told(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             start = decode(file.readline(_LARGEST))
+            became = _another_run(file.read(_HEAD))
             stop = _stop(file)
     except (OSError, msgspec.DecodeError):
         return None
@@ -152,12 +154,23 @@ def _told(path: Path) -> dict[str, Any] | None:
         "run_uid": start.run_uid,
         "workflow": start.workflow,
         "source": start.source,
-        "bids": bids_of(start.settings),
+        "bids": bids_of(start.settings) | became,
         "began": start.time,
         "status": stop.status if stop else "unfinished",
         "reason": stop.reason if stop else "",
         "counts": stop.counts if stop else {},
     }
+
+
+def _another_run(head: bytes) -> dict[str, Any]:
+    """The run that it became in the data set, where the one that was asked for was there already."""
+    for line in head.split(b"\n")[:-1]:
+        if b'"another_run"' not in line:
+            continue
+        document = decode(line)
+        if isinstance(document, Event) and document.name == "another_run" and "run" in document.data:
+            return {"run": document.data["run"]}
+    return {}
 
 
 def bids_of(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def write_run(folder: Path, uid: str, *, stopped: bool, events: int = 3) -> None
     start = RunStart(workflow="w", source="simulate:", settings={"bids": {"subject": "02"}})
     documents = [start, *(Event(name=f"e{n}") for n in range(events))]
     if stopped:
+        documents[1] = Event(name="another_run", data={"run": "3"})
         documents.append(RunStop(status="completed", counts={"ok": 2}))
     for seq, document in enumerate(documents):
         journal.keep(msgspec.structs.replace(document, run_uid=uid, seq=seq, time=float(seq)))
@@ -111,7 +112,8 @@ def test_runs_and_their_documents_are_read_from_the_journals(served: Served, tmp
         ("20260102-2", "unfinished"),
         ("20260101-1", "completed"),
     ]
-    assert (runs[1]["counts"], runs[1]["bids"]) == ({"ok": 2}, {"subject": "02"})
+    assert (runs[1]["counts"], runs[1]["bids"]) == ({"ok": 2}, {"subject": "02", "run": "3"})
+    assert runs[0]["bids"] == {"subject": "02"}
     path = "/api/runs/20260101-1/documents"
     status, body, headers = ask(served, "GET", f"{path}?since=3", token=token)
     assert [json.loads(line)["seq"] for line in body.splitlines()] == [3, 4]
