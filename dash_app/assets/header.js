@@ -48,8 +48,7 @@ window.rtflow ||= {};
     element("h-state").dataset.state = level;
     set("h-workflow", run?.start?.workflow ?? store.status.workflow ?? "–");
     set("h-run", run?.uid || "–");
-    set("h-bids", (run?.start ? run.bids : rtflow.store.entities(store.status.bids)) || "–");
-    for (const id of ["h-workflow", "h-run", "h-bids"]) element(id).title = element(id).textContent; // they may be too long to be shown
+    set("h-bids", (run?.start ? run.bids : rtflow.store.entities(store.status.bids)) || "Run");
     const planned = run?.planned;
     set("h-volume", run?.start ? `${run.volumes} of ${planned ?? "?"}` : "–");
     const progress = element("h-progress");
@@ -62,9 +61,9 @@ window.rtflow ||= {};
     // What was counted down or up when the connection was lost would look as if it were known now.
     set("h-left", reachable && going && planned && every ? clock((planned - run.volumes) * every) : "–");
     set("h-age", !reachable ? "not known" : !run?.lastFeedback ? "none yet" : going ? `${Math.max(0, now - run.lastFeedback).toFixed(1)} s ago` : run.stop ? "run is over" : ended ? "run was cut off" : "–");
-    set("h-run-label", ended ? `Run: ${ended}` : "Run");
-    element("h-run-label").dataset.ended = ended;
-    element("h-run-label").title = element("h-run-label").textContent;
+    set("h-ended", ended);
+    element("h-ended").dataset.ended = ended;
+    for (const id of ["h-workflow", "h-run", "h-bids"]) element(id).title = element(id).textContent; // they may be too long to be shown
     const lights = Object.fromEntries(LIGHTS.map((name) => [name, rtflow.health[name](run, store.status, now)]));
     for (const name of LIGHTS) {
       const light = lights[name];

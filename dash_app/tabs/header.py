@@ -42,8 +42,17 @@ def layout(who: Identity) -> Any:
                         ],
                         className="fact title",
                     ),
-                    _fact("bids", "Participant"),
-                    _fact("run", "Run"),
+                    html.Div(
+                        [
+                            html.Span(
+                                [html.Span("Run", id="h-bids"), html.Span(id="h-ended")],
+                                id="h-run-label",
+                                className="label",
+                            ),
+                            html.Span("–", id="h-run", className="value"),
+                        ],
+                        className="fact",
+                    ),
                     html.Span("…", id="h-state", className="state", role="status"),
                     html.Div(
                         [

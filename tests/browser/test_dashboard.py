@@ -85,7 +85,7 @@ def test_a_run_is_begun_and_followed_to_its_end(dashboard: Dashboard, page: Page
     assert run["results"] == VOLUMES
     page.wait_for_selector(f"#h-volume:text-is('{VOLUMES} of {VOLUMES}')")
     page.wait_for_selector("#h-state:text-is('waiting for Run')")
-    page.wait_for_selector("#h-run-label:text-is('Run: completed')")
+    page.wait_for_selector("#h-ended:text-is('completed')")
     assert page.get_attribute("#stop", "title") == "there is no run to end"
     assert page.inner_text("#h-age") == "run is over"
     drawn_values(until_drawn(page, "chart-plot-0", VOLUMES), run["series"]["decode.value"])
@@ -254,7 +254,7 @@ def test_the_engine_is_killed_and_comes_back(dashboard: Dashboard, page: Page) -
     page.wait_for_selector(
         f'#h-alert:has-text("The run was cut off. What was recorded is kept."):has-text("{resume}")'
     )
-    page.wait_for_selector("#h-run-label:text-is('Run: cut off')")
+    page.wait_for_selector("#h-ended:text-is('cut off')")
     assert page.inner_text("#h-age") == "run was cut off"
     assert "--resume" in page.locator("#h-scanner-says").text_content()
     assert begin(page) != uid

@@ -236,9 +236,9 @@ def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) 
     page.wait_for_selector("#settings-locked", state="hidden")
     count = page.get_by_label("count", exact=True)
     assert (count.is_enabled(), count.input_value()) == (True, "4")
-    page.wait_for_selector("#h-run-label:text-is('Run: aborted')")  # until the next one begins
+    page.wait_for_selector("#h-ended:text-is('aborted')")  # until the next one begins
     page.click("#run")
     asks.get_by_role("button", name="Apply them and run").click()
     page.wait_for_selector("#settings-pending:has-text('Nothing')")
     assert values(dashboard)["count"] == 4
-    page.wait_for_selector("#h-run-label:text-is('Run')")
+    page.wait_for_selector("#h-ended:empty", state="attached")
