@@ -49,6 +49,7 @@ _HEARTBEAT, _SILENCE = 1.0, 5.0
 _FIRST_QUESTIONS, _FIRST_EVERY = 8, 0.05  # the clocks are to agree by the first volume
 _DRIFT = 0.001  # seconds by which clocks may part while exchanges are compared
 _UNTAKEN = 100
+_UNKNOWN_TR = 2.0  # seconds that stand for a TR where nobody knows it, as in rtflow.agents.kept_values
 _FRAME_LIMIT = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _EPOCH = time.time() - time.perf_counter()
@@ -93,6 +94,11 @@ class Value(NamedTuple):
         When the volume's acquisition began, if known.
     next_volume
         When the next one's begins, if that can be told.
+    arrived
+        When the value was at this computer.
+    late
+        Whether that was more than a TR (two seconds, where nobody knows the TR) after the volume, as behind
+        a lost connection. It is given all the same, in its turn.
     """
 
     run_uid: str
@@ -108,6 +114,8 @@ class Value(NamedTuple):
     received: float | None = None
     acquired: float | None = None
     next_volume: float | None = None
+    arrived: float = 0.0
+    late: bool = False
 
 
 class Run(NamedTuple):
@@ -318,8 +326,13 @@ class Feedback:
     # What is told
 
     def shown(self, volume: int, at: float | None = None) -> None:
-        """The value of a volume is on the display, since ``at`` (now, unless it is given)."""
-        self._tell("Shown", at, self._run_uid, volume=_counted(volume))
+        """The value of a volume is on the display, since ``at`` (now, unless it is given).
+
+        Of one that was given as late the server is told that it was.
+        """
+        value = self._values.get(_counted(volume))
+        late = {"late": True} if value is not None and value.late else {}
+        self._tell("Shown", at, self._run_uid, volume=int(volume), **late)
 
     def respond(self, button: str, at: float | None = None) -> None:
         """The participant pressed a button."""
@@ -432,8 +445,9 @@ class Feedback:
         elif kind == "Value":
             for value in self._keeps.left(body["run_uid"]):
                 self._coming.put_nowait(value)
+            body = {**body, "arrived": now()}
             if self._keeps.is_new(body):
-                received = {"run_uid": body["run_uid"], "volume": body["volume"], "at": now()}
+                received = {"run_uid": body["run_uid"], "volume": body["volume"], "at": body["arrived"]}
                 self._coming.put_nowait(body)
                 self._talk.post({"type": "Received", **received})
 
@@ -464,6 +478,9 @@ class Feedback:
         fields = {name: body[name] for name in Value._fields if name in body}
         fields.update({name: body[name] - offset for name in _TIMES if body.get(name) is not None})
         value = Value(**fields)
+        # The TR is of this run: what came before this value has been worked on.
+        tr = self.run.tr if self.run is not None and self.run.run_uid == value.run_uid else None
+        value = value._replace(late=_is_late(value, tr))
         due = min(value.delay, value.time + value.delay - now())
         if due > 0:
             await asyncio.sleep(due)
@@ -723,6 +740,12 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_late(value: Value, tr: float | None) -> bool:
+    """Whether it came here more than a TR after its volume's last byte, or after the server gave it out."""
+    there = value.time if value.received is None else value.received
+    return value.arrived - there > (tr or _UNKNOWN_TR)
 
 
 def _counted(n: int) -> int:

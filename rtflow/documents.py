@@ -200,13 +200,15 @@ class Delivered(Document, frozen=True, kw_only=True, tag=True):
     """A value has reached the subject's side: ``received`` there, or ``shown``.
 
     ``channel`` is ``file``, or the name of a display; ``at`` is when it did, as the subject's host says, on
-    the clock of the analysis host.
+    the clock of the analysis host. ``late`` says of one that is ``shown`` that the display marked it as late:
+    it had come there more than a TR after its volume.
     """
 
     volume: int
     channel: str
     stage: Literal["received", "shown"] = "received"
     at: float | None = None
+    late: bool = False
 
 
 class Event(Document, frozen=True, kw_only=True, tag=True):

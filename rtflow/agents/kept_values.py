@@ -18,6 +18,30 @@ import msgspec
 from rtflow.server.messages import BeginRun, Name, Value, VolumeNumber
 from rtflow.whole_file import put_whole
 
+UNKNOWN_TR = 2.0
+"""Seconds that stand for a TR where nobody knows it. (The client and the page have it, too.)"""
+
+
+def is_late(arrived: float, there: float, tr: float | None) -> bool:
+    """Whether a value came late: more than a TR after its volume.
+
+    Parameters
+    ----------
+    arrived
+        When it was at the display's host.
+    there
+        When the volume's last byte was at the server (or, where that is not known, when the value was handed
+        over), on the same clock.
+    tr
+        Repetition time in seconds, if it is known.
+
+    Examples
+    --------
+    >>> is_late(11.4, 10.0, 1.5), is_late(11.6, 10.0, 1.5), is_late(11.6, 10.0, None)
+    (False, True, False)
+    """
+    return arrived - there > (tr or UNKNOWN_TR)
+
 
 class Arrival(Value, frozen=True, kw_only=True, tag="Value"):
     """A value as it is given on: also when it came, and whether that was late.
@@ -27,7 +51,7 @@ class Arrival(Value, frozen=True, kw_only=True, tag="Value"):
     arrived
         When it was at this host, seconds since 1970 on its clock.
     late
-        Whether that was more than a TR (or two seconds, where nobody knows the TR) after the volume.
+        Whether that was late (`is_late`).
     """
 
     arrived: float = 0.0

@@ -12,13 +12,25 @@ import msgspec
 import rtflow
 from rtflow.agents.answering import Answering
 from rtflow.agents.connecting import Place, stay_connected
-from rtflow.agents.kept_values import Arrival, KeptValues
+from rtflow.agents.kept_values import Arrival, KeptValues, is_late
 from rtflow.agents.outlets import Outlet
 from rtflow.agents.services import Method, declaration
 from rtflow.documents import now
 from rtflow.errors import ProtocolError, RtflowError, in_words
 from rtflow.server.link import Link
-from rtflow.server.messages import BeginRun, Body, EndRun, Kept, Note, Piece, Received, Request, Said, Value
+from rtflow.server.messages import (
+    BeginRun,
+    Body,
+    EndRun,
+    Kept,
+    Note,
+    Piece,
+    Received,
+    Request,
+    Said,
+    Shown,
+    Value,
+)
 from rtflow.server.wire import Hello
 
 _FAREWELL = 1.0
@@ -26,7 +38,6 @@ _CLOCKS = 0.25
 """Seconds to wait for the clocks to agree, where a value comes with the connection."""
 
 _AGAIN = 0.5
-_UNKNOWN_TR = 2.0
 
 
 class SubjectAgent:
@@ -124,7 +135,13 @@ class SubjectAgent:
             self._kept.close()
 
     def say(self, body: Said) -> None:
-        """Tell the server what the participant did, or the display showed."""
+        """Tell the server what the participant did, or the display showed, and whether that had come late."""
+        if isinstance(body, Shown) and self._kept is not None:
+            found = (
+                one for one in self._kept.values if (one.run_uid, one.volume) == (body.run_uid, body.volume)
+            )
+            late = any(self._is_late(one) for one in found)
+            body = msgspec.structs.replace(body, late=late)
         self.link.post(body)
 
     def say_from_anywhere(self, body: Said) -> None:
@@ -199,16 +216,19 @@ class SubjectAgent:
                 await asyncio.sleep(_AGAIN)
 
     async def _when_due(self, value: Arrival) -> Arrival:
-        """Wait until a value may be shown, by this host's clock; it is late if it came late."""
+        """Wait until a value may be shown, by this host's clock; it says whether it came late."""
         began = now()
         while self.link.clock.offset is None and self.link.connected and now() - began < _CLOCKS:
             await asyncio.sleep(0.005)
-        tr = self._kept.run.tr if self._kept is not None and self._kept.run is not None else None
-        there = self.link.clock.to_ours(value.time if value.received is None else value.received)
+        late = self._is_late(value)
         if value.delay and (left := self.link.clock.to_ours(value.time + value.delay) - now()) > 0:
             await asyncio.sleep(min(left, value.delay))
-        late = value.arrived - there > (tr or _UNKNOWN_TR)
         return msgspec.structs.replace(value, late=late)
+
+    def _is_late(self, value: Arrival) -> bool:
+        tr = self._kept.run.tr if self._kept is not None and self._kept.run is not None else None
+        there = self.link.clock.to_ours(value.time if value.received is None else value.received)
+        return is_late(value.arrived, there, tr)
 
     def _pass_on(self, body: Body) -> None:
         for outlet in self._outlets:

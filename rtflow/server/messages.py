@@ -234,11 +234,12 @@ class Received(Message, frozen=True, kw_only=True, tag=True):
 
 
 class Shown(Message, frozen=True, kw_only=True, tag=True):
-    """A value is on the display."""
+    """A value is on the display; ``late`` if it had come late, and so was given to it as late."""
 
     run_uid: Name
     volume: VolumeNumber
     at: Time
+    late: bool = False
 
 
 class Response(Message, frozen=True, kw_only=True, tag=True):

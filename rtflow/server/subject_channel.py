@@ -117,7 +117,8 @@ class SubjectChannel(Channel):
         if body.volume not in self._offered:
             self._early.append(body)  # a run that goes on is still to say what it had offered
             return
-        emit(Delivered(volume=body.volume, channel=self.name, stage=stage, at=body.at))
+        late = isinstance(body, Shown) and body.late
+        emit(Delivered(volume=body.volume, channel=self.name, stage=stage, at=body.at, late=late))
         with self._said:
             self._reached[stage].add(body.volume)
             self._said.notify_all()

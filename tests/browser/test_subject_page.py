@@ -108,6 +108,44 @@ def test_each_of_100_values_is_painted_once_and_in_order(subject: Subject, conte
     assert not [words for words in opened.said if "Content Security Policy" in words]
 
 
+def test_what_came_late_behind_a_lost_connection_is_painted_and_told_as_late(
+    subject: Subject, context: BrowserContext
+) -> None:
+    """By the TR of the run, 1000 s, and by two seconds where nobody knows it; the clocks differ."""
+    ahead, tr = 5000.0, 1000.0
+    subject.channel.link._now = lambda: now() + ahead
+
+    def offer(volume: int, age: float, run_uid: str) -> None:
+        at = now() + ahead
+        subject.offer(volume, run_uid=run_uid, time=at - age / 2, received=at - age)
+
+    def shown(run_uid: str) -> list[tuple[int, bool]]:
+        said = subject.wait_for(lambda body: isinstance(body, Shown) and body.volume == 3)
+        told = [body for body in said if isinstance(body, Shown) and body.run_uid == run_uid]
+        return [(body.volume, body.late) for body in told]
+
+    with Cable(subject.server.port) as cable:
+        opened = Opened(context, cable.port)
+        subject.channel.begin_run(type(RUN)(run_uid="slow", tr=tr))
+        offer(1, 0.0, "slow")
+        opened.page.wait_for_selector(".feedback[data-volume='1'][data-late='no']")
+        cable.pull()
+        offer(2, 1.5 * tr, "slow")  # as if it had waited so long for the connection
+        cable.cut()
+        cable.plug()
+        opened.page.wait_for_selector(".feedback[data-volume='2'][data-late='yes']")
+        offer(3, 0.5 * tr, "slow")
+        opened.page.wait_for_selector(".feedback[data-volume='3'][data-late='no']")
+        assert shown("slow") == [(1, False), (2, True), (3, False)]
+        subject.channel.end_run(EndRun(run_uid="slow"))
+        subject.channel.begin_run(type(RUN)(run_uid="unknown"))
+        for volume, age in ((1, -60.0), (2, 60.0), (3, -60.0)):
+            offer(volume, age, "unknown")
+        assert shown("unknown") == [(1, False), (2, True), (3, False)]
+        assert opened.seen == [1, 2, 3, 1, 2, 3]
+        assert cable.connections >= 2
+
+
 @pytest.mark.slow
 def test_a_connection_that_says_nothing_is_given_up(subject: Subject, context: BrowserContext) -> None:
     with Cable(subject.server.port) as cable:

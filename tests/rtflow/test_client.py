@@ -19,7 +19,10 @@ from websockets.sync.server import ServerConnection, serve
 
 from rtflow import client
 from rtflow.access import certificates
+from rtflow.agents import kept_values
+from rtflow.agents.kept_values import Arrival
 from rtflow.client import Feedback
+from rtflow.documents import now
 from rtflow.server import messages, subject_page
 from rtflow.server.messages import EndRun, Note, Received, Request, Response, Shown, StimulusEvent, Trigger
 from rtflow.server.thread import Server
@@ -91,6 +94,59 @@ def test_a_connection_that_says_nothing_is_given_up(
         said = subject.wait_for(lambda body: isinstance(body, Received) and body.volume == 2)
     assert [value.volume for value in (feedback.next(), feedback.next()) if value] == [1, 2]
     assert sorted(type(body).__name__ for body in said) == ["Received", "Received", "Response"]
+
+
+def test_what_came_late_behind_a_lost_connection_is_marked_and_told_as_late(
+    subject: Subject, tmp_path: Path
+) -> None:
+    """The TR is 1000 s, so that no machine is slow enough to make anything else late."""
+    tr = 1000.0
+    subject.channel.begin_run(type(RUN)(run_uid="slow", volumes=4, tr=tr))
+    state = tmp_path / "feedback.json"
+
+    def offer(volume: int, age: float) -> None:
+        subject.offer(volume, run_uid="slow", time=now() - age / 2, received=now() - age)
+
+    with Cable(subject.server.port) as cable:
+        url = f"ws://127.0.0.1:{cable.port}"
+        with Feedback(url, "token", state=state) as feedback:
+            offer(1, 0.0)
+            assert feedback.wait(1, timeout=30)
+            cable.pull()
+            offer(2, 1.5 * tr)  # as if it had waited so long for the connection
+            offer(3, 0.5 * tr)
+            assert feedback.wait(2, timeout=0.05) is None
+            cable.cut()
+            cable.plug()
+            assert feedback.wait(3, timeout=30)
+            given = [feedback.next(), feedback.next(), feedback.next()]
+            for value in given:
+                assert value is not None
+                feedback.shown(value.volume)
+            said = subject.wait_for(lambda body: isinstance(body, Shown) and body.volume == 3)
+            assert cable.connections >= 2
+    assert [(value.volume, value.late) for value in given if value] == [(1, False), (2, True), (3, False)]
+    shown = [(body.volume, body.late) for body in said if isinstance(body, Shown)]
+    assert shown == [(1, False), (2, True), (3, False)]
+
+
+def test_without_a_tr_two_seconds_are_late_and_a_program_that_comes_back_still_knows(
+    subject: Subject, tmp_path: Path
+) -> None:
+    subject.channel.begin_run(type(RUN)(run_uid="unknown"))
+    state = tmp_path / "feedback.json"
+    ahead = 5000.0  # the server's clock is another one
+    subject.channel.link._now = lambda: now() + ahead
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        subject.offer(1, run_uid="unknown", time=now() + ahead + 60)
+        subject.offer(2, run_uid="unknown", time=now() + ahead - 30)
+        assert feedback.wait(2, timeout=30)
+        subject.offer(3, run_uid="unknown", time=now() + ahead - 30)
+        subject.wait_for(lambda body: isinstance(body, Received) and body.volume == 3)
+        given = [feedback.next(), feedback.next()]
+    with Feedback(subject.server.url, "token", state=state) as feedback:
+        given.append(feedback.next(timeout=None) if feedback.wait_for_run(timeout=30) else None)
+    assert [(value.volume, value.late) for value in given if value] == [(1, False), (2, True), (3, True)]
 
 
 def test_what_is_told_reaches_the_server_once_though_it_was_away(subject: Subject) -> None:
@@ -525,9 +581,21 @@ def test_over_tls_only_the_expected_server_is_spoken_to(tmp_path: Path) -> None:
 
 def test_it_speaks_of_what_the_server_speaks_of() -> None:
     assert client.SCHEMA == messages.SCHEMA_VERSION
-    assert set(client.Value._fields) == set(messages.Value.__struct_fields__)
-    page = Path(subject_page.__file__).parent / "page" / "link.js"
-    assert f"const SCHEMA = {messages.SCHEMA_VERSION};" in page.read_text(encoding="utf-8")
+    assert set(client.Value._fields) == set(Arrival.__struct_fields__)
+    page = (Path(subject_page.__file__).parent / "page" / "link.js").read_text(encoding="utf-8")
+    assert f"const SCHEMA = {messages.SCHEMA_VERSION};" in page
+    assert f"const UNKNOWN_TR = {kept_values.UNKNOWN_TR:g};" in page
+
+
+@pytest.mark.parametrize("tr", [None, 0.8, 2.0, 3.0])
+@pytest.mark.parametrize("received", [None, 99.0, 100.0])
+@pytest.mark.parametrize("arrived", [100.5, 101.5, 101.99, 102.5, 103.5])
+def test_it_calls_late_what_the_agent_calls_late(
+    arrived: float, received: float | None, tr: float | None
+) -> None:
+    value = client.Value("run-1", 1, time=100.0, received=received, arrived=arrived)
+    there = 100.0 if received is None else received
+    assert client._is_late(value, tr) == kept_values.is_late(arrived, there, tr)
 
 
 def test_it_is_python_3_8_and_needs_websockets_alone() -> None:

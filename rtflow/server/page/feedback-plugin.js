@@ -50,11 +50,12 @@ function picture(parent, look, low, high) {
   element("line", { x1: 500, x2: 500, y1: 470, y2: 530 }, cross);
   const group = element("g", { hidden: "" }, svg);
   const set = LOOKS[look](group);
-  return ({ value, kind, volume }) => {
+  return ({ value, kind, volume, late }) => {
     const none = value === null || kind === "neutral";
     group.toggleAttribute("hidden", none);
     cross.toggleAttribute("hidden", !none);
     if (!none) set(Math.min(1, Math.max(0, (value - low) / (high - low))), value);
+    svg.dataset.late = late ? "yes" : "no"; // to be styled, and for whoever looks
     svg.dataset.volume = volume;
   };
 }
@@ -89,7 +90,7 @@ const info = {
   },
   data: {
     run_uid: { type: ParameterType.STRING },
-    /** Of each value: volume, value, kind, and when it was painted. */
+    /** Of each value: volume, value, kind, whether it came late, and when it was painted. */
     shown: { type: ParameterType.COMPLEX, array: true },
     /** Of each response: key, and when it was pressed. */
     responses: { type: ParameterType.COMPLEX, array: true },
@@ -134,7 +135,7 @@ export default class FeedbackPlugin {
         if (wait > 0) await new Promise((due) => setTimeout(due, wait));
         const time = await paint(() => draw(value));
         link.shown(value, time);
-        shown.push({ volume: value.volume, value: value.value, kind: value.kind, at: time });
+        shown.push({ volume: value.volume, value: value.value, kind: value.kind, late: value.late, at: time });
       }
       document.body.dataset.running = type === "EndRun" ? "no" : "yes";
       link.done(message);

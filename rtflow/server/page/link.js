@@ -4,6 +4,7 @@
 const SCHEMA = 1;
 const FIRST = 100, LONGEST = 2000; // ms from one attempt to connect to the next
 const HEARTBEAT = 1000, SILENCE = 5000, FIRST_QUESTIONS = 8, FIRST_EVERY = 50;
+const UNKNOWN_TR = 2; // seconds that stand for a TR where nobody knows it, as in rtflow.agents.kept_values
 const REFUSED = {
   401: "The link to this page is no longer valid. Open a new one.",
   403: "This page may not be opened from here: use the address that the server is known by.",
@@ -68,6 +69,7 @@ export class Link {
     this.instance = sessionStorage.getItem("rtflow.instance") ?? word();
     sessionStorage.setItem("rtflow.instance", this.instance);
     this.run_uid = "";
+    this.tr = null; // seconds, of the run that is on, if it is known
     this.epoch = word();
     this.posts = []; // not acknowledged: {seq, body}
     this.nextSeq = 1;
@@ -82,7 +84,7 @@ export class Link {
     this.live();
   }
 
-  /** The next BeginRun, Value or EndRun; call `done` with it when it has been dealt with. */
+  /** The next BeginRun, Value (it says whether it came `late`) or EndRun; call `done` once it has been dealt with. */
   async next() {
     for (;;) {
       while (this.coming.length === 0) {
@@ -91,8 +93,10 @@ export class Link {
       const message = this.coming.shift();
       const { type, run_uid } = message.body;
       if (type === "BeginRun" || type === "EndRun" || (type === "Value" && !this.memory.has(message.body))) {
-        this.run_uid = run_uid;
         if (type === "BeginRun") this.memory.keep({ run_uid });
+        if (type === "BeginRun" || run_uid !== this.run_uid) this.tr = message.body.tr ?? null;
+        this.run_uid = run_uid;
+        if (type === "Value") message.body.late = await this.isLate(message);
         return message;
       }
       this.done(message); // dealt with when it came, or shown before
@@ -107,17 +111,28 @@ export class Link {
     }
   }
 
-  /** Milliseconds until a value is due; 0 if it is. */
-  async due(value) {
+  /** Seconds that the server's clock shows more than this one, by the fastest of the last exchanges. */
+  async offset() {
     while (this.exchanges.length === 0) await pause(1);
-    const offset = this.exchanges.reduce((best, one) => (one.roundTrip < best.roundTrip ? one : best)).offset;
-    return 1000 * Math.max(0, Math.min(value.delay, value.time - offset + value.delay - now()));
+    return this.exchanges.reduce((best, one) => (one.roundTrip < best.roundTrip ? one : best)).offset;
   }
 
-  /** The value of a volume is on the display. */
+  /** Whether a value came more than a TR after its volume's last byte, or after the server gave it out. */
+  async isLate({ body, arrived }) {
+    const there = (body.received ?? body.time) - (await this.offset());
+    return arrived - there > (this.tr || UNKNOWN_TR);
+  }
+
+  /** Milliseconds until a value is due; 0 if it is. */
+  async due(value) {
+    const time = value.time - (await this.offset());
+    return 1000 * Math.max(0, Math.min(value.delay, time + value.delay - now()));
+  }
+
+  /** The value of a volume is on the display; of one that came late the server is told so. */
   shown(value, time = now()) {
     this.memory.keep({ run_uid: value.run_uid, volume: value.volume });
-    this.post({ type: "Shown", run_uid: value.run_uid, volume: value.volume, at: time });
+    this.post({ type: "Shown", run_uid: value.run_uid, volume: value.volume, at: time, late: value.late === true });
   }
 
   /** The participant pressed a button. */
@@ -285,15 +300,15 @@ export class Link {
 
   /** What is shown waits its turn; all else is dealt with at once. */
   sort(message) {
-    const body = message.body;
+    const body = message.body, arrived = now();
     if (body.type === "Value" && !this.memory.has(body)) {
-      this.post({ type: "Received", run_uid: body.run_uid, volume: body.volume, at: now() });
+      this.post({ type: "Received", run_uid: body.run_uid, volume: body.volume, at: arrived });
     } else if (body.type === "Note") {
       this.onNote(body.text);
     } else if (body.type === "Request") {
       this.post({ type: "Reply", id: body.id, error: "the subject page has no services" });
     }
-    this.coming.push({ ...message, epoch: this.theirEpoch });
+    this.coming.push({ ...message, epoch: this.theirEpoch, arrived });
     this.wanting?.();
   }
 

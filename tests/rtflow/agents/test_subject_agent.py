@@ -18,8 +18,8 @@ from processes import LIMIT, free_port
 
 from rtflow.agents import subject
 from rtflow.agents.kept_values import Arrival, KeptValues
-from rtflow.documents import Delivered
-from rtflow.server.messages import BeginRun
+from rtflow.documents import Delivered, now
+from rtflow.server.messages import BeginRun, Value
 
 
 def delivered(documents: Any, stage: str = "received") -> list[int]:
@@ -175,6 +175,36 @@ def test_a_lost_connection_makes_values_late_and_nothing_else(tmp_path) -> None:
     late = [one["volume"] for one in files(agent) if one["late"]]
     assert late == list(range(late[0], 41))
     assert late[0] > 10
+
+
+def test_what_a_display_shows_of_late_values_is_told_as_late(tmp_path) -> None:
+    """The display need not say so: its agent knows what it gave it."""
+    tr = 1000.0
+    with serving() as server, Cable(server.port) as cable:
+        channel = server.subject("subject")
+        told: list[Delivered] = []
+        channel.emit = told.append
+        channel.begin_run(BeginRun(run_uid="run", tr=tr))
+        with SubjectAgent(cable.port, tmp_path, "--tcp", "0") as agent:
+            agent.until(lambda: agent.said("connected"))
+            (port,) = [int(line.rpartition(":")[2]) for line in agent.lines if "lines of JSON" in line]
+            with Client(port, shows=True) as client:
+                for volume, age in ((1, 0.0), (2, 1.5 * tr), (3, 0.5 * tr)):
+                    if volume == 2:
+                        agent.until(lambda: len(client.values) == 1)
+                        cable.pull()
+                    channel.offer(Value(run_uid="run", volume=volume, time=now(), received=now() - age))
+                cable.cut()
+                cable.plug()
+                agent.until(lambda: delivered(told, "shown") == [1, 2, 3])
+            assert [(one["volume"], one["late"]) for one in client.values] == [
+                (1, False),
+                (2, True),
+                (3, False),
+            ]
+    assert [(one.volume, one.late) for one in told if one.stage == "shown"] == [
+        (1, False), (2, True), (3, False),
+    ]  # fmt: skip
 
 
 def test_a_killed_server_that_goes_on_offers_only_what_was_not_received(tmp_path) -> None:
