@@ -163,6 +163,12 @@ class LabelsInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     shown = traits.List(
         desc="Trials that the display told of (SubjectInput): each takes the place of what was planned"
     )
+    late = traits.Enum(
+        "use",
+        "ignore",
+        usedefault=True,
+        desc="what the display told late: it counts for the volumes after it, or for none",
+    )
     lag = traits.Float(
         0.0, usedefault=True, desc="seconds by which the haemodynamic response trails the trials"
     )
@@ -234,8 +240,11 @@ class Labels(StreamInterface):
         if "_design" not in self.__dict__:  # stock Nipype calls without start_run
             self._design = given_design(self)
         design = self._design
-        if isdefined(inputs.shown) and inputs.shown:
-            design = (design or Design(())).as_shown(inputs.shown)
+        told = inputs.shown if isdefined(inputs.shown) else []
+        if inputs.late == "ignore":
+            told = Design.in_time(told)
+        if told:
+            design = (design or Design(())).as_shown(told)
         if design is not None:
             label = label_volume(
                 design,

@@ -9,7 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, traits
 
 from rtflow.documents import Event
 from rtflow.stream.interface import RunContext, StreamInterface
-from rtflow.trials import ShownTrial
+from rtflow.trials import LATE, ShownTrial
 
 if TYPE_CHECKING:
     from rtflow.server.subject_channel import SubjectChannel
@@ -22,6 +22,11 @@ def _when_and_what(said: Event) -> tuple[float, str]:
     if said.name == "response":
         return said.data["at"], said.data["button"]
     return said.data["onset"], said.data["name"]
+
+
+def _is_late(data: dict[str, Any], limit: float) -> bool:
+    """Whether a stimulus was told late; journals of earlier versions say it themselves."""
+    return bool(data["after"] > limit if "after" in data else data.get("late"))
 
 
 def one_line(name: str) -> str:
@@ -44,6 +49,12 @@ class SubjectInputInput(BaseInterfaceInputSpec):  # type: ignore[misc]
         0.0,
         usedefault=True,
         desc="seconds from the scanner's first trigger to the first volume that it saves",
+    )
+    late_after = traits.Range(
+        low=0.0,
+        value=LATE,
+        usedefault=True,
+        desc="seconds after the end of what was shown; what is told later is late: marked so in shown",
     )
 
 
@@ -149,7 +160,12 @@ class SubjectInput(StreamInterface):
                     if one.name == "response"
                 ],
                 "shown": [
-                    {**one.data, "at": one.data["onset"], "onset": one.data["onset"] - onset}
+                    {
+                        **one.data,
+                        "at": one.data["onset"],
+                        "onset": one.data["onset"] - onset,
+                        "late": _is_late(one.data, self.inputs.late_after),
+                    }
                     for one in said
                     if one.name == "stimulus"
                 ],

@@ -198,8 +198,9 @@ TOLD = {
         "Levels": {
             "planned": "The design; the display did not tell of it",
             "shown": "The display, which told of it at once",
-            "late": f"The display, which told of it more than {LATE:g} s after its end: labels of volumes "
-            "before that are those of the plan",
+            "late": f"The display, which told of it late (more than {LATE:g} s after its end, unless "
+            "late_after of SubjectInput says otherwise): labels of volumes before are those of the plan, "
+            "and so are the others where Labels ignores what is late",
         },
     }
 }

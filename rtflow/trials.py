@@ -33,11 +33,12 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 LATE = 1.0
-"""Seconds after the end of what was shown: an event that is told later came over a lost connection."""
+"""Seconds after the end of what was shown, unless a node says otherwise: what is told later came over a lost
+connection."""
 
 
 class ShownTrial(Trial, frozen=True):
-    """A trial that the display told of; ``late`` if it did so more than `LATE` seconds after its end."""
+    """A trial that the display told of; ``late`` if it did so long after its end (`LATE`)."""
 
     late: bool = False
 
@@ -75,6 +76,15 @@ class Design(msgspec.Struct, frozen=True):
     def until(self, seconds: float) -> Design:
         """The trials that begin before a moment; each keeps its duration."""
         return Design(tuple(trial for trial in self.trials if trial.onset < seconds))
+
+    @staticmethod
+    def in_time(shown: Iterable[Trial]) -> list[Trial]:
+        """What the display told of in time.
+
+        >>> Design.in_time([ShownTrial(1.0, 2.0, "face"), ShownTrial(4.0, 2.0, "face", late=True)])
+        [ShownTrial(onset=1.0, duration=2.0, trial_type='face', late=False)]
+        """
+        return [trial for trial in shown if not (isinstance(trial, ShownTrial) and trial.late)]
 
     def as_shown(self, shown: Iterable[Trial]) -> Design:
         """The same with what was really shown.

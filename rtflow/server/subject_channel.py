@@ -30,7 +30,6 @@ from rtflow.server.messages import (
     Value,
 )
 from rtflow.server.wire import Hello
-from rtflow.trials import LATE
 
 _BACK = 6.0
 """Seconds at the end of a run in which a display that was lost may come back for the last values."""
@@ -136,7 +135,7 @@ class SubjectChannel(Channel):
             what, data = "trigger", {"n": body.n, "at": body.at}
         else:
             what, data = "stimulus", {"name": body.name, "onset": body.onset, "duration": body.duration}
-            data["late"] = now() - (body.onset + body.duration) > LATE
+            data["after"] = now() - (body.onset + body.duration)  # a node says what is late
         event = Event(name=what, data={"display": self.name, **data})
         emit(event)
         if what != "trigger":
