@@ -18,9 +18,10 @@ from processes import LIMIT, Recorded, environment
 class Process:
     """A process whose lines of stderr are kept; a context manager that leaves none behind."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, stdin: int | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *command],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -80,7 +81,7 @@ class Agent(Process):
 class SubjectAgent(Process):
     """``rtflow subject``."""
 
-    def __init__(self, port: int, folder: Path, *arguments: str) -> None:
+    def __init__(self, port: int, folder: Path, *arguments: str, stdin: int | None = None) -> None:
         self.out = folder / "out"
         where = [
             "--server",
@@ -90,7 +91,7 @@ class SubjectAgent(Process):
             "--out",
             str(self.out),
         ]
-        super().__init__("-m", "rtflow", "subject", *where, *arguments)
+        super().__init__("-m", "rtflow", "subject", *where, *arguments, stdin=stdin)
 
 
 class ServedRun(Process, Recorded):

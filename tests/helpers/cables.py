@@ -9,13 +9,13 @@ from rtflow.server.link import Link
 class Pipe:
     """One end of a connection.
 
-    `sent` counts the frames that were sent, lost ones too; where `room` is given, sending waits while more
-    bytes than that are under way.
+    `sent` counts the frames that were sent, lost ones too, and `taken` those that were received here; where
+    `room` is given, sending waits while more bytes than that are under way.
     """
 
     def __init__(self, room: int | None = None) -> None:
         self.other: Pipe = self
-        self.sent = 0
+        self.sent = self.taken = 0
         self.cut_after: int | None = None
         self.lost = False
         self._room = room
@@ -41,6 +41,7 @@ class Pipe:
         data = await self._coming.get()
         self._bytes -= len(data or b"")
         self._taken.set()
+        self.taken += data is not None
         return data
 
     async def close(self, reason: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import pty
 import socket
 import threading
 import time
@@ -18,7 +20,7 @@ from processes import LIMIT, free_port
 
 from rtflow.agents import subject
 from rtflow.agents.kept_values import Arrival, KeptValues
-from rtflow.documents import Delivered, now
+from rtflow.documents import Delivered, Event, now
 from rtflow.server.messages import BeginRun, Value
 
 
@@ -108,6 +110,34 @@ def test_values_become_files_and_lines_and_what_is_said_comes_back(tmp_path) -> 
     assert folder.name == running.recording.start.run_uid
     assert not list(folder.glob(".*"))
     assert json.loads((folder / "note.json").read_text())["text"] == "rest"
+
+
+def test_what_is_typed_in_the_terminal_is_triggers_and_responses(tmp_path) -> None:
+    """At a terminal, a real one; the agent goes on when nothing more is typed."""
+    keyboard, terminal = pty.openpty()
+    told: list[Event] = []
+    with serving() as server:
+        channel = server.subject("subject")
+        channel.emit = told.append
+        with SubjectAgent(server.port, tmp_path, "--trigger-keyboard", stdin=terminal) as agent:
+            os.close(terminal)
+            agent.until(lambda: agent.said("connected"))
+            channel.begin_run(BeginRun(run_uid="run"))
+            agent.until(lambda: agent.said("run run begins"))
+            os.write(keyboard, b"\n5\nleft\n")
+            agent.until(lambda: len(told) >= 3)
+            channel.begin_run(BeginRun(run_uid="next"))  # its triggers are counted anew
+            agent.until(lambda: agent.said("run next begins"))
+            os.write(keyboard, b"5\nright\n\x04")  # and the end of what is typed
+            agent.until(lambda: len(told) >= 5)
+            channel.offer(Value(run_uid="next", volume=1, time=now()))
+            agent.until(lambda: volumes(agent) == [1])
+            assert agent.interrupt() == 0
+    os.close(keyboard)
+    said = [(one.name, one.data.get("n", one.data.get("button"))) for one in told if isinstance(one, Event)]
+    assert said == [
+        ("trigger", 1), ("trigger", 2), ("response", "left"), ("trigger", 1), ("response", "right"),
+    ]  # fmt: skip
 
 
 def test_a_killed_agent_goes_on_where_it_was(tmp_path) -> None:

@@ -1,12 +1,14 @@
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from cables import Pipe, joined, pipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_frames import damaged
 
 from rtflow.errors import ProtocolError
 from rtflow.server import link as link_module
@@ -51,6 +53,60 @@ class Host:
         else:
             piece = Piece(id=1, offset=0)
             self.link.post(piece, [text.encode().ljust(CHUNK + 1)], BULK)
+
+
+def test_ten_thousand_frames_of_chance_are_heard_and_the_link_lives() -> None:
+    """Each on a connection that is there: one that is no good ends it, and the next one has another.
+
+    Over TLS, beside a run, `test_security` does so; what comes behind a bad frame is heard by nobody there.
+    """
+    counted = Counter[str]()
+
+    async def hear(frames: list[bytes | str]) -> None:
+        works: list[Body] = []
+
+        async def work(body: Body, parts: list[bytes]) -> None:
+            works.append(body)
+
+        link = Link(work)
+        left = list(frames)
+        while left:
+            here, there = pipe()
+            running = asyncio.ensure_future(link.run(here))
+            await there.send(encode(Hello(epoch="x")), text=False)
+            await until(lambda: link.connected or running.done())  # noqa: B023
+            heard = here.taken
+            while heard < len(left) + 1 and not running.done():
+                frame = left[heard - 1]
+                text = isinstance(frame, str)
+                raw = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+                await there.send(raw, text=text)
+                await until(lambda: here.taken > heard or running.done())  # noqa: B023
+                heard = here.taken
+            del left[: heard - 1]  # behind the Hello
+            counted["heard"] += heard - 1
+            there.cut()
+            with contextlib.suppress(ProtocolError):
+                await running
+            counted["ended"] += 1
+        assert not link.connected
+
+    one = st.one_of(st.binary(max_size=60), st.text(max_size=60), damaged())
+
+    @given(st.lists(one, min_size=50, max_size=50))
+    @settings(max_examples=200, deadline=None)
+    def tries(frames: list[bytes | str]) -> None:
+        asyncio.run(asyncio.wait_for(hear(frames), 60))
+
+    tries()
+    assert counted["heard"] >= 10_000
+    assert counted["ended"] > 1000  # most of them were bad
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let others go on until something holds."""
+    while not condition():
+        await asyncio.sleep(0)
 
 
 STEPS = st.lists(
