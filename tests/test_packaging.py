@@ -1,5 +1,6 @@
 """The wheel, the source archive, an editable install and a bare checkout are one and the same rtflow."""
 
+import contextlib
 import json
 import os
 import pkgutil
@@ -16,6 +17,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+import s3
 from packaging.requirements import Requirement
 from pyproject_hooks import BuildBackendHookCaller, quiet_subprocess_runner
 from scanning import put
@@ -24,7 +26,7 @@ from served_run import anyone
 import rtflow.agents
 from rtflow.cli.main import app
 from rtflow.dicom.identify import read_object
-from rtflow.server.messages import Arrived, BeginRun, SourceOpened
+from rtflow.server.messages import Arrived, BeginRun, SourceEnded, SourceOpened, VolumeSent
 from rtflow.server.thread import Server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -234,13 +236,15 @@ def test_every_requirement_is_pinned_within_its_range_on_every_python(wheel: Pat
 
 
 AGENTS = ROOT / "requirements-agents.txt"
+DATA_SETS = ROOT / "requirements-openneuro.txt"
 
 
-def test_the_agents_need_a_part_of_what_rtflow_needs(wheel: Path) -> None:
+@pytest.mark.parametrize("file", [AGENTS, DATA_SETS], ids=lambda path: path.name)
+def test_the_agents_need_a_part_of_what_rtflow_needs(wheel: Path, file: Path) -> None:
     (metadata,) = (data for name, data in contents(wheel).items() if name.endswith(".dist-info/METADATA"))
     all_of_it = {str(Requirement(line)) for line in message_from_bytes(metadata).get_all("Requires-Dist", [])}
-    lines = AGENTS.read_text(encoding="utf-8").splitlines()
-    needed = {str(Requirement(line)) for line in lines if not line.startswith("#")}
+    lines = file.read_text(encoding="utf-8").splitlines()
+    needed = {str(Requirement(line)) for line in lines if not line.startswith(("#", "-r "))}
     assert needed < all_of_it
 
 
@@ -255,6 +259,21 @@ def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(install, check=True, env=os.environ | {"PIP_EXTRA_INDEX_URL": " "})
     done = subprocess.run([*pip, "--no-deps", wheel], check=True, capture_output=True, text=True)
     assert "ERROR" not in done.stderr, done.stderr  # that the analysis stack is missing is meant
+    return place
+
+
+@pytest.fixture(scope="session")
+def with_data_sets(light: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with what data sets need; in a place of its own, the first one stays light."""
+    place = tmp_path_factory.mktemp("data-sets") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    ((site,), (mine,)) = ((one / "lib").glob("python*/site-packages") for one in (light, place))
+    (mine / "light.pth").write_text(f"{site}\n")
+    install = [sys.executable, "-m", "pip", "--python", place, "--disable-pip-version-check", "install", "-q"]
+    install += ["-r", DATA_SETS, "-c", ROOT / "constraints.txt"]
+    if subprocess.run(install, check=False).returncode:
+        subprocess.run(install, check=True, env=os.environ | {"PIP_EXTRA_INDEX_URL": " "})
+    assert not {"nipype", "scipy", "pandas", "aiohttp"} & {path.name for path in mine.iterdir()}
     return place
 
 
@@ -319,6 +338,53 @@ def test_an_agent_that_was_installed_light_sends(light: Path, tmp_path: Path) ->
     assert agent.returncode == 0, told
     (data,) = sent[1]  # type: ignore[index]
     assert read_object(data).instance.volume == 1
+
+
+class Replayed:
+    """A server with an agent that replays a data set; what the agent sends."""
+
+    def __init__(self, place: Path, source: str, state: Path) -> None:
+        heard: queue.Queue[object] = queue.Queue()
+
+        async def hear(body: object, parts: list[bytes]) -> None:
+            heard.put(body)
+
+        self.volumes: list[int] = []
+        with Server("127.0.0.1", 0, authorise=anyone) as server:
+            channel = server.scanner("scanner")
+            channel.listen("run", hear)
+            channel.begin_run(BeginRun(run_uid="run"))
+            command = ["scanner", "--server", server.url, "--state", state, "--source", source]
+            agent = in_light(place, "-m", "rtflow", *command)
+            try:
+                while agent.poll() is None:
+                    with contextlib.suppress(queue.Empty):
+                        body = heard.get(timeout=0.2)
+                        if isinstance(body, VolumeSent):
+                            self.volumes.append(body.volume)
+                        if isinstance(body, SourceEnded):
+                            break
+            finally:
+                agent.send_signal(signal.SIGINT)
+                self.told, _ = agent.communicate(timeout=120)
+        self.status = agent.returncode
+
+
+@pytest.mark.slow
+def test_an_agent_with_an_extra_replays_a_data_set_of_openneuro(
+    light: Path, with_data_sets: Path, tmp_path: Path
+) -> None:
+    root = s3.write_dataset(tmp_path / s3.DATASET, volumes=4, runs=1)
+    entities = "subject=xp201&task=1dNF&run=1&speed=max"
+    with s3.serving() as endpoint:
+        s3.upload(endpoint, root)
+        by_network = f"openneuro:{s3.DATASET}?{entities}&endpoint={endpoint}&cache={tmp_path / 'cache'}"
+        plain = Replayed(light, by_network, tmp_path / "plain")
+        assert plain.status == 2, plain.told
+        assert "pip install -r requirements-openneuro.txt" in plain.told
+        for source in (by_network, f"bids:{root}?{entities}"):
+            replayed = Replayed(with_data_sets, source, tmp_path / "state")
+            assert (replayed.status, replayed.volumes) == (0, [1, 2, 3, 4]), replayed.told
 
 
 def modules_of_agents() -> list[str]:

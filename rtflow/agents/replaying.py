@@ -11,10 +11,10 @@ from rtflow.agents.kept_run import KeptRun
 from rtflow.agents.protection import Protection
 from rtflow.agents.sending import POLL, Outlet, Sender
 from rtflow.documents import Event, Frame
-from rtflow.errors import needs_all
+from rtflow.errors import UsageError, needs_all
 from rtflow.server.messages import BeginRun, Done, PartName, SourceEnded, SourceOpened, VolumeSent
 from rtflow.server.scanner_channel import ScannerChannel
-from rtflow.source_settings import AnySource
+from rtflow.source_settings import AnySource, BidsSource, OpenNeuroSource
 
 if TYPE_CHECKING:
     from rtflow.sources import Source
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _AWAY, _AWAY_BYTES = 16, 64 << 20
 """So many volumes, or bytes, may be on their way: the source is not asked for more until the server has one
 for good."""
+
+
+_EXTRA = ("boto3", "botocore", "nibabel", "numpy")
+"""What ``requirements-openneuro.txt`` adds to what agents need."""
 
 
 def open_volumes(spec: AnySource) -> Source:
@@ -37,6 +41,11 @@ def open_volumes(spec: AnySource) -> Source:
 
         return open_source(spec)
     except ModuleNotFoundError as error:
+        if isinstance(spec, OpenNeuroSource | BidsSource) and error.name in _EXTRA:
+            raise UsageError(
+                f"this source needs more than agents do, and {error.name} is missing; install it with: "
+                "pip install -r requirements-openneuro.txt (or install rtflow again without --no-deps)"
+            ) from None
         raise needs_all("this source", error) from None
 
 

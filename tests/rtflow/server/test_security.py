@@ -324,7 +324,7 @@ def test_an_onlooker_that_says_something(served: Served, address: str):
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ten_thousand_frames_of_chance(beside: Beside, frames: list[bytes | str]):
-    """Sent, each ten on a connection: what comes behind a bad one is not heard (`test_link` has 10,000 heard)."""
+    """Ten on a connection, of which those up to the first bad one are heard; `test_link` has 10,000 heard."""
     served = beside.served
 
     async def story() -> None:
