@@ -4,43 +4,30 @@ Motion is taken out of both within the window; what the whole brain shares is no
 (``rtflow new DIR --workflow connectivity``); "Yours" marks what is your choice.
 """
 
-from pathlib import Path
-
 import msgspec
 from nipype import Node, Workflow
 
 from rtflow import nodes
 from rtflow.design import DesignSettings
-from rtflow.errors import SettingsError
-from rtflow.nodes.feedback.settings import FeedbackSettings
-from rtflow.setting_types import LocalPath, NotNegative, Positive, Whole
-from rtflow.settings import RunSettings
+from rtflow.nodes.feedback.settings import FeedbackRunSettings, FeedbackSettings
+from rtflow.nodes.signals.region_files import require_regions
+from rtflow.setting_types import LocalPath, Positive, Whole
 from rtflow.stream import stream
 
 
-class Settings(RunSettings):
-    """Settings of this experiment; the rest are those of every run.
+class Settings(FeedbackRunSettings):
+    """Settings of this experiment; the rest are those of every run with feedback.
 
     Parameters
     ----------
-    first
-        Image of the one region on the grid of the series; needed.
-    second
-        Image of the other region; needed.
+    first, second
+        Images of two regions on the grid of the series; both are needed.
     window
         Seconds that the correlation is taken over.
     fisher
         Whether the value is Fisher's z of the correlation.
     motion
         Whether motion is taken out.
-    lag
-        Seconds by which the haemodynamic response trails the trials.
-    design
-        What the participant is asked to do, and when.
-    train_blocks
-        How many of the first blocks are without feedback.
-    feedback
-        What is shown of the value.
     """
 
     dummy_volumes: Whole = 5
@@ -49,23 +36,13 @@ class Settings(RunSettings):
     window: Positive = 40.0
     fisher: bool = False
     motion: bool = True
-    lag: NotNegative = 5.0
     design: DesignSettings = msgspec.field(default_factory=DesignSettings)
-    train_blocks: Whole = 0
     feedback: FeedbackSettings = msgspec.field(default_factory=FeedbackSettings)
 
     def require(self) -> None:
-        """Refuse a run without two regions, or with feedback that could show nothing."""
+        """Refuse a run without two regions."""
         super().require()
-        for name in ("first", "second"):
-            file = getattr(self, name)
-            if not file or not Path(file).is_file():
-                got = f"{file}, which is no file" if file else "nothing"
-                raise SettingsError(
-                    f"{name} should be the image of a region on the grid of the series, got {got}; give "
-                    "both: --set first=LEFT.nii --set second=RIGHT.nii, or first and second in the TOML file"
-                )
-        self.feedback.require(design=True, train_blocks=self.train_blocks)
+        require_regions(first=self.first, second=self.second)
 
 
 def build(settings: Settings) -> Workflow:

@@ -4,8 +4,6 @@ Training: ``rtflow run decoding --source folder:DIR --set decode.events=FILE --s
 Later: the same with ``--set decode.load=DECODER`` in place of ``decode.save``, in any session.
 """
 
-from pathlib import Path
-
 import msgspec
 from nipype import JoinNode, Node, Workflow
 
@@ -15,7 +13,6 @@ from rtflow.nodes.decoding.settings import DecodingSettings
 from rtflow.setting_types import NotNegative
 from rtflow.settings import RunSettings
 from rtflow.source_settings import SimulateSource
-from rtflow.whole_file import require_writable_file
 
 
 class Settings(RunSettings):
@@ -38,8 +35,7 @@ class Settings(RunSettings):
     def require(self) -> None:
         """Refuse a file that the decoder could not be left in."""
         super().require()
-        if self.decode.save:
-            require_writable_file(Path(self.decode.save))
+        self.decode.require()
 
 
 def build(settings: Settings) -> Workflow:
@@ -54,14 +50,11 @@ def build(settings: Settings) -> Workflow:
     record = Node(nodes.RecordRun(**known), name="record")
     skip = Node(nodes.SkipDummies(volumes=settings.dummy_volumes), name="skip")
     # A later run is aligned with the reference of the training run, and has its mask: the same voxels.
-    reference = f"session:{decode.place('reference')}" if decode.load else "first"
-    realign = Node(
-        nodes.Realign(reference=reference, save="" if decode.load else "reference"), name="realign"
-    )
+    aligned = {"reference": f"session:{decode.place('reference')}"} if decode.load else {"save": "reference"}
+    realign = Node(nodes.Realign(**aligned), name="realign")
     smooth = Node(nodes.Smooth(fwhm=settings.fwhm), name="smooth")
-    mask = Node(
-        nodes.Mask(**({"load": decode.place("mask")} if decode.load else {"save": "mask"})), name="mask"
-    )
+    within = {"load": decode.place("mask")} if decode.load else {"save": "mask"}
+    mask = Node(nodes.Mask(**within), name="mask")
     voxels = Node(nodes.ApplyMask(), name="voxels")
     labels = Node(nodes.Labels(**decode.labels(design)), name="labels")
     decoder = Node(nodes.Decode(**decode.decoder(design, settings.fwhm)), name="decode")
@@ -69,19 +62,16 @@ def build(settings: Settings) -> Workflow:
     score = JoinNode(nodes.Accuracy(), joinsource="scanner", joinfield=["correct"], name="score")
 
     flow = Workflow(name="decoding", base_dir=settings.work_dir)
-    flow.connect(
-        [(scanner, convert, [("frame", "frame")]), (convert, skip, [("incremental", "incremental")])]
-    )
-    flow.connect([(skip, node, [("incremental", "incremental")]) for node in (labels, realign)])
-    flow.connect([(convert, record, [("incremental", "incremental")])])
-    flow.connect([(realign, smooth, [("incremental", "incremental")]), (realign, mask, [("reference",) * 2])])
-    flow.connect([(smooth, voxels, [("incremental", "incremental")]), (mask, voxels, [("mask", "mask")])])
+    flow.connect(scanner, "frame", convert, "frame")
+    for before, afters in [(convert, (record, skip)), (skip, (labels, realign)), (realign, (smooth,))]:
+        flow.connect([(before, after, [("incremental",) * 2]) for after in afters])
+    flow.connect(realign, "reference", mask, "reference")
+    flow.connect([(smooth, voxels, [("incremental",) * 2]), (mask, voxels, [("mask",) * 2])])
     flow.connect([(labels, decoder, [(name, name) for name in ("trial_type", "trial", "phase", "time")])])
-    flow.connect(
-        [(realign, decoder, [("framewise_displacement",) * 2]), (voxels, decoder, [("features",) * 2])]
-    )
-    flow.connect([(decoder, subject, [("value", "value"), ("kind", "kind")])])
-    flow.connect([(decoder, score, [("correct", "correct")])])
+    flow.connect(realign, "framewise_displacement", decoder, "framewise_displacement")
+    flow.connect(voxels, "features", decoder, "features")
+    flow.connect([(decoder, subject, [("value",) * 2, ("kind",) * 2])])
+    flow.connect(decoder, "correct", score, "correct")
     if not decode.load:
         items = nodes.KeepItems(names=["reference", "mask", "decoder"], file=decode.save)
         keep = JoinNode(items, joinsource="scanner", joinfield=["volumes"], name="keep")

@@ -8,15 +8,13 @@ import msgspec
 from nipype import Node, Workflow
 
 from rtflow import nodes
-from rtflow.design import DesignSettings
-from rtflow.nodes.feedback.settings import FeedbackSettings
+from rtflow.nodes.feedback.settings import FeedbackRunSettings
 from rtflow.setting_types import LocalPath, NotNegative, Whole
-from rtflow.settings import RunSettings
 from rtflow.stream import stream
 
 
-class Settings(RunSettings):
-    """Settings of this experiment; the rest are those of every run.
+class Settings(FeedbackRunSettings):
+    """Settings of this experiment; the rest are those of every run with feedback, such as ``design``.
 
     Parameters
     ----------
@@ -26,33 +24,15 @@ class Settings(RunSettings):
         The item of the session that a localizer run left: its map is the region.
     opening
         Seconds at the start that the signal is compared with, where there is no design.
-    lag
-        Seconds by which the response trails the trials.
     settle
         Seconds that the response takes to die away after each trial.
-    design
-        What the participant is asked to do, and when; none if that is not known.
-    feedback
-        What is shown of the value; none: the value itself.
-    train_blocks
-        How many blocks are without feedback at first, for its range.
     """
 
     dummy_volumes: Whole = 3
     mask: LocalPath = ""
     localizer: str = ""
     opening: NotNegative = 6.0
-    lag: NotNegative = 5.0
     settle: NotNegative = 0.0
-    design: DesignSettings | None = None
-    train_blocks: Whole = 0
-    feedback: FeedbackSettings | None = None
-
-    def require(self) -> None:
-        """Refuse feedback that could show nothing."""
-        super().require()
-        if self.feedback:
-            self.feedback.require(design=self.design is not None, train_blocks=self.train_blocks)
 
 
 def build(settings: Settings) -> Workflow:

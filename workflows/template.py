@@ -66,20 +66,14 @@ def build(settings: Settings) -> Workflow:
     score = JoinNode(nodes.Accuracy(), joinsource="scanner", joinfield=["correct"], name="score")
 
     flow = Workflow(name="template", base_dir=settings.work_dir)
-    flow.connect(
-        [
-            (scanner, convert, [("frame", "frame")]),
-            *((convert, node, [("incremental", "incremental")]) for node in (record, skip)),
-            *((skip, node, [("incremental", "incremental")]) for node in (labels, realign)),
-            (realign, smooth, [("incremental", "incremental")]),
-            (realign, mask, [("reference", "reference")]),
-            (smooth, voxels, [("incremental", "incremental")]),
-            (mask, voxels, [("mask", "mask")]),
-            (voxels, decode, [("features", "features")]),
-            (labels, decode, [(name, name) for name in ("trial_type", "trial", "phase")]),
-            (realign, decode, [("framewise_displacement", "framewise_displacement")]),
-            (decode, subject, [("value", "value"), ("kind", "kind")]),
-            (decode, score, [("correct", "correct")]),
-        ]
-    )
+    flow.connect(scanner, "frame", convert, "frame")
+    for before, afters in [(convert, (record, skip)), (skip, (labels, realign)), (realign, (smooth,))]:
+        flow.connect([(before, after, [("incremental", "incremental")]) for after in afters])
+    flow.connect(realign, "reference", mask, "reference")
+    flow.connect([(smooth, voxels, [("incremental", "incremental")]), (mask, voxels, [("mask", "mask")])])
+    flow.connect(voxels, "features", decode, "features")
+    flow.connect([(labels, decode, [(name, name) for name in ("trial_type", "trial", "phase")])])
+    flow.connect(realign, "framewise_displacement", decode, "framewise_displacement")
+    flow.connect([(decode, subject, [("value", "value"), ("kind", "kind")])])
+    flow.connect(decode, "correct", score, "correct")
     return flow

@@ -11,6 +11,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -19,9 +20,7 @@ class WholeRunInput(BaseInterfaceInputSpec):  # type: ignore[misc]
     """Inputs of `WholeRun`."""
 
     workflow_file = File(exists=True, mandatory=True, desc="the workflow file, with build(settings)")
-    settings_file = File(
-        exists=True, desc="TOML; default the one of the same name beside it, if there is one"
-    )
+    settings_file = File(exists=True, desc="TOML; default the one of the same name beside it, if any")
     settings = traits.List(traits.Str, desc="overrides, as for 'rtflow run --set': NAME=VALUE")
     session_dir = Directory(desc="session whose items the run takes and leaves; default one of its own")
 
@@ -56,8 +55,6 @@ class WholeRun(SimpleInterface):  # type: ignore[misc]
     output_spec = WholeRunOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from nipype.interfaces.base import isdefined
-
         from rtflow.engine import run
         from rtflow.settings import load_settings
         from rtflow.workflow_file import load_workflow

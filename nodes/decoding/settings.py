@@ -12,6 +12,7 @@ from rtflow.design import read_events
 from rtflow.errors import SettingsError
 from rtflow.setting_types import LocalPath, NotNegative, Positive, Whole
 from rtflow.trials import Design
+from rtflow.whole_file import require_writable_file
 
 
 class DecodingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +74,17 @@ class DecodingSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     within: bool = True
     accumulate: bool = True
     max_fd: NotNegative = 0.0
+
+    def require(self) -> None:
+        """Refuse a file that the decoder could not be left in.
+
+        Raises
+        ------
+        OutputError
+            If it is a folder, or its folder cannot be written.
+        """
+        if self.save:
+            require_writable_file(Path(self.save))
 
     def design(self, simulated: Design | None = None) -> Design | None:
         """The trials of the run; None if they are not known and need not be.

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rtflow.design import DesignSettings
 from rtflow.errors import SettingsError, UsageError
 from rtflow.setting_types import NotNegative, Positive, Whole
+from rtflow.settings import RunSettings
 
 Percentile = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
@@ -92,6 +94,33 @@ class FeedbackSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
                 'feedback.scaling = "training" finds its range in the training blocks, and train_blocks is '
                 '0; set it to 1 or more, or take scaling = "opening" or "range", or load a range'
             )
+
+
+class FeedbackRunSettings(RunSettings):
+    """What workflows that show the participant a value can be told; their own Settings add to it.
+
+    Parameters
+    ----------
+    lag
+        Seconds by which the haemodynamic response trails the trials.
+    design
+        What the participant is asked to do, and when, where that is known.
+    train_blocks
+        How many of the first blocks are without feedback, for its range.
+    feedback
+        What is shown of the value; where there is none, the value itself.
+    """
+
+    lag: NotNegative = 5.0
+    design: DesignSettings | None = None
+    train_blocks: Whole = 0
+    feedback: FeedbackSettings | None = None
+
+    def require(self) -> None:
+        """Refuse feedback that could show nothing."""
+        super().require()
+        if self.feedback:
+            self.feedback.require(design=self.design is not None, train_blocks=self.train_blocks)
 
 
 def check_choices(inputs: Any) -> None:

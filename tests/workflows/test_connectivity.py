@@ -110,9 +110,7 @@ def test_a_range_from_training_needs_training_blocks(play, tmp_path, regions) ->
 
 
 def test_without_regions_it_says_which_settings_to_give(play, tmp_path, regions) -> None:
-    says = (
-        r"{} should be the image of a region .*, got {}; give both: --set first=LEFT.nii --set second=RIGHT"
-    )
+    says = r"{} should be the image of a region .*, got {}; give --set first=FIRST.nii --set second=SECOND"
     with pytest.raises(SettingsError, match=says.format("first", "nothing")):
         play("connectivity", tmp_path, *RUN)
     with pytest.raises(SettingsError, match=says.format("second", "nothing")):
