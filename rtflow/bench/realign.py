@@ -21,6 +21,7 @@ from rtflow.bench.realign_peers import PACKAGES, PEERS, available
 from rtflow.bench.realign_truth import DAMAGES, SIZES, Damage, Truth, make_truth
 from rtflow.bench.report import Bar, BenchReport, bar, machine, versions
 from rtflow.bids.incremental import BidsIncremental
+from rtflow.errors import UsageError
 from rtflow.nodes.images.spline import Spline
 from rtflow.nodes.motion.ants import installed
 from rtflow.nodes.motion.realign import Realign
@@ -167,9 +168,21 @@ def stages(truth: Truth, repeats: int = 15) -> dict[str, float]:
 
 
 def run() -> BenchReport:
-    """Measure all sizes."""
+    """Measure all sizes.
+
+    Raises
+    ------
+    UsageError
+        If the peer that the bars on time are ratios to is not installed.
+    """
     from threadpoolctl import threadpool_limits
 
+    there = available()
+    if _PEER not in there:
+        raise UsageError(
+            f"cannot measure: the bars on time are ratios to {_PEER}, which is not here; "
+            f"pip install {PACKAGES[_PEER]} (it is made for Python 3.11 and 3.12)"
+        )
     figures: dict[str, float] = {}
     bars: dict[str, Bar] = {}
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
@@ -177,7 +190,6 @@ def run() -> BenchReport:
             more, held = of_size(size, Path(folder))
             figures |= more
             bars |= held
-    there = available()
     packages = [package for name, package in PACKAGES.items() if name in there]
     on = machine()
     if absent := ", ".join(name for name in PEERS if name not in there):

@@ -1,11 +1,16 @@
 """The benchmark of motion correction measures what it says."""
 
+import importlib.metadata
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from rtflow.bench import realign
-from rtflow.bench.realign_peers import available
+from rtflow.bench.realign_peers import Rtspm, available
 from rtflow.bench.realign_truth import DAMAGES, make_truth
+from rtflow.cli.main import app
+from rtflow.errors import UsageError
 
 SMALL = ((44, 44, 24), (5.0, 5.0, 5.5))  # python-rtspm wants as many columns as rows
 
@@ -45,9 +50,26 @@ def test_figures_and_bars_are_of_each_size(monkeypatch, tmp_path):
 
 def test_the_report_names_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(realign, "of_size", lambda size, folder: ({f"{size} rtflow:median_ms": 1.0}, {}))
-    monkeypatch.setattr(realign, "available", dict)
+    monkeypatch.setattr(realign, "available", lambda: {"python-rtspm": Rtspm})
     report = realign.run()
     assert set(report.figures) == {f"{size} rtflow:median_ms" for size in "SML"}
-    assert str(report.machine["not installed"]).startswith("python-rtspm, SimpleITK")
-    assert "numba" in report.versions
-    assert "python-rtspm" not in report.versions
+    assert str(report.machine["not installed"]).startswith("SimpleITK")
+    assert {"numba", "python-rtspm"} <= set(report.versions)
+    assert "SimpleITK" not in report.versions
+
+
+def test_without_its_peer_it_is_refused(monkeypatch):
+    """The package is hidden from Python: a look at the machine, no other way to say that it is not there."""
+    version = importlib.metadata.version
+
+    def hidden(name):
+        if name == "python-rtspm":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", hidden)
+    done = CliRunner().invoke(app, ["bench", "realign", "--json"])
+    assert done.exit_code == 2
+    assert "pip install python-rtspm" in done.output
+    with pytest.raises(UsageError, match="ratios to python-rtspm"):
+        realign.run()
