@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtflow.errors import UsageError
 
@@ -20,11 +20,15 @@ class Thresholds:
         above ``off`` (or equal) high values are the bad ones, with ``on`` below ``off`` low values.
     units
         Of both, for messages.
+    clean
+        How many volumes in a row must have come back past ``off`` for the alarm to end: for a count that is 0
+        as soon as nothing is wrong, and has no value in between.
     """
 
     on: float
     off: float
     units: str = ""
+    clean: int = 1
 
     @property
     def high(self) -> bool:
@@ -45,16 +49,22 @@ class Alarm:
         Where it begins and ends.
     on
         Whether it is on.
+    back
+        How many volumes in a row have come back past the threshold where it ends.
 
     Examples
     --------
     >>> alarm = Alarm(Thresholds(0.5, 0.25))
     >>> [alarm.take(value) for value in (0.4, 0.6, 0.4, None, 0.2, 0.4)]
     [False, True, True, True, False, False]
+    >>> alarm = Alarm(Thresholds(0, 0, clean=2))
+    >>> [alarm.take(value) for value in (1, 0, 3, 0, None, 0)]
+    [True, True, True, True, True, False]
     """
 
     thresholds: Thresholds
     on: bool = False
+    back: int = 0
 
     def take(self, value: float | None, lift: float = 0.0) -> bool:
         """Take the value of one volume; whether the alarm is on.
@@ -69,7 +79,9 @@ class Alarm:
         if value is not None:
             sign = 1.0 if self.thresholds.high else -1.0
             limit = self.thresholds.off if self.on else self.thresholds.on
-            self.on = sign * value > sign * (limit + lift)
+            beyond = sign * value > sign * (limit + lift)
+            self.back = 0 if beyond else self.back + 1
+            self.on = beyond or (self.on and self.back < self.thresholds.clean)
         return self.on
 
 
@@ -101,5 +113,5 @@ def alarms(defaults: Mapping[str, Thresholds], given: Mapping[str, object]) -> d
                 f"alarm of {name!r}: expected two numbers, where it begins and where it ends, or None for no "
                 f"alarm, got {pair!r}"
             )
-        chosen[name] = Thresholds(float(numbers[0]), float(numbers[1]), defaults[name].units)
+        chosen[name] = replace(defaults[name], on=float(numbers[0]), off=float(numbers[1]))
     return {name: Alarm(thresholds) for name, thresholds in chosen.items()}

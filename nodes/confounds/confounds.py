@@ -31,7 +31,7 @@ ALARMS = {
     "rmsd": Thresholds(0.25, 0.15, "mm"),
     "dvars_running": Thresholds(1.5, 1.2),
     "outlier_fraction": Thresholds(0.05, 0.02),
-    "spikes": Thresholds(0.0, 0.0, "slices"),
+    "spikes": Thresholds(0.0, 0.0, "slices", clean=5),
     "tsnr": Thresholds(20.0, 25.0),
     "global_signal": Thresholds(SPIKE, SPIKE / 2, "SD from its past"),
     "white_matter": Thresholds(SPIKE, SPIKE / 2, "SD from its past"),
@@ -140,9 +140,9 @@ class Confounds(StreamInterface):
     and if they are more than 5 % of the brain the volume is doubted.
 
     Each measure has an alarm (`ALARMS`; ``dvars`` by way of ``dvars_running``, mean signals by their distance
-    from their own past): it begins beyond one threshold and ends beyond another, is told as an event each
-    time, stands in ``alarm`` while it is on, and makes the volume doubted (but for ``tsnr``, which is not the
-    volume's). At a TR below 1 s the thresholds of displacements are raised by
+    from their own past): it begins beyond one threshold and ends beyond another (that of ``spikes`` after
+    five volumes in a row without one), is told as an event each time, stands in ``alarm`` while it is on, and
+    makes the volume doubted (but for ``tsnr``, which is not the volume's, and volumes without a spike). At a TR below 1 s the thresholds of displacements are raised by
     `rtflow.nodes.motion.displacement.displacement_lift`. A value that is not known leaves an alarm as it is.
 
     Raises
@@ -275,7 +275,8 @@ class Confounds(StreamInterface):
             was = alarm.on
             if alarm.take(value, lift):
                 on.append(name)
-                if name != "tsnr":
+                # Not the clean volumes that an alarm is still on for.
+                if name != "tsnr" and not alarm.back:
                     self.doubt(f"confounds: {means}")
             if alarm.on != was:
                 # No numbers of the volume in words: what is said many times is counted once.
