@@ -142,7 +142,8 @@ class Confounds(StreamInterface):
     Each measure has an alarm (`ALARMS`; ``dvars`` by way of ``dvars_running``, mean signals by their distance
     from their own past): it begins beyond one threshold and ends beyond another (that of ``spikes`` after
     five volumes in a row without one), is told as an event each time, stands in ``alarm`` while it is on, and
-    makes the volume doubted (but for ``tsnr``, which is not the volume's, and volumes without a spike). At a TR below 1 s the thresholds of displacements are raised by
+    makes the volume doubted (but for ``tsnr``, which is not the volume's, and volumes without a spike). At a
+    TR below 1 s the thresholds of displacements are raised by
     `rtflow.nodes.motion.displacement.displacement_lift`. A value that is not known leaves an alarm as it is.
 
     Raises

@@ -1,4 +1,4 @@
-"""Each measure's alarm begins with what is wrong, is told twice, and ends: through the node, with its own thresholds."""
+"""Each measure's alarm begins with what is wrong, is told twice, and ends: all through the node."""
 
 import numpy as np
 import pytest
