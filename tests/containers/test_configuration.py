@@ -1,5 +1,6 @@
 """What cannot be run everywhere is read: options are those of the commands, networks are closed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -23,9 +24,27 @@ def test_the_networks_are_closed_and_the_dashboard_is_on_loopback():
     assert inner == {"acquisition", "display"}
     outside = {name: set(service["networks"]) - inner for name, service in SERVICES.items()}
     assert {name for name, networks in outside.items() if networks} == {"dashboard"}
+    others = {name: network for name, network in COMPOSE["networks"].items() if name not in inner}
+    assert others == {"browser": {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}}
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert published == ["127.0.0.1:8050:8050"]
     assert not set(SERVICES["scanner"]["networks"]) & set(SERVICES["subject"]["networks"])
+
+
+def test_the_others_wait_until_the_analysis_answers():
+    waited = {name: service.get("depends_on") for name, service in SERVICES.items()}
+    healthy = {"analysis": {"condition": "service_healthy"}}
+    assert waited == {"analysis": None, **dict.fromkeys(("scanner", "subject", "dashboard"), healthy)}
+    image = (CONTAINERS / "Containerfile").read_text()
+    command = json.loads(re.search(r"^HEALTHCHECK .*?CMD (.*)$", image, re.MULTILINE)[1])
+    checked = {name: service for name, service in SERVICES.items() if "healthcheck" in service}
+    assert set(checked) == {name for name, one in SERVICES.items() if one["image"] == "localhost/rtflow"}
+    assert all(one["healthcheck"]["test"] == ["CMD", *command] for one in checked.values())
+    # where each listens is what is asked
+    assert "--listen=0.0.0.0:8443" in SERVICES["analysis"]["command"]
+    assert '"https://127.0.0.1:8443/' in (CONTAINERS / "healthcheck.py").read_text()
+    assert "--listen=0.0.0.0:8050" in SERVICES["dashboard"]["command"]
+    assert SERVICES["dashboard"]["environment"]["RTFLOW_HEALTH"] == "https://127.0.0.1:8050/"
 
 
 @pytest.mark.parametrize("name", SERVICES)
