@@ -8,10 +8,9 @@ environment's commands. What is done to make them quick, and to give them what a
 - the journal of a run that is to be resumed is cut off in the middle of a line;
 - ``127.0.0.1:8443`` is a port that nobody else has;
 - OpenNeuro is an S3 server on this machine, with a small data set in the layout of ds002338;
-- lines that begin with one of `APART` are not run; what they name must exist.
+- lines that begin with one of `APART` are not run; `test_docs_commands` holds that what they name exists.
 """
 
-import functools
 import json
 import os
 import re
@@ -29,10 +28,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import s3
-from pages import Block, Page, not_printed
+from pages import PAGES, ROOT, Block, Page, not_printed
 from scanning import mosaic_file
 
-from rtflow.cli import bench
 from rtflow.design import DesignSettings
 from rtflow.dicom.writing import ScanSeries
 from rtflow.errors import SettingsError
@@ -42,11 +40,6 @@ from rtflow.source_uri import parse_source
 from rtflow.sources import open_source
 from rtflow.workflows import template
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
 TO_RUN = [page for page in PAGES if re.search(r"^```(sh|python|toml)$", page.read_text(), re.MULTILINE)]
 
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -203,73 +196,6 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert target.exists(), link
         if anchor:
             assert anchor in Page(target).anchors(), link
-
-
-@functools.cache
-def options() -> dict[str, set[str]]:
-    """Each command's options, as its help tells them; of the bare command under the empty name.
-
-    Of a command with commands below it, such as ``user``, also under ``user add``.
-    """
-
-    def told(*command: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "rtflow", *command, "--help"],
-            env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-
-    def found(text: str) -> set[str]:
-        return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
-
-    def below(*command: str) -> dict[str, set[str]]:
-        text = told(*command)
-        names = re.findall(r"^│ ([a-z-]+) ", text.partition("─ Commands ─")[2], re.MULTILINE)
-        deeper = [below(*command, name) for name in names]
-        return {
-            " ".join(command): found(text),
-            **{key: value for one in deeper for key, value in one.items()},
-        }
-
-    return below()
-
-
-def test_the_help_was_read() -> None:
-    assert {"run", "replay", "new", "graph", "bench"} <= set(options())
-    assert {"--source", "--set", "-c", "--resume"} <= options()["run"]
-    assert "--source" not in options()["new"]
-    assert {"--role", "--password-file"} <= options()["user add"]
-
-
-@pytest.mark.parametrize("path", PAGES, ids=named)
-def test_commands_and_options_exist(path: Path) -> None:
-    page = Page(path)
-    for words in page.commands():
-        command = words[0] if not words[0].startswith("-") else ""
-        if len(words) > 1 and any(one.startswith(f"{command} ") for one in options()):
-            command = " ".join(words[:2])
-        assert command in options(), words
-        for word in words:
-            if word.startswith("-"):
-                assert word.partition("=")[0] in options()[command], words
-        if command == "bench":
-            assert words[1] in bench.names(), words
-    known = set.union(*options().values())
-    for span in page.spans():
-        if span.startswith("--"):
-            assert span.split()[0].partition("=")[0] in known, span
-
-
-def test_targets_of_make_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    asked: set[str] = set()
-    for path in PAGES:
-        page = Page(path)
-        asked |= {line.split()[1] for line in [*page.typed(), *page.spans()] if re.match(r"make [a-z]", line)}
-    assert {"run", "test"} <= asked <= targets
 
 
 def test_the_generated_tables_are_up_to_date() -> None:

@@ -13,7 +13,15 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_INDENTED = re.compile(r"(?:^ {4}\S.*\n?)+", re.MULTILINE)
+_ENDS = re.compile(r"[;|&]+")  # a command; ``>&`` and the like do not
 _FILE_NAME = re.compile(r"# (\S+\.py)\n")
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "containers/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 # What differs from run to run and from machine to machine, and what stands for it in a comparison.
 _VARYING = (
@@ -85,15 +93,52 @@ class Page:
         return _SPAN.findall(re.sub(r"(`[^`\n]*)\n([^`\n]*`)", r"\1 \2", _FENCE.sub("", self.text)))
 
     def typed(self) -> list[str]:
-        """Lines that the reader is to type into a shell."""
-        return [line for block in self.blocks() if block.language == "sh" for line in block.text.splitlines()]
+        """Lines that the reader is to type into a shell, here or on another machine."""
+        blocks = [block.text for block in self.blocks() if block.language in ("sh", "bash")]
+        indented = _INDENTED.findall(_FENCE.sub("", self.text))
+        blocks += [re.sub(r"^ {4}", "", block, flags=re.MULTILINE) for block in indented]
+        return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
-    def commands(self) -> Iterator[list[str]]:
-        """Every command of rtflow that is named, word by word."""
-        for line in [*self.typed(), *self.spans()]:
-            words = shlex.split(line.partition(" || ")[0].partition(" | ")[0], comments=True)
+    def typed_commands(self) -> Iterator[list[str]]:
+        """Every command of rtflow that is to be typed, word by word; those in a container, too."""
+        for line in self.typed():
+            if re.search("rtflow|localhost/|compose", line):
+                yield from filter(None, map(_of_rtflow, _commands(line)))
+
+    def named_commands(self) -> Iterator[list[str]]:
+        """Every command of rtflow that the text names, perhaps not all of it, word by word."""
+        for span in self.spans():
+            words = shlex.split(span.partition(" || ")[0].partition(" | ")[0], comments=True)
             if len(words) > 1 and Path(words[0]).name == "rtflow":
                 yield words[1:]
+
+
+def _commands(line: str) -> Iterator[list[str]]:
+    """The commands of a line of shell, without what they are redirected to and their variables."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&<>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    redirected = False
+    for word in [*lexer, ";"]:
+        if _ENDS.fullmatch(word):
+            yield words
+            words, redirected = [], False
+        elif set(word) <= set("<>&"):
+            redirected = True
+        elif not redirected and (words or not re.match(r"\w+=", word)):
+            words.append(word)
+
+
+def _of_rtflow(words: list[str]) -> list[str]:
+    """What rtflow is given; empty if it is another command, or rtflow by itself."""
+    if words and Path(words[0]).name == "rtflow":
+        return words[1:]
+    if not words or words[0] not in ("podman", "docker") or "run" not in words:
+        return []
+    rest = words[words.index("run") + 1 :]
+    # A service of compose.yaml is the first word that is no option; of podman's options some have a value.
+    inside = (lambda word: word[0] != "-") if "compose" in words else (lambda word: "localhost/" in word)
+    return list(itertools.dropwhile(lambda word: not inside(word), rest))[1:]
 
 
 def alike(line: str) -> str:
