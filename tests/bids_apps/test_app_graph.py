@@ -26,6 +26,8 @@ from rtflow.sources.simulator import SimulatorSource
 from rtflow.stream import StreamPlugin, stream
 from rtflow.workflow_file import load_workflow
 
+from .conftest import make_data_set
+
 SCRIPT = (sys.executable, str(EXAMPLES / "example-app" / "run.py"))
 
 
@@ -149,25 +151,43 @@ def test_a_worker_that_is_late_in_its_container_is_replaced(podman: Podman, tmp_
     assert [name for name in podman.running() if name.startswith("rtflow-slow-worker")] == []
 
 
-def test_an_app_at_the_end_of_the_run(example: Descriptor, data_set: Path, tmp_path: Path) -> None:
+def test_both_levels_of_an_app_at_the_end_of_the_run(
+    example: Descriptor, podman: Podman, tmp_path: Path
+) -> None:
     flow = graph(tmp_path, BidsApp.from_descriptor(example, runtime="native"))
-
     gather = JoinNode(
         Function(function=_known, input_names=["means", "folder"], output_names=["folder"]),
         name="gather",
         joinsource="scanner",
         joinfield=["means"],
     )
-    gather.interface.inputs.folder = str(data_set)
-    after = Node(
-        BidsApp.from_descriptor(example, runtime="podman", out_dir=str(tmp_path / "end")), name="after"
+    gather.interface.inputs.folder = str(make_data_set(tmp_path / "two"))
+    sizes = Descriptor(
+        name="sizes", image=podman.pinned("example-app-shell"), levels=("participant", "group")
     )
+    each, group = (
+        Node(BidsApp.from_descriptor(sizes, runtime="podman", level=level), name=level)
+        for level in sizes.levels
+    )
+    each.inputs.out_dir = str(tmp_path / "end")
     flow.connect(flow.get_node("mean"), "mean", gather, "means")
-    flow.connect(gather, "folder", after, "bids_dir")
+    flow.connect(gather, "folder", each, "bids_dir")
+    flow.connect(gather, "folder", group, "bids_dir")
+    # The group's is made of the tables of the participants: behind them, and in the same folder.
+    flow.connect(each, ("out_dir", _parent), group, "out_dir")
     plugin, _ = run(flow, tmp_path / "out")
     assert plugin.stop is not None
     assert plugin.stop.status == "completed"
-    assert list((tmp_path / "end" / "example-app").rglob("*_timeseries.tsv"))
+    made = tmp_path / "end" / "sizes"
+    rows = [f"sub-{label}/func/sub-{label}_task-rest_bold.nii.gz\t6\t7\t5\t4" for label in ("01", "02")]
+    assert (made / "group_images.tsv").read_text().splitlines() == ["filename\ti\tj\tk\tvolumes", *rows]
+    assert len(list(made.glob("sub-*/*_images.tsv"))) == 2
+
+
+def _parent(folder: str) -> str:
+    from pathlib import Path
+
+    return str(Path(folder).parent)
 
 
 def _known(means: list[float], folder: str) -> str:

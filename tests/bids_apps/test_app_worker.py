@@ -23,12 +23,13 @@ from rtflow.bids_apps.descriptor import Descriptor, Native, Option, Worker
 from rtflow.bids_apps.launching import WorkerProcess
 from rtflow.bids_apps.runtime import Runtime
 from rtflow.documents import AnyDocument, Event, Frame
-from rtflow.errors import CompileError, RunError
+from rtflow.errors import CompileError, DeadlineError, RunError
 from rtflow.nodes import DicomToBids, ScannerInput
 from rtflow.source_settings import SimulateSource
 from rtflow.sources.simulator import SimulatorSource
 from rtflow.stream import StreamPlugin, inspect, stream
 from rtflow.stream.executor import Decisions
+from rtflow.stream.process import WorkerLostError
 
 WORKER = str(Path(__file__).parents[1] / "helpers" / "odd_worker.py")
 APP = Descriptor(
@@ -132,6 +133,68 @@ def test_a_worker_that_is_lost_is_replaced(tmp_path: Path, what: str, says: str,
     assert pids[0] == pids[1] != pids[3] == pids[4] == pids[5]
     told = [one for one in seen if isinstance(one, Event) and one.name in ("deadline_missed", "worker_lost")]
     assert [(one.name, one.volume, one.node) for one in told] == [(event, 3, "odd")]
+
+
+class Gated(WorkerProcess):
+    """A worker whose end takes until it is let go."""
+
+    let_go = threading.Event()
+
+    def end(self) -> None:
+        Gated.let_go.wait(60.0)
+        super().end()
+
+
+def by_itself(folder: Path, launched: type[WorkerProcess], *arguments: str) -> AppWorker:
+    """A worker outside of a graph, whose volumes have each a limit of their own."""
+    words = [*arguments, "--gate", str(folder)]
+    worker = AppWorker(lambda: launched(Runtime("native"), APP, (), words, folder / "log"), 60.0)
+    worker.wait_ready()
+    return worker
+
+
+def request(folder: Path, volume: int) -> dict[str, Any]:
+    out = folder / f"out-{volume}"
+    out.mkdir()
+    image = folder / "data" / "sub-01" / "func" / "sub-01_bold.nii"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.touch()
+    return {"volume": volume, "bids_dir": str(folder / "data"), "out_dir": str(out)}
+
+
+def test_volumes_wait_for_a_new_worker_no_longer_than_their_own_deadline(tmp_path: Path) -> None:
+    worker = by_itself(tmp_path, WorkerProcess, "--at", "1:exit")
+    try:
+        with pytest.raises(WorkerLostError, match="told to go"):
+            worker.ask(request(tmp_path, 1), None)
+        # The next one cannot be ready before the gate is open: whoever asks is told, and goes on.
+        for volume in (2, 3):
+            with pytest.raises(DeadlineError, match="a new worker is not ready within"):
+                worker.ask(request(tmp_path, volume), 0.01)
+        (tmp_path / "open").touch()
+        assert worker.ask(request(tmp_path, 4), None)["words"] == "4"  # it was asked for none before
+        assert worker.ask(request(tmp_path, 5), None)["words"] == "4 5"
+    finally:
+        (tmp_path / "open").touch()
+        worker.close()
+    assert len(list(tmp_path.glob("[0-9]*"))) == 2, "one was started, however many waited for it"
+
+
+def test_volumes_do_not_wait_for_the_end_of_the_old_worker(tmp_path: Path) -> None:
+    Gated.let_go.clear()
+    (tmp_path / "open").touch()
+    worker = by_itself(tmp_path, Gated, "--at", "1:hang")
+    try:
+        old = worker._current
+        with pytest.raises(DeadlineError, match="its worker is started again"):
+            worker.ask(request(tmp_path, 1), 0.01)
+        assert worker.ask(request(tmp_path, 2), None)["number"] == 20
+        assert old._launched is not None
+        assert old._launched.process.poll() is None, "it is still there"
+    finally:
+        Gated.let_go.set()
+        worker.close()
+    assert old._launched.process.poll() is not None
 
 
 def test_it_is_warmed_by_zeros_before_its_first_volume(tmp_path: Path) -> None:

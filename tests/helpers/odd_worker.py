@@ -1,4 +1,7 @@
-"""A worker that does as it is told, well or not: ``odd_worker.py --at 3:hang 5:exit ...``."""
+"""A worker that does as it is told, well or not: ``odd_worker.py --at 3:hang 5:exit ...``.
+
+With ``--gate FOLDER``, the first is ready at once, each that starts after it when ``FOLDER/open`` is there.
+"""
 
 import argparse
 import json
@@ -60,12 +63,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--at", nargs="*", default=[])
     parser.add_argument("--unready", choices=["exit", "hang"])
+    parser.add_argument("--gate", type=Path)
     asked = parser.parse_args()
     what = dict(one.split(":") for one in asked.at)
     if asked.unready == "exit":
         sys.exit("no licence")
     if asked.unready == "hang":
         time.sleep(1000)
+    if asked.gate:
+        (asked.gate / str(os.getpid())).touch()
+        while len(list(asked.gate.glob("[0-9]*"))) > 1 and not (asked.gate / "open").exists():
+            time.sleep(0.01)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
