@@ -114,3 +114,24 @@ def spread(times: Sequence[float]) -> tuple[float, float]:
     (2.0, 2.9)
     """
     return float(np.median(times)), round(float(np.percentile(times, 95)), 9)
+
+
+def too_slow(took: Mapping[str, tuple[float, float]], tr: float) -> list[str]:
+    """What takes more than half of a TR, and leaves less for all else; a line for each.
+
+    Parameters
+    ----------
+    took
+        Median and 95th percentile of a way of asking, in ms.
+    tr
+        Repetition time, in seconds.
+
+    >>> too_slow({"by its worker": (3.0, 9.0)}, 2.0)
+    []
+    """
+    return [
+        f"{what}, a volume takes {p95:.0f} ms (p95), more than half of the TR of {tr:g} s: "
+        "it does not belong into the stream"
+        for what, (_, p95) in took.items()
+        if p95 > tr * 500
+    ]

@@ -102,13 +102,11 @@ def command(
             typer.echo("  no option was found: give them behind '--', or write them into the file")
         for what, (median, p95) in took.items():
             typer.echo(f"  {what}: {median:.1f} ms a volume, p95 {p95:.1f} ms")
-    for what, (_, p95) in took.items():
-        if p95 > tr * 500:
-            typer.echo(
-                f"rtflow: {what}, a volume takes {p95:.0f} ms (p95), more than half of the TR of {tr:g} s: "
-                "it does not belong into the stream",
-                err=True,
-            )
+    if took:
+        from rtflow.bids_apps.measuring import too_slow
+
+        for line in too_slow(took, tr):
+            typer.echo(f"rtflow: {line}", err=True)
 
 
 def _measured(app: Descriptor, runtime: Runtime) -> dict[str, tuple[float, float]]:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from containers import Podman
 from rtflow.bench import bids_app
 from rtflow.bids_apps.descriptor import read_descriptor
+from rtflow.bids_apps.measuring import too_slow
 from rtflow.cli.main import app
 
 
@@ -45,6 +46,7 @@ def test_wrap_measures(podman: Podman, tmp_path: Path, monkeypatch: pytest.Monke
     assert done.exit_code == 0, done.output
     assert set(json.loads(done.stdout)["times"]) == {"started anew", "by its worker"}
     assert "started anew, a volume takes" in done.stderr
+    assert too_slow(json.loads(done.stdout)["times"], 0.01)[0] in done.stderr
     file = tmp_path / "apps" / "mean.toml"
     edited = file.read_text() + "# by hand\n[limits]\nseconds = 0.01\n"
     file.write_text(edited)
@@ -53,6 +55,51 @@ def test_wrap_measures(podman: Podman, tmp_path: Path, monkeypatch: pytest.Monke
     assert "as it is there; nothing is written" in again.output
     assert "not measured" in again.stderr  # nothing is done in so short a time: the file's own limit
     assert file.read_text() == edited
+
+
+def test_wrap_believes_a_descriptor_that_is_given(
+    podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["bids-app", "wrap", podman.image("example-app-shell"), "--name", "sizes", "--runtime", "podman"]
+    absent = CliRunner().invoke(app, [*asked, "--descriptor", "given.json"])
+    assert absent.exit_code == 2
+    assert "given.json" in absent.output
+    assert not Path("apps").exists()
+    task = {"id": "task", "type": "Number", "command-line-flag": "--task", "description": "by number"}
+    Path("given.json").write_text(json.dumps({"tool-version": "9.1", "inputs": [task]}))
+    done = CliRunner().invoke(app, [*asked, "--descriptor", "given.json"])
+    assert done.exit_code == 0, done.output
+    made = read_descriptor(Path("apps/sizes.toml"))
+    assert made.version == "9.1"  # of the image's label it is 1.0
+    assert (made.options["task"].kind, made.options["task"].origin) == ("number", "boutiques")
+    assert made.options["skip_bids_validator"].origin == "help"  # what it does not have
+
+
+def test_wrap_takes_a_tag_only_if_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apptainer knows no digest of a tag; what stands in for it here answers as it does."""
+    monkeypatch.chdir(tmp_path)
+    fake = tmp_path / "apptainer"
+    help_text = "usage: app\\n\\noptions:\\n  --task TASK  which\\n"
+    cases = f'*version) echo 1.3 ;; *--help) printf "{help_text}" ;; *) exit 1 ;;'
+    fake.write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    asked = ["bids-app", "wrap", "lab/app:1", "--runtime", "apptainer"]
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code == 2
+    assert "--allow-tag" in refused.output
+    assert not Path("apps").exists()
+    done = CliRunner().invoke(app, [*asked, "--allow-tag"])
+    assert done.exit_code == 0, done.output
+    made = read_descriptor(Path("apps/app.toml"))
+    assert (made.image, list(made.options)) == ("docker://lab/app:1", ["task"])
+
+
+def test_only_what_takes_more_than_half_of_the_tr_is_warned_of() -> None:
+    took = {"started anew": (800.0, 1000.1), "by its worker": (3.0, 1000.0)}
+    assert [line.partition(",")[0] for line in too_slow(took, 2.0)] == ["started anew"]
+    assert too_slow(took, 2.1) == []
 
 
 @pytest.mark.slow
