@@ -119,6 +119,26 @@ def _last_part(image: str) -> str:
 
 def _pinned(asked: str, about: Mapping[str, Any]) -> str:
     """The image by a digest: of its repository, else that of the image itself, which was never in one."""
+    identity = str(about.get("Id") or "")
+    return by_digest(asked, about) or (identity if identity.startswith("sha256:") else f"sha256:{identity}")
+
+
+def by_digest(asked: str, about: Mapping[str, Any]) -> str:
+    """The image by the digest of its repository; empty if that is not known.
+
+    Parameters
+    ----------
+    asked
+        As it was asked for.
+    about
+        What the runtime's ``image inspect`` says of it.
+
+    >>> digest = "sha256:" + 64 * "0"
+    >>> by_digest("lab/app:1", {"RepoDigests": [f"quay.io/lab/app@{digest}"]}).partition("@")[0]
+    'quay.io/lab/app'
+    >>> by_digest("lab/app:1", {"RepoDigests": [f"quay.io/other/app@{digest}"]})
+    ''
+    """
     if _DIGEST.search(asked):
         return asked
     wanted = repository(asked)
@@ -126,8 +146,7 @@ def _pinned(asked: str, about: Mapping[str, Any]) -> str:
         name, _, digest = str(known).partition("@")
         if _in_full(name) == _in_full(wanted) or name.endswith(f"/{wanted}"):
             return f"{name}@{digest}"
-    identity = str(about.get("Id") or "")
-    return identity if identity.startswith("sha256:") else f"sha256:{identity}"
+    return ""
 
 
 def _in_full(name: str) -> str:

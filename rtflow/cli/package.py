@@ -71,7 +71,9 @@ def command(
     export: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.tar", help="Write the built image as an OCI archive, for a disk or a colleague."
+            metavar="FILE.tar",
+            help="Write the built image as one file, for a disk or a colleague: podman an OCI archive, "
+            "docker an archive of its own form.",
         ),
     ] = None,
     self_test: Annotated[

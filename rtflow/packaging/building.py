@@ -12,6 +12,7 @@ import msgspec
 
 from rtflow.bids_apps.command_line import Invocation, command_line
 from rtflow.bids_apps.descriptor import Descriptor
+from rtflow.bids_apps.images import by_digest
 from rtflow.bids_apps.runtime import Runtime, find_runtime
 from rtflow.errors import PackageError, RunError
 from rtflow.packaging.containerfile import INSIDE
@@ -36,6 +37,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         What it begins with.
     base_id
         The image that this name stood for.
+    base_digest
+        The same, as it can be had from a registry, ``NAME@sha256:...``; empty if the builder knows none.
     tested
         What its self-test found in it.
     """
@@ -45,6 +48,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     base: str
     base_id: str
+    base_digest: str = ""
     tested: Tested | None = None
 
 
@@ -95,7 +99,14 @@ def build(folder: Path, *, runtime: Runtime, tag: str, base: str = "") -> Image:
     if done.returncode:
         raise RunError(f"the image could not be built: {_end(done.stderr)}; all that was said is in {log}")
     image, begins = _inspect(runtime, tag), _inspect(runtime, base)
-    return Image(tag=tag, id=image["Id"], size=image["Size"], base=base, base_id=begins["Id"])
+    return Image(
+        tag=tag,
+        id=image["Id"],
+        size=image["Size"],
+        base=base,
+        base_id=begins["Id"],
+        base_digest=by_digest(base, begins),
+    )
 
 
 def try_image(image: Image, *, runtime: Runtime) -> Image:

@@ -1,21 +1,19 @@
 """What tests of BIDS Apps share: podman, and a data set of two participants."""
 
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from docked import docker, open_folder
 
 from containers import Podman, podman
 from rtflow.bids_apps.descriptor import Descriptor
 from rtflow.bids_apps.running import AppRun
 from rtflow.bids_apps.runtime import find_runtime
 
-__all__ = ["podman"]
+__all__ = ["docker", "open_folder", "podman"]
 
 
 def make_data_set(root: Path) -> Path:
@@ -61,29 +59,3 @@ def networked(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     text = (podman.root / "containers.conf").read_text()
     (tmp_path / "containers.conf").write_text(text.replace('netns = "none"', 'netns = "host"'))
     monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user can see: pytest closes those above its own to others, each time it starts."""
-    with tempfile.TemporaryDirectory(prefix="rtflow-open-") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
-
-
-@pytest.fixture
-def docker(podman: Podman, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Docker's command line works, and what it starts can be seen by podman."""
-    socket = open_folder / "docker.sock"
-    service = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
-    try:
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
-        give_up = time.monotonic() + 60
-        while subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
-            assert time.monotonic() < give_up, "podman's service does not answer"
-            time.sleep(0.1)
-        socket.chmod(0o666)
-        yield
-    finally:
-        service.terminate()
-        service.wait()

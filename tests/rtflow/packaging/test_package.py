@@ -146,6 +146,7 @@ def test_its_image_passes_the_self_test_and_runs_as_nobody(lab, podman: Podman):
     image = json.loads(made.stdout)["image"]
     assert image["tested"] == {"equal": 60, "differing": [], "wrong": []}
     assert json.loads((lab / "mine-package" / "image.json").read_text()) == image
+    assert image["base_digest"].endswith(f"@{podman.digest(podman.image('bare-python'))}")
     podman("rmi", "--force", tag)
     assert tag in podman("load", "--input", str(lab / "mine.tar"))
     try:
