@@ -13,7 +13,7 @@ from rtflow.access.store import Action
 from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.fairness import Fairness
 from rtflow.dash_app.hub import slim_lines
-from rtflow.server.answers import Handler, Refusal, answer
+from rtflow.server.answers import STILL, Handler, Refusal, answer
 from rtflow.server.guard import Visitor
 
 _PIECE = 256 * 1024
@@ -135,6 +135,8 @@ class Passing:
             for name in _ABOUT:
                 if name in found.headers:
                     response.headers[name] = found.headers[name]
+            if response.content_type == "text/html":  # a report; no page of ours
+                response.headers["Content-Security-Policy"] = STILL
             await response.prepare(request)
             async for piece in found.content.iter_any():
                 async with asyncio.timeout(_PATIENCE):

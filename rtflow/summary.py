@@ -187,9 +187,9 @@ class Summary:
         latest = seen.shown | result.values if wanted else {}
         seen.shown = {name: latest[name] for name in wanted if name in latest}
         for node, message in result.errors.items():
-            _count(self._errors, f"{node}: {_of_any(message, result.volume)}")
+            _count(self._errors, f"{node}: {of_any_volume(message, result.volume)}")
         for reason in result.reasons:
-            _count(self._doubts, _of_any(reason, result.volume))
+            _count(self._doubts, of_any_volume(reason, result.volume))
 
     def seen(self) -> Seen:
         """How things stand; a copy of its own."""
@@ -257,11 +257,13 @@ def said_by(who: str, volume: int | None) -> str:
 _RESIDUAL = re.compile(r" \(residual [0-9.]+\)")
 
 
-def _of_any(message: str, volume: int) -> str:
+def of_any_volume(message: str, volume: int) -> str:
     """What is said of a volume, without what differs when the same is said of others: number and residual.
 
-    >>> _of_any("volume 19 has 74x74x36 voxels", 19), _of_any("it is not alike (residual 0.57)", 20)
-    ('the volume has 74x74x36 voxels', 'it is not alike')
+    >>> of_any_volume("volume 19 has 74x74x36 voxels", 19)
+    'the volume has 74x74x36 voxels'
+    >>> of_any_volume("it is not alike (residual 0.57)", 20)
+    'it is not alike'
     """
     return _RESIDUAL.sub("", re.sub(rf"\bvolume {volume}\b", "the volume", message))
 

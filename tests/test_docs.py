@@ -242,8 +242,8 @@ def test_a_run_leaves_the_files_and_prints_the_keys_that_are_listed(
     listed = first_column("Folders and files")
     unlisted = [file for file in files if not any(fnmatch(file, pattern) for pattern in listed)]
     assert not unlisted
-    # Of graphs with nodes at set-up, of servers, of scanners, of masks of another day, and of files that
-    # settings name, which this run has not.
+    # Of graphs with nodes at set-up, of servers, of scanners, of masks of another day, of files that settings
+    # name, and reports that were asked for, which this run has not.
     others = {
         "work/*",
         "logs/session.log",
@@ -253,6 +253,7 @@ def test_a_run_leaves_the_files_and_prints_the_keys_that_are_listed(
         "runs/RUN_UID/overlays/*.png",
         "runs/RUN_UID/workflow/files/*/*",
         "runs/RUN_UID/workflow/files.json",
+        "runs/RUN_UID/report.html",
     }
     assert {pattern for pattern in listed if not any(fnmatch(file, pattern) for file in files)} == others
 

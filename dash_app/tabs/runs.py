@@ -136,6 +136,8 @@ def _links(uid: str) -> Any:
         [
             html.Strong(uid),
             " ",
+            html.A("report", href=f"{at}/report.html", target="_blank", rel="noopener"),
+            " · ",
             html.A("values (TSV)", href=f"{at}/results.tsv", download=f"{uid}.tsv"),
             " · ",
             html.A("everything (ZIP)", href=f"{at}/archive.zip", download=f"{uid}.zip"),

@@ -74,10 +74,11 @@ class ListenOptions:
             yield None, None
             return
         from rtflow.items import describe_session
+        from rtflow.report import report
         from rtflow.server.desk import Desk
 
         held = partial(describe_session, (session or out / "session").absolute())
-        desk = Desk(settings, out, workflow=workflow, session=held)
+        desk = Desk(settings, out, workflow=workflow, session=held, report=report)
         with self._accounts() as access:
             opened = open_server(
                 self.listen or "127.0.0.1:0",

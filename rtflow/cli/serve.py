@@ -56,6 +56,7 @@ def command(
     from rtflow.cli.output import PythonLog
     from rtflow.cli.shipped import workflow_path
     from rtflow.items import describe_session
+    from rtflow.report import report
     from rtflow.server.desk import Desk
     from rtflow.whole_file import require_writable
     from rtflow.workflow_file import as_it_stands, build_workflow, load_workflow
@@ -77,6 +78,7 @@ def command(
         file=file,
         session=held,
         build=lambda changed: build_workflow(*as_it_stands(loaded, changed)),
+        report=report,
     )
     opened = open_server(listen, desk, access=access, plain=plain, client_certificates=client_certificates)
     with opened as server, on_interrupt(desk.close), contextlib.ExitStack() as page:

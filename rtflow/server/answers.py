@@ -37,6 +37,12 @@ _CAREFUL = {
     "X-Frame-Options": "DENY",
 }
 
+STILL = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""Content-Security-Policy of a page that is only read: it loads nothing and runs nothing."""
+
 _STATUS: tuple[tuple[type[RtflowError], int], ...] = (
     (AccessError, 403),
     (BusyError, 409),

@@ -11,8 +11,9 @@ from urllib.parse import quote
 from aiohttp import web
 from msgspec.structs import replace
 
-from rtflow.errors import OutputError
-from rtflow.server.answers import Refusal, answer
+from rtflow.documents import decode
+from rtflow.errors import JournalError, OutputError
+from rtflow.server.answers import STILL, Refusal, answer
 from rtflow.server.handling import Handlers
 from rtflow.server.run_files import archive, in_text, list_files, open_file, pieces, results_table
 
@@ -32,6 +33,7 @@ class RunsApi(Handlers):
             web.get(f"{run}/files", self.files),
             web.get(f"{run}/files/{{path:.+}}", self.file),
             web.get(f"{run}/results.tsv", self.results),
+            web.get(f"{run}/report.html", self.report),
             web.get(f"{run}/archive.zip", self.archive),
         ]
 
@@ -61,6 +63,21 @@ class RunsApi(Handlers):
             charset="utf-8",
             headers=_named(f"{run_dir.name}_results.tsv"),
         )
+
+    async def report(self, request: web.Request) -> web.Response:
+        """What there is to say of a run, as one page."""
+        run_dir, make = await self._run_dir(request), self._desk.report
+        if make is None:
+            raise Refusal(404, "this server makes no reports; 'rtflow report RUN_DIR' does")
+        goes_on = self._port.states.now != "idle" and self._port.progress.run_uid == run_dir.name
+        lines = map(decode, self._lines(run_dir.name))
+        try:
+            body = await self._port.pools.reading.run(make, lines, goes_on)
+        except JournalError as error:
+            raise Refusal(409, str(error)) from None
+        name = {"Content-Disposition": f"inline; {_file_name(f'{run_dir.name}_report.html')}"}
+        headers = name | {"Content-Security-Policy": STILL}
+        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
 
     async def archive(self, request: web.Request) -> web.StreamResponse:
         """All files of a run in one."""
@@ -102,4 +119,8 @@ class RunsApi(Handlers):
 
 
 def _named(name: str) -> dict[str, str]:
-    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    return {"Content-Disposition": f"attachment; {_file_name(name)}"}
+
+
+def _file_name(name: str) -> str:
+    return f"filename*=UTF-8''{quote(name, safe='')}"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from rtflow.documents import AnyDocument
 from rtflow.errors import RtflowError, SettingsError, UsageError
 from rtflow.server.runs import Runs
 from rtflow.server.states import States
 from rtflow.setting_schema import settings_schema
 from rtflow.settings import RunSettings, settings_from_builtins, settings_to_builtins
+
+Report = Callable[[Iterable[AnyDocument], bool], bytes]
+"""Makes the report of a run of its documents, told whether the run goes on."""
 
 _FIELD = re.compile(r"unknown (?:setting )?'?([\w.]+)|setting '([\w.]+)' has no value|([\w.]+): expected")
 
@@ -58,6 +62,8 @@ class Desk:
         Tells what the session holds, as `rtflow.items.describe_session` does; None where there is none.
     build
         Makes the workflow for settings, or raises what is wrong with them; None: nobody tries.
+    report
+        Makes the report of a run, as `rtflow.report.report` does; None where nobody does.
 
     Attributes
     ----------
@@ -85,6 +91,7 @@ class Desk:
         file: Path | None = None,
         session: Callable[[], dict[str, Any]] | None = None,
         build: Callable[[RunSettings], object] | None = None,
+        report: Report | None = None,
     ) -> None:
         self.states = States()
         self.stopping = threading.Event()
@@ -93,6 +100,7 @@ class Desk:
         self.runs = Runs(out / "runs")
         self.session = session or (lambda: {"folder": "", "items": []})
         self.session_log = out / "logs" / "session.log"
+        self.report = report
         self._build = build
         self._file = file
         self._given = settings_to_builtins(settings)

@@ -214,6 +214,18 @@ def test_runs_are_compared_number_by_number(dashboard: Dashboard, browser: Brows
         assert table["Volumes failed"][at] == str(sum(one["status"] == "failed" for one in results))
         totals = [one["values"]["sum.total"] for one in results if one["values"].get("sum.total") is not None]
         assert float(table["sum.total (mean)"][at]) == pytest.approx(sum(totals) / len(totals), rel=1e-3)
+    # The report opens beside the page, with its own colours and nothing that runs.
+    link = page.get_by_role("link", name="report", exact=True).first
+    assert link.get_attribute("rel") == "noopener"
+    with page.expect_popup() as opening:
+        link.click()
+    report = opening.value
+    report.wait_for_selector(f"dd:text-is('{uids[0]}')")
+    assert report.locator("tr:has(td:text-is('ok')) td.n").inner_text() == table["Volumes ok"][0]
+    assert report.evaluate("getComputedStyle(document.querySelector('.l')).strokeWidth") == "1.5px"
+    policy = report.request.get(report.url).headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox;")
+    report.close()
     with page.expect_download() as waiting:
         page.get_by_role("link", name="values (TSV)").first.click()
     assert waiting.value.path().read_text().startswith("volume\t")

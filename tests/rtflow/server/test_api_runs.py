@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from visitors import Served, ask, guarded
 
-from rtflow.documents import Result, encode
+from rtflow.documents import Event, Result, RunStart, encode
 from rtflow.engine import run
 from rtflow.journal import Recording
+from rtflow.report import report
 from rtflow.server import api_runs, run_files
 from rtflow.server.run_files import PIECE, archive, open_file, results_table
 from rtflow.settings import RunSettings, load_settings
@@ -24,9 +25,12 @@ def there(tmp_path_factory):
     """A server, and a run that it has carried."""
     folder = tmp_path_factory.mktemp("served")
     with guarded(folder, settings=RunSettings()) as served:
+        assert served.desk is not None
+        served.desk.report = report
         workflow = load_workflow(Path(counting_workflow.__file__))
         settings = load_settings(workflow.settings_type, None, ["missing=[3]", "source=simulate:?speed=max"])
         stop = run(workflow, settings, folder / "out", server=served.server)
+        served.desk.done()
         yield served, Path(stop.outputs["run"])
 
 
@@ -142,6 +146,40 @@ def test_odd_values_stay_in_their_cells():
     ]
 
 
+def test_the_report_of_a_run_is_a_page_that_runs_nothing(there):
+    served, run_dir = there
+    status, body, headers = get(served, f"/api/runs/{run_dir.name}/report.html")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert body == report(Recording(run_dir).documents)
+    assert headers["Content-Disposition"].startswith("inline; ")
+    policy = dict(rule.strip().partition(" ")[::2] for rule in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["style-src"] == "'unsafe-inline'"
+    assert policy["sandbox"] == ""
+    assert "script-src" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_run_that_goes_on_has_a_report_and_one_that_has_not_begun_has_none(there):
+    served, run_dir = there
+    other = run_dir.with_name(f"{run_dir.name}x")
+    place = f"/api/runs/{other.name}/report.html"
+    start = RunStart(run_uid=other.name, seq=0, workflow="w")
+    (other / "journal").mkdir(parents=True)
+    (other / "journal" / "documents.jsonl").write_bytes(b"")
+    status, told, _ = get(served, place)
+    assert (status, "ended before it began" in told["error"]) == (409, True)
+    (other / "journal" / "documents.jsonl").write_bytes(encode(start) + b"\n")
+    assert b">cut off<" in get(served, place)[1]
+    assert served.desk is not None
+    assert served.desk.states.try_to_enter("preparing")
+    served.server.observe(Event(run_uid=other.name, seq=1, name="e"))
+    try:
+        assert b">under way<" in get(served, place)[1]
+    finally:
+        served.desk.done()
+
+
 def test_a_file_that_becomes_shorter_while_it_is_sent_does_not_look_whole(there, monkeypatch):
     """What comes behind its part would be taken for its rest, be it the next answer or words of an error."""
     served, run_dir = there
@@ -181,7 +219,7 @@ def test_a_file_that_is_put_in_the_place_of_a_folder_is_no_way_out(tmp_path: Pat
 
 def test_files_are_for_those_who_may_look(there):
     served, run_dir = there
-    for end in ("files", "files/journal/documents.jsonl", "results.tsv", "archive.zip"):
+    for end in ("files", "files/journal/documents.jsonl", "results.tsv", "report.html", "archive.zip"):
         path = f"/api/runs/{run_dir.name}/{end}"
         assert ask(served, "GET", path)[0] == 401
         assert ask(served, "GET", path, token=served.tokens["scanner"])[0] == 403
