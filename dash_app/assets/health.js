@@ -111,6 +111,9 @@ window.rtflow ||= {};
     return { level: "good", says: `every volume that was done took less than ${Math.round(run.deadline)} ms`, todo: "" };
   }
 
+  // The alarms that are on, in words; none once the run is over.
+  const alarms = (run, status) => (going(run, status) ? [...run.alarms.values()].map((one) => `${one.says}, since volume ${one.volume}`) : []);
+
   // Whether there are values, and whether the nodes trust them.
   function values(run, status) {
     if (!run?.results) return { level: "off", says: "no volume yet", todo: "" };
@@ -119,6 +122,9 @@ window.rtflow ||= {};
     const why = one ? ` (${one.node}: ${one.says.trim().split("\n").at(-1).slice(0, 160)})` : "";
     if (failing.found === 3 && going(run, status))
       return { level: "bad", says: `the last volumes failed${why}`, todo: "The participant gets no feedback. See Session for the error in full; stop the run if it goes on." };
+    const on = alarms(run, status);
+    if (on.length)
+      return { level: "warn", says: `alarm: ${on.join("; ")}`, todo: "Remind the participant to lie still; if it is not the head, look at Brain, the coil and the cables. See Live for the course." };
     const doubted = recently(run, RECENT, (_, at) => run.doubts[at] !== undefined);
     const reason = run.doubts.findLast((says) => says !== undefined);
     const because = reason ? ` (${reason.slice(0, 160)})` : "";
@@ -138,5 +144,5 @@ window.rtflow ||= {};
     return { says: `the run has failed${why ? ": " + why : ""}`, todo: "What was recorded is kept. See Session for the error in full, and mend it before you press Run." };
   }
 
-  rtflow.health = { going, ended, scanner, subject, disk, deadline, values, ending };
+  rtflow.health = { going, ended, scanner, subject, disk, deadline, alarms, values, ending };
 })();

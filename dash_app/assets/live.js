@@ -125,6 +125,7 @@ window.rtflow ||= {};
     const run = rtflow.store.current ? rtflow.store.now : null;
     const found = run ? specs(run) : [];
     empty(run, found);
+    alarms(run);
     const key = JSON.stringify([run?.uid, compared, found]);
     if (key !== shown) {
       shown = key;
@@ -134,6 +135,15 @@ window.rtflow ||= {};
     offer(run);
     if (changed.has("scheme")) charts.forEach((chart) => chart.again());
     else charts.forEach((chart) => chart.ask());
+  }
+
+  function alarms(run) {
+    const place = document.getElementById("live-alarms");
+    const on = run ? rtflow.health.alarms(run, rtflow.store.status) : [];
+    const says = on.map((one) => `⚠ ${one}`).join("\n");
+    if (place.textContent === says) return;
+    place.textContent = says;
+    place.hidden = !says;
   }
 
   function empty(run, found) {

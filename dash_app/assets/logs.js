@@ -19,7 +19,7 @@ window.rtflow ||= {};
   function levelOf(event) {
     if (WRONG.test(event.name) || event.data.error || (event.name === "step" && event.data.state === "failed")) return "error";
     if (event.name === "end") return event.data.says.startsWith("completed") ? "info" : "error";
-    return DOUBTFUL.test(event.name) ? "warning" : "info";
+    return DOUBTFUL.test(event.name) || (event.name === "alarm" && event.data.on) ? "warning" : "info";
   }
 
   function wordsOf({ name, node, data }) {

@@ -28,6 +28,7 @@ window.rtflow ||= {};
       this.status = [];
       this.doubts = []; // why a volume's values are doubted, where they are
       this.doubted = 0;
+      this.alarms = new Map(); // those that are on: {says, volume} by node and measure
       this.received = [];
       this.shown = []; // milliseconds from the last byte to the display, as far as the display says
       this.handed = []; // and to the subject's side
@@ -81,6 +82,7 @@ window.rtflow ||= {};
           break;
         case "Event":
           if (document.name === "another_run") this.recordedRun = document.data.run;
+          if (document.name === "alarm") this.alarm(document);
           if (document.name === "step") this.steps.set(document.data.node, document.data);
           this.event(document);
           break;
@@ -112,6 +114,12 @@ window.rtflow ||= {};
       if (this.failures.length > KEPT_EVENTS) this.failures.splice(0, this.failures.length - KEPT_EVENTS);
       if (errors.length)
         this.event({ ...document, name: "failed", data: { says: errors.map(([node, says]) => `${node}: ${says}`).join("; ") } });
+    }
+
+    alarm({ node, volume, data }) {
+      const key = `${node} ${data.alarm}`;
+      if (data.on) this.alarms.set(key, { says: data.says.replace(/^alarm: /, ""), volume });
+      else this.alarms.delete(key);
     }
 
     // A volume that was done, and whose values a node does not trust, or which repeat earlier ones.

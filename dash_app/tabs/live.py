@@ -43,6 +43,7 @@ def layout(who: Identity) -> Any:
                 className="picks",
             ),
             dcc.Store(id="live-run"),  # uid of the present run, and whether it is over: from the page
+            html.Div(id="live-alarms", className="alarms", role="status", hidden=True),
             html.Div(id="live-empty", className="empty", role="status"),
             html.Div(id="live-charts", className="charts"),
         ]

@@ -291,13 +291,26 @@ def test_a_volume_is_held_while_others_come(session: Session) -> None:
     session.see(4)
 
 
-def test_nothing_is_sent_to_a_page_that_looks_elsewhere(session: Session) -> None:
+def test_an_alarm_is_seen_while_it_is_on_and_nothing_is_sent_to_a_page_that_looks_elsewhere(
+    session: Session,
+) -> None:
+    alarm = "framewise_displacement above 0.5 mm, since volume 4"
     session.page.get_by_role("tab", name="Live").click()
     session.page.wait_for_selector("#brain-planes", state="hidden")
+    session.page.wait_for_selector(f"#live-alarms:has-text('{alarm}')")
+    session.page.wait_for_selector(f"#h-values-says:has-text('{alarm}')", state="attached")
+    assert session.page.get_attribute("#h-values", "data-level") == "warn"
+    session.page.get_by_role("tab", name="Logs").click()
+    session.page.wait_for_selector(
+        "#logs-grid .ag-row:has([col-id=level] :text-is('warning')):has-text('alarm: framewise_displacement')"
+    )
+    session.page.get_by_role("tab", name="Live").click()
     session.page.evaluate("() => { window.came = 0; rtflow.socket.onBinary(() => { window.came += 1; }); }")
     session.come(5)
     session.until("rtflow.store.now.results === 5")
     assert session.page.evaluate("window.came") == 0
+    session.page.wait_for_selector("#live-alarms:not(:has-text('framewise'))", state="attached")
+    session.page.wait_for_selector("#h-values-says:not(:has-text('framewise'))", state="attached")
     session.page.get_by_role("tab", name="Brain").click()
     session.see(5)
 

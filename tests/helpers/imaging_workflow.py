@@ -92,6 +92,7 @@ class OfVolumeInput(BaseInterfaceInputSpec):
 
 class HeadOutput(TraitedSpec):
     incremental = traits.Any()
+    framewise_displacement = traits.Float(desc="large at volume 4 alone, as of a start")
 
 
 class Head(StreamInterface):
@@ -102,6 +103,7 @@ class Head(StreamInterface):
         number = self.inputs.number
         about = {"RepetitionTime": 2.0}
         self._results["incremental"] = BidsIncremental(head(number), AFFINE, volume=number, metadata=about)
+        self._results["framewise_displacement"] = 0.8 if number == 4 else 0.1
         return runtime
 
 
@@ -135,7 +137,7 @@ def build(settings: Settings) -> Workflow:
         [
             (scanner, number, [("frame", "frame")]),
             *((number, node, [("number", "number")]) for node in (realign, glm)),
-            (realign, confounds, [("incremental", "incremental")]),
+            (realign, confounds, [(name, name) for name in ("incremental", "framewise_displacement")]),
             (glm, confounds, [("mask", "mask")]),
         ]
     )
