@@ -146,6 +146,30 @@ def test_no_result_depends_on_a_later_volume(files, tmp_path) -> None:
     prefix_test(graph(files, tmp_path), after=12)
 
 
+def test_a_second_run_begins_anew(files, tmp_path) -> None:
+    """The same node goes through a run of a head that lies elsewhere, and then through this one."""
+    here = first_volume()
+    there = np.array(here.affine)
+    there[2, 3] += 9.0
+    elsewhere = here.on_affine(here.data, there, reference="elsewhere")
+    node = BringMask(file=files["file"], image=files["image"], hold=0.0)
+    found = []
+    for name, reference in (("elsewhere", elsewhere), ("here", here)):
+        context = RunContext(name, tmp_path / name, tmp_path / "bids", tmp_path / "session")
+        node.start_run(context)
+        try:
+            node.inputs.reference, node.volume, node._results = reference, 1, {}
+            node._run_interface(None)
+        finally:
+            node.end_run()
+        found.append(node._results["transform"])
+        assert node._results["mask"].grid == reference.grid
+        assert (context.run_dir / "overlays").is_dir()
+    # From the reference to the image: the head lies 12 mm to the front there, and lay 9 mm up here.
+    np.testing.assert_allclose(found[1][:3, 3], [0, 12, 0], atol=0.5)
+    np.testing.assert_allclose(found[0][:3, 3], [0, 12, -9], atol=0.5)
+
+
 def test_at_set_up_files_of_another_participant_are_refused(files, tmp_path) -> None:
     reference = tmp_path / "sub-02_task-nf_boldref.nii.gz"
     shutil.copy(files["reference"], reference)
