@@ -54,6 +54,9 @@ class GLMOutput(TraitedSpec):  # type: ignore[misc]
     effect = traits.Any(desc="the contrast of each voxel, in the units of the features: Features")
     t = traits.Any(desc="its t, by ordinary least squares, not corrected for autocorrelation: Features")
     z = traits.Any(desc="the normal deviate that is about as unlikely as that t: Features")
+    betas = traits.Dict(
+        desc="the coefficient of each condition that is known by now, by its name: Features, as effect"
+    )
     t_max = traits.Float(desc="largest t within the mask")
     region_mean = traits.Float(desc="mean of the region in this volume, in the units of the features")
     region_t = traits.Float(desc="t of the region's mean")
@@ -224,6 +227,7 @@ class GLM(Regression):
             "effect": Features(effect[:voxels], state.mask),
             "t": inside,
             "z": Features(z_values(inside.values, model.dof), state.mask),
+            "betas": self._betas(state, model),
             "t_max": float(inside.values.max()),
             "dof": model.dof,
         }
@@ -236,9 +240,7 @@ class GLM(Regression):
 
     def _tells(self, state: _State, model: Model, contrast: NDArray[np.float64]) -> bool:
         """Whether the model tells the contrast: the responses to all its conditions have been seen."""
-        columns = np.flatnonzero(contrast)
-        largest = state.largest[columns]
-        known = (largest > 0) & (state.squares.squares[columns] >= RESPONSES * largest)
+        known = _known(state)[np.flatnonzero(contrast)]
         return bool(np.all(known)) and self._conditioned(model) and model.estimable(contrast)
 
     def _test(
@@ -253,6 +255,24 @@ class GLM(Regression):
         effect[hidden] = t[hidden] = 0.0
         return effect.astype(np.float32), t.astype(np.float32)
 
+    def _alone(self, state: _State, model: Model) -> dict[str, NDArray[np.float32]]:
+        """The effect of each condition that the rows fix: shape (voxels,), 0 where it is not known."""
+        found = {}
+        for number, name in enumerate(state.columns.conditions, start=1):
+            alone = np.zeros(len(state.columns.names))
+            alone[number] = 1.0
+            if model.estimable(alone):
+                values = state.squares.combine(model.weights(alone))[: state.seen.size].astype(np.float32)
+                values[~state.seen] = 0.0
+                found[name] = values
+        return found
+
+    def _betas(self, state: _State, model: Model) -> dict[str, Features]:
+        """The effects of those conditions whose responses have been seen."""
+        known = dict(zip(state.columns.conditions, _known(state)[1:], strict=False))
+        alone = self._alone(state, model)
+        return {name: Features(values, state.mask) for name, values in alone.items() if known[name]}
+
     def _maps(
         self, state: _State, model: Model, contrast: NDArray[np.float64]
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
@@ -265,18 +285,21 @@ class GLM(Regression):
             f"contrast-{label}_stat-{stat}": values
             for stat, values in (("effect", effect), ("t", t), ("z", z))
         }
+        alone = self._alone(state, model)
         for number, name in enumerate(state.columns.conditions, start=1):
-            alone = np.zeros(contrast.size)
-            alone[number] = 1.0
-            if name != self.inputs.contrast and model.estimable(alone):
-                values = state.squares.combine(model.weights(alone))[:voxels].astype(np.float32)
-                values[~state.seen] = 0.0
+            if name != self.inputs.contrast and name in alone:
                 label = contrast_label(name)
                 if f"contrast-{label}_stat-effect" in maps:  # "left hand" and "leftHand" have one label
                     label += str(number)
-                maps[f"contrast-{label}_stat-effect"] = values
+                maps[f"contrast-{label}_stat-effect"] = alone[name]
                 labels[label] = name
         return maps, labels
+
+
+def _known(state: _State) -> NDArray[np.bool_]:
+    """Of which columns enough has been seen, shape (columns,)."""
+    known: NDArray[np.bool_] = state.squares.squares >= RESPONSES * state.largest
+    return known & (state.largest > 0)
 
 
 def contrast_label(expression: str) -> str:

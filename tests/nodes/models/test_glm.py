@@ -67,6 +67,10 @@ def test_the_last_volume_is_what_nilearn_says_of_the_run(through, make_context, 
         scale = np.abs(expected[name]).max()
         np.testing.assert_allclose(found, expected[name], rtol=1e-6, atol=1e-6 * scale)
     np.testing.assert_allclose(last["z"].values, expected["z"], atol=0.03)
+    assert list(last["betas"]) == ["scene", "face"]
+    for condition, beta in last["betas"].items():
+        alone = by_nilearn(design, RUN.data, condition)["effect"]
+        np.testing.assert_allclose(beta.values, alone, rtol=1e-6, atol=1e-6 * np.abs(alone).max())
     assert last["dof"] == len(design) - design.shape[1]
     assert last["t_max"] == last["t"].values.max()
 
@@ -86,6 +90,23 @@ def test_every_volume_is_what_an_analysis_of_the_volumes_so_far_says(through) ->
         t = contrast @ coefficients / np.sqrt(left * (contrast @ np.linalg.inv(design.T @ design) @ contrast))
         np.testing.assert_allclose(outputs[volume]["t"].values, t, rtol=1e-4, atol=1e-4)
         assert outputs[volume]["dof"] == volume - leading
+        betas = outputs[volume]["betas"]
+        for condition in ("scene", "face"):
+            expected = coefficients[names.index(condition)]
+            np.testing.assert_allclose(betas[condition].values, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_condition_that_has_not_come_yet_has_no_coefficient(through) -> None:
+    """The contrast is of the other one: it is given as soon as that is known."""
+    _, outputs = through(contrast="scene", min_dof=2)
+    had = {
+        name: [v for v, out in outputs.items() if name in out.get("betas", ())] for name in ("scene", "face")
+    }
+    assert had["scene"] == [volume for volume, output in outputs.items() if "t" in output]
+    assert had["scene"][0] < had["face"][0]
+    for volume in had["scene"][::20]:
+        effect = outputs[volume]["effect"].values
+        np.testing.assert_array_equal(outputs[volume]["betas"]["scene"].values, effect)
 
 
 def test_it_finds_what_responds_and_how_strongly(through) -> None:
