@@ -156,6 +156,35 @@ window.rtflow ||= {};
     return rows.length ? "" : table.dataset.none;
   }
 
+  // A mask that was brought from another image: the picture is in the folder of the run, and is fetched once.
+  function masks(run) {
+    const into = document.getElementById("session-masks");
+    if (into.dataset.run !== (run?.uid ?? "")) {
+      for (const picture of into.querySelectorAll("img")) URL.revokeObjectURL(picture.src);
+      into.replaceChildren();
+      into.dataset.run = run?.uid ?? "";
+    }
+    for (const { seq, name, data } of run?.events ?? [])
+      if (name === "mask_brought" && data.picture && !into.querySelector(`[data-seq="${seq}"]`)) into.append(figure(run.uid, seq, data));
+    into.closest("section").hidden = !into.childElementCount;
+  }
+
+  function figure(uid, seq, { says, picture }) {
+    const made = make("figure", undefined, { "data-seq": seq, class: "mask-brought" });
+    const caption = make("figcaption", says);
+    made.append(caption);
+    const path = ["overlays", picture.split("/").pop()].map(encodeURIComponent).join("/");
+    fetch(`/runs/${encodeURIComponent(uid)}/files/${path}`)
+      .then(async (answer) => {
+        if (!answer.ok) throw new Error((await answer.json()).error);
+        const image = make("img", undefined, { alt: "The mask on slices of the reference, with the outline of the brain that was registered" });
+        image.src = URL.createObjectURL(new Blob([await answer.arrayBuffer()], { type: "image/png" }));
+        made.prepend(image);
+      })
+      .catch((error) => (caption.textContent = `${says} (the picture cannot be shown: ${error.message})`));
+    return made;
+  }
+
   function volumes(run) {
     const parts = [`${run.volumes} of ${run.planned ?? "?"} volumes have come, ${run.results} are through the graph`];
     for (const status of ["late", "missing", "failed"]) if (run.counts[status]) parts.push(`${run.counts[status]} ${status}`);
@@ -172,6 +201,7 @@ window.rtflow ||= {};
     empty.textContent = rtflow.store.status.state === "preparing" ? "The run is being prepared." : "No run yet. When you press Run, its steps stand here, from the first node at set-up to the last one at the end.";
     document.getElementById("session-wrong").hidden = !found.length;
     for (const section of all.querySelectorAll("section[data-of-run]")) section.hidden = !run;
+    masks(run);
     if (all.offsetParent === null) return;
     items();
     const key = JSON.stringify([run?.uid, run?.next, found.length]);

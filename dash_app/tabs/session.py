@@ -72,6 +72,14 @@ def layout(who: Identity) -> Any:
                     ),
                     html.Section(
                         [
+                            html.H2("Where masks have come to lie"),
+                            html.Div(id="session-masks"),
+                        ],
+                        className="card",
+                        hidden=True,
+                    ),
+                    html.Section(
+                        [
                             html.H2("What went wrong"),
                             html.Div(id="session-errors"),
                             html.P(id="session-more", className="label", hidden=True),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import brought_workflow
 import pytest
 import steps_workflow
+from brought_workflow import SOURCE, write_earlier
 from dashboards import Dashboard
 
 if TYPE_CHECKING:
@@ -45,3 +47,23 @@ def test_steps_are_told_and_what_went_wrong_in_full(dashboard: Dashboard, browse
     page.fill("#logs-find", "judge failed")
     page.wait_for_selector("#logs-grid .ag-row:has-text('too few')")
     page.context.close()
+
+
+def test_a_mask_that_was_brought_is_shown_on_the_reference(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("brought")
+    files = write_earlier(folder)
+    given = [f"source={SOURCE}", f"file={files['file']}", f"image={files['image']}"]
+    options = [part for one in given for part in ("--set", one)]
+    with Dashboard(folder, *options, workflow=brought_workflow.__file__) as dashboard:
+        page = dashboard.visit(browser)
+        page.get_by_role("tab", name="Session").click()
+        assert not page.get_by_role("heading", name="Where masks have come to lie").is_visible()
+        page.click("#run")
+        page.wait_for_selector(
+            ".mask-brought figcaption:has-text('mask left.nii.gz was brought to the reference')"
+        )
+        page.wait_for_function("document.querySelector('.mask-brought img')?.naturalWidth > 100")
+        assert page.get_by_role("heading", name="Where masks have come to lie").is_visible()
+        page.context.close()

@@ -4,17 +4,16 @@ import shutil
 import sys
 from pathlib import Path
 
+import brought_workflow
 import numpy as np
 import pytest
-from earlier import ball, save
+from brought_workflow import SOURCE, first_volume, write_earlier
 from nipype import Node, Workflow
 
 from rtflow.engine import run
 from rtflow.errors import UsageError
 from rtflow.journal import Recording
 from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
-from rtflow.nodes.convert import frame_to_incrementals
-from rtflow.nodes.images.brain import brain_mask
 from rtflow.rerun import replay
 from rtflow.settings import load_settings
 from rtflow.stream import StreamPlugin, inspect, stream
@@ -22,31 +21,11 @@ from rtflow.stream.interface import RunContext
 from rtflow.testing import prefix_test, run_frames, source_frames
 from rtflow.workflow_file import load_workflow
 
-SOURCE = "simulate:?speed=max&shape=24,24,16&voxel=8&volumes=18&tr=2"
-
-
-def first_volume():
-    flow = Workflow(name="source")
-    flow.add_nodes([Node(ScannerInput(uri=SOURCE), name="scanner")])
-    frames, _ = source_frames(flow)
-    return frame_to_incrementals(frames[0], {})[0]
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, str]:
     """A reference, the image of an earlier day (the head 12 mm to the front), and a mask in that."""
-    root = tmp_path_factory.mktemp("earlier")
-    volume = first_volume()
-    there = np.array(volume.affine)
-    there[1, 3] += 12.0
-    brain = brain_mask(volume.data)
-    centre = there[:3, :3] @ np.argwhere(brain).mean(axis=0) + there[:3, 3] + [-25.0, 0.0, 10.0]
-    made = {
-        "reference": save(root / "reference.nii.gz", volume.data, volume.affine),
-        "image": save(root / "sub-01_task-nf_boldref.nii.gz", volume.data, there),
-        "file": save(root / "left.nii.gz", ball(volume.data.shape, there, centre, (20.0, 24.0, 20.0)), there),
-    }
-    return {name: str(path) for name, path in made.items()}
+    return write_earlier(tmp_path_factory.mktemp("earlier"))
 
 
 def graph(files, folder, *, at_set_up: bool = False, mode=None) -> Workflow:
@@ -86,44 +65,12 @@ def test_the_stream_gives_feedback_from_the_volume_that_is_due_and_a_replay_the_
     assert [result.values_sha256 for result in once] == [result.values_sha256 for result in again]
 
 
-WORKFLOW = """
-from nipype import Node, Workflow
-from rtflow.engine import run
-from rtflow.workflow_file import load_workflow
-from rtflow.errors import UsageError
-from rtflow.journal import Recording
-from rtflow.nodes import BringMask, DicomToBids, Realign, Region, ScannerInput
-from rtflow.settings import RunSettings
-
-
-class Settings(RunSettings):
-    file: str = ""
-    image: str = ""
-
-
-def build(settings):
-    scanner = Node(ScannerInput(uri=settings.source), name="scanner")
-    convert, realign = Node(DicomToBids(), name="convert"), Node(Realign(), name="realign")
-    bring = BringMask(file=settings.file, image=settings.image, contrast="T1w", hold=8.0)
-    bring, region = Node(bring, name="bring"), Node(Region(baseline="none"), name="region")
-    flow = Workflow(name="brought", base_dir=settings.work_dir)
-    flow.connect(scanner, "frame", convert, "frame")
-    flow.connect(convert, "incremental", realign, "incremental")
-    flow.connect(realign, "incremental", region, "incremental")
-    flow.connect(realign, "incremental", bring, "incremental")
-    flow.connect(realign, "reference", bring, "reference")
-    flow.connect(bring, "mask", region, "mask")
-    return flow
-"""
-
-
 @pytest.mark.parametrize("by", ["ANTs", "SimpleITK"])
 def test_a_replay_registers_by_what_the_run_did(files, tmp_path, request, monkeypatch, by) -> None:
     request.getfixturevalue("ants")
     with_ants, without = list(sys.path), sys.path[:-1]
     monkeypatch.setattr(sys, "path", with_ants if by == "ANTs" else without)
-    (tmp_path / "brought.py").write_text(WORKFLOW)
-    workflow = load_workflow(tmp_path / "brought.py")
+    workflow = load_workflow(Path(brought_workflow.__file__))
     given = [f"source={SOURCE}", f"file={files['file']}", f"image={files['image']}"]
     stop = run(workflow, load_settings(workflow.settings_type, None, given), tmp_path / "out")
     run_dir = Path(stop.outputs["run"])

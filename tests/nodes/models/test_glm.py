@@ -98,12 +98,15 @@ def test_every_volume_is_what_an_analysis_of_the_volumes_so_far_says(through) ->
 
 def test_a_condition_that_has_not_come_yet_has_no_coefficient(through) -> None:
     """The contrast is of the other one: it is given as soon as that is known."""
-    _, outputs = through(contrast="scene", min_dof=2)
+    node, outputs = through(contrast="scene", min_dof=2)
     had = {
         name: [v for v, out in outputs.items() if name in out.get("betas", ())] for name in ("scene", "face")
     }
     assert had["scene"] == [volume for volume, output in outputs.items() if "t" in output]
     assert had["scene"][0] < had["face"][0]
+    column = np.array(node._state.design)[:, node._state.columns.names.index("face")] ** 2
+    for volume, enough in ((had["face"][0], True), (had["face"][0] - 1, False)):
+        assert (column[:volume].sum() >= 3 * column[:volume].max()) == enough
     for volume in had["scene"][::20]:
         effect = outputs[volume]["effect"].values
         np.testing.assert_array_equal(outputs[volume]["betas"]["scene"].values, effect)
