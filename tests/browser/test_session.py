@@ -64,6 +64,7 @@ def test_a_mask_that_was_brought_is_shown_on_the_reference(
         page.wait_for_selector(
             ".mask-brought figcaption:has-text('mask left.nii.gz was brought to the reference')"
         )
-        page.wait_for_function("document.querySelector('.mask-brought img')?.naturalWidth > 100")
+        image = page.locator(".mask-brought img")
+        assert image.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 100
         assert page.get_by_role("heading", name="Where masks have come to lie").is_visible()
         page.context.close()
