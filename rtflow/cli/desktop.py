@@ -24,6 +24,7 @@ Desktop = Annotated[
 ]
 
 _SIZE = "1280x800"
+_NEVER = str(2**31 - 1)
 _PATIENCE = 20.0
 
 
@@ -57,6 +58,9 @@ def opened_display() -> Iterator[Path]:
             _SIZE,
         ]
         options += ["-nolisten", "tcp", "-AlwaysShared", "-displayfd", str(writable)]
+        # All who come by the socket are one host to it: for some pages that leave early, it would turn away
+        # everybody. Who may come, the dashboard knows.
+        options += ["-BlacklistThreshold", _NEVER]
         options += ["-auth", str(_cookie(Path(folder) / "authority"))]
         # Else it would outlast an rtflow that is killed.
         tied = [setpriv, "--pdeathsig", "TERM", "--"] if (setpriv := shutil.which("setpriv")) else []

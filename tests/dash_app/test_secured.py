@@ -72,16 +72,8 @@ def headers(sent: dict[str, str]) -> dict[str, str]:
 
 def opened(place: Place, path: str, **sent: str) -> int:
     """The status by which a WebSocket is opened, or not."""
-
-    async def run() -> int:
-        async with aiohttp.ClientSession() as session:
-            try:
-                async with session.ws_connect(place.url + path, ssl=place.tls, headers=headers(sent)):
-                    return 101
-            except aiohttp.WSServerHandshakeError as error:
-                return error.status
-
-    return asyncio.run(asyncio.wait_for(run(), LIMIT))
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    return place.ask("GET", path, **asked, Sec_WebSocket_Key="cnRmbG93LXRlc3RzLTEyMw==", **sent)[0]
 
 
 def followed(
@@ -104,6 +96,9 @@ def followed(
                 if not ordered and any(one.get("engine") == "" and one["status"] for one in heard):
                     ordered = True
                     await asyncio.to_thread(then)
+            connection = page.get_extra_info("socket")
+        while connection.fileno() != -1:  # TLS says farewell after the session is closed
+            await asyncio.sleep(0.01)
         return heard
 
     return asyncio.run(asyncio.wait_for(run(), LIMIT))
@@ -114,9 +109,8 @@ def test_by_https_one_logs_in_and_the_cookie_is_for_this_port_alone(place: Place
     assert (status, told["Location"]) == (303, "/login")
     somebody = Somebody(place)
     (login,) = somebody.login.values()
-    assert (
-        login.key == f"__Host-rtflow-{place.port}"
-    )  # a browser takes it by TLS only, and from this host only
+    # A browser takes a cookie of such a name by TLS only, and gives it to no other host.
+    assert login.key == f"__Host-rtflow-{place.port}"
     kept = (login["secure"], login["httponly"], login["samesite"], login["path"], login["domain"])
     assert kept == (True, True, "Strict", "/", "")
     status, page, told = somebody.ask("GET", "/")

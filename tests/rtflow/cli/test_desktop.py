@@ -35,6 +35,15 @@ def test_a_display_is_there_for_who_has_its_secret_and_leaves_nothing() -> None:
     assert not path.parent.exists()
 
 
+def test_who_leaves_early_keeps_nobody_out() -> None:
+    """As where a page is loaded anew some times: to the display all are one host."""
+    with opened_display() as path:
+        for _ in range(12):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+                assert connection.recv(100) == b"RFB 003.008\n"
+
+
 HELD = """
 from rtflow.cli.desktop import opened_display
 with opened_display() as at:
