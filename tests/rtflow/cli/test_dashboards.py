@@ -22,13 +22,43 @@ from processes import LIMIT, environment, free_port
 
 from rtflow.journal import Recording
 
+#: A workflow whose node, in a process of its own, writes down where its windows would open.
+WINDOWS = """
+import os
+from pathlib import Path
+
+from nipype import Node, Workflow
+from streamtools import Counter, Number
+
+from rtflow.settings import RunSettings
+from rtflow.stream import stream
+
+
+Settings = RunSettings
+
+
+class Where(Number):
+    def _run_interface(self, runtime):
+        words = [f"{name}={os.environ.get(name)}" for name in ("DISPLAY", "XAUTHORITY")]
+        Path(__file__).with_name("where").write_text(" ".join(words))
+        return super()._run_interface(runtime)
+
+
+def build(settings):
+    where = Node(Where(), name="where")
+    stream(where, mode="process")
+    flow = Workflow(name="windows", base_dir=settings.work_dir)
+    flow.connect(Node(Counter(count=1), name="scanner"), "frame", where, "frame")
+    return flow
+"""
+
 
 class Shown:
     """``rtflow run --dashboard``, as a process."""
 
-    def __init__(self, folder: Path, port: int, *options: str) -> None:
+    def __init__(self, folder: Path, port: int, *options: str, workflow: str) -> None:
         self.out, self.errors = folder / "out", folder / "stderr"
-        command = [sys.executable, "-m", "rtflow", "run", counting_workflow.__file__, "--out", str(self.out)]
+        command = [sys.executable, "-m", "rtflow", "run", workflow, "--out", str(self.out)]
         command += ["--dashboard", "--dashboard-listen", f"127.0.0.1:{port}", *options]
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
@@ -56,6 +86,21 @@ class Shown:
         children = psutil.Process(self.process.pid).children()
         return next((one for one in children if "--beside" in one.cmdline()), None)
 
+    def layout(self) -> str:
+        """What stands on the page, as JSON, for whoever follows the link."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
+        headers = {"Origin": self.url, "Content-Type": "application/json"}
+        try:
+            connection.request("POST", "/api/login", json.dumps({"code": self.code}), headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
+            cookie = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+            connection.request("GET", "/_dash-layout", headers=headers | cookie)
+            return json.dumps(json.loads(connection.getresponse().read()))
+        finally:
+            connection.close()
+
     def ask(self, method: str, path: str, data: Any = None) -> int:
         """The status of an answer; 0 where nobody answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
@@ -70,8 +115,10 @@ class Shown:
 
 
 @contextlib.contextmanager
-def shown(folder: Path, port: int, *options: str) -> Iterator[Shown]:
-    made = Shown(folder, port, *options)
+def shown(
+    folder: Path, port: int, *options: str, workflow: str = counting_workflow.__file__
+) -> Iterator[Shown]:
+    made = Shown(folder, port, *options, workflow=workflow)
     child = made.child()
     try:
         yield made
@@ -132,7 +179,29 @@ def test_a_port_that_is_taken_gives_way_to_another(tmp_path: Path) -> None:
             assert run.port != port
             assert run.said(rf"127\.0\.0\.1:{port} is taken: the dashboard is at {run.port}")
             assert not run.said("cannot listen")
-            assert run.ask("GET", "/api/health") == 200
+            layout = run.layout()
+            assert '"Settings"' in layout
+            assert "esktop" not in layout  # nobody has asked for one
+
+
+def test_a_run_has_a_desktop_where_it_was_asked_for_and_its_nodes_open_their_windows_there(
+    tmp_path: Path,
+) -> None:
+    flow = tmp_path / "windows.py"
+    flow.write_text(WINDOWS)
+    with shown(tmp_path, free_port(), "--desktop", workflow=str(flow)) as run:
+        run.until(lambda: run.said("the dashboard stays until Ctrl-C"))
+        where = run.said(r"its desktop, for programs that you start here: (DISPLAY=:\d+ XAUTHORITY=\S+)")
+        layout = run.layout()
+        assert '"Desktop"' in layout
+        assert f'"{where}"' in layout
+        assert (tmp_path / "where").read_text() == where
+        display = psutil.Process(run.process.pid).children()
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(LIMIT) == 0
+    assert len(display) == 2  # and the dashboard
+    assert not any(one.is_running() for one in display)
+    assert not Path(where.partition("XAUTHORITY=")[2]).parent.exists()
 
 
 @pytest.mark.parametrize(
