@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cable import Cable
 from dashboards import VIEWER, Dashboard
 from onlookers import still, until_asked
+from processes import until
 
 from rtflow.settings import load_settings
 
@@ -16,10 +19,25 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    given = ("--set", "count=3", "--set", "halt=2")
-    with Dashboard(tmp_path_factory.mktemp("settings"), *given) as dashboard:
-        yield dashboard
+def no_scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file: while it is there, no run can begin."""
+    return tmp_path_factory.mktemp("scanner") / "no-scanner"
+
+
+@pytest.fixture(scope="module")
+def cabled(tmp_path_factory: pytest.TempPathFactory, no_scanner: Path) -> Iterator[tuple[Dashboard, Cable]]:
+    """The dashboard, and the cable between it and the server."""
+    given = [word for one in ("count=3", "halt=2", f"refuses={no_scanner}") for word in ("--set", one)]
+    dashboard = Dashboard(tmp_path_factory.mktemp("settings"), *given)
+    with Cable(dashboard.engine.port) as cable:
+        dashboard.towards = cable.port
+        with dashboard:
+            yield dashboard, cable
+
+
+@pytest.fixture(scope="module")
+def dashboard(cabled: tuple[Dashboard, Cable]) -> Dashboard:
+    return cabled[0]
 
 
 def values(dashboard: Dashboard) -> Any:
@@ -215,6 +233,86 @@ def test_a_click_counts_though_somebody_else_changes_something_meanwhile(
     page.click("#settings-discard")
     page.wait_for_selector("#settings-pending:has-text('Nothing')")
     assert dashboard.engine.ask("PUT", "/api/settings", {"bids": {"subject": subject}})[0] == 200
+
+
+def apply_and_run(page: Page, count: int) -> None:
+    """Enter a count, go to another tab, and say that it is to be applied and a run to begin."""
+    page.get_by_label("count", exact=True).fill(str(count))
+    page.wait_for_selector("[role=tab][data-pending]:has-text('Settings')")
+    page.get_by_role("tab", name="Live").click()
+    page.click("#run")
+    page.get_by_role("button", name="Apply them and run").click()
+
+
+def stopped(dashboard: Dashboard, page: Page) -> None:
+    """End the run that there is, and have the settings as they were."""
+    engine = dashboard.engine
+    engine.until(lambda: engine.status()["state"] == "running")
+    assert engine.ask("POST", "/api/stop")[0] == 202
+    engine.until(lambda: engine.status()["state"] == "idle")
+    assert engine.ask("PUT", "/api/settings", {"count": 3})[0] == 200
+    opened(page).wait_for_selector("#settings-locked", state="hidden")
+
+
+def test_what_was_applied_for_a_run_that_cannot_begin_is_kept_and_it_is_told_why(
+    dashboard: Dashboard, page: Page, no_scanner: Path
+) -> None:
+    no_scanner.touch()
+    apply_and_run(page, 7)
+    page.wait_for_selector("#h-alert:has-text('The run could not begin: the scanner is not there')")
+    page.wait_for_selector("#run:enabled")
+    opened(page).wait_for_selector("#settings-pending:has-text('Nothing')")
+    page.wait_for_selector("#settings-differences li:has-text('count3 → 7')")
+    page.wait_for_selector("#settings-locked", state="hidden")
+    assert (values(dashboard)["count"], page.get_by_label("count", exact=True).input_value()) == (7, "7")
+    no_scanner.unlink()
+    page.click("#run")  # and has what was applied, without a question
+    page.wait_for_selector("#h-alert", state="hidden")
+    stopped(dashboard, page)
+
+
+def test_what_was_applied_is_kept_where_somebody_else_begins_a_run_in_that_moment(
+    cabled: tuple[Dashboard, Cable], page: Page
+) -> None:
+    dashboard, cable = cabled
+    cable.hold(b"POST /api/start ")
+    apply_and_run(page, 7)
+    until(cable.held.is_set)
+    assert values(dashboard)["count"] == 7
+    assert dashboard.engine.ask("POST", "/api/start")[0] == 202
+    cable.release()
+    page.wait_for_selector("[role=alert]:has-text('it carries one run at a time')")
+    page.locator("#run-asks").get_by_role("dialog").wait_for(state="hidden")
+    opened(page).wait_for_selector("#settings-pending:has-text('Nothing')")
+    page.wait_for_selector("#settings-differences li:has-text('count3 → 7')")
+    assert values(dashboard)["count"] == 7
+    stopped(dashboard, page)
+
+
+def test_where_somebody_elses_run_came_first_nothing_is_applied_and_all_that_is_entered_is_kept(
+    dashboard: Dashboard, page: Page
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "run-with" in str(route.request.post_data_json["changedPropIds"]) and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/_dash-update-component*", hold)
+    apply_and_run(page, 7)
+    until_asked(page, held)
+    assert dashboard.engine.ask("POST", "/api/start")[0] == 202
+    held[0].continue_()
+    page.wait_for_selector("[role=alert]:has-text('settings are locked while there is a run')")
+    page.wait_for_selector("[role=tab][aria-selected=true]:has-text('Settings')")
+    page.wait_for_selector("#settings-locked:has-text('there is a run, without what is not applied yet')")
+    assert (values(dashboard)["count"], page.get_by_label("count", exact=True).input_value()) == (3, "7")
+    stopped(dashboard, page)
+    page.wait_for_selector("#settings-pending li:has-text('count3 → 7')")
+    page.click("#settings-discard")
+    page.wait_for_selector("#settings-pending:has-text('Nothing')")
 
 
 def test_they_are_locked_while_there_is_a_run(dashboard: Dashboard, page: Page) -> None:

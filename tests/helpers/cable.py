@@ -19,6 +19,8 @@ class Cable:
     ----------
     port
         Where to connect instead.
+    held
+        Set once something waits that is held back.
     """
 
     def __init__(self, port: int) -> None:
@@ -29,6 +31,9 @@ class Cable:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.connections = 0
+        self.held = threading.Event()
+        self._holds = b""
+        self._released = threading.Event()
 
     def __enter__(self) -> Cable:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -39,6 +44,7 @@ class Cable:
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._plugged.set()
+        self.release()
         self.cut()
 
     def pull(self) -> None:
@@ -48,6 +54,17 @@ class Cable:
     def plug(self) -> None:
         """What waits gets through, and all else again."""
         self._plugged.set()
+
+    def hold(self, words: bytes) -> None:
+        """What these words stand in waits, with all behind it on its connection; nothing else does."""
+        self.held.clear()
+        self._released.clear()
+        self._holds = words
+
+    def release(self) -> None:
+        """Let through what was held back, and hold back nothing more."""
+        self._holds = b""
+        self._released.set()
 
     def cut(self) -> None:
         """End all connections at once; new ones may be made."""
@@ -77,6 +94,9 @@ class Cable:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._plugged.wait()
+                if self._holds and self._holds in data:
+                    self.held.set()
+                    self._released.wait()
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

@@ -40,6 +40,8 @@ class Dashboard:
         The server, which can be asked as an operator.
     port
         Of the dashboard.
+    towards
+        Port at which the dashboard reaches the server; another one than its own where a cable lies between.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Dashboard:
         self._desktop = () if desktop is None else ("--desktop", str(desktop))
         self.engine = Serving(folder, "serve", *arguments, workflow=workflow)
         self.access = Access(folder / "access")
-        self.port = free_port()
+        self.port, self.towards = free_port(), self.engine.port
         for name, role in ((OPERATOR, "operator"), (VIEWER, "viewer")):
             self.access.add_user(name, PASSWORD, role)
 
@@ -64,7 +66,7 @@ class Dashboard:
     def _open(self) -> Process:
         process = Process(
             *("-m", "rtflow", "dashboard", "--plain", "--access", str(self.access.folder)),
-            *("--server", f"ws://127.0.0.1:{self.engine.port}", "--listen", f"127.0.0.1:{self.port}"),
+            *("--server", f"ws://127.0.0.1:{self.towards}", "--listen", f"127.0.0.1:{self.port}"),
             *self._desktop,
         )
         process.until(lambda: self.health() == {"status": "ok", "engine": "connected"})
