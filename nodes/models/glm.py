@@ -44,6 +44,9 @@ class GLMInput(RegressionInput):
 
     contrast = traits.Str(mandatory=True, desc="an expression of conditions: 'scene - face'")
     region = traits.Any(desc="a Mask, or the path of an image: its mean is modelled as one more voxel")
+    betas = traits.Bool(
+        False, usedefault=True, desc="whether to give `betas` too: each condition costs as much as the effect"
+    )
     save = traits.Str("", usedefault=True, desc="session item to keep the maps under")
     folder = traits.Str("glm", usedefault=True, desc="folder of the maps, in that of the run")
 
@@ -227,10 +230,11 @@ class GLM(Regression):
             "effect": Features(effect[:voxels], state.mask),
             "t": inside,
             "z": Features(z_values(inside.values, model.dof), state.mask),
-            "betas": self._betas(state, model),
             "t_max": float(inside.values.max()),
             "dof": model.dof,
         }
+        if self.inputs.betas:
+            self._results["betas"] = self._betas(state, model)
         if state.region is not None:
             self._results["region_t"] = float(t[-1])
             mean = state.region_total / len(state.volumes)

@@ -22,7 +22,7 @@ from rtflow.stream.interface import RunContext, StreamInterface
 
 Outputs = dict[str, Any]
 
-SAVES = {"Mask": {"save": "mask"}, "GLM": {"save": "glm"}}
+SAVES = {"Mask": {"save": "mask"}, "GLM": {"save": "glm", "betas": True}}
 #: Of a run that is replayed: a button in volume 5.
 SAID = Event(
     name=TAKEN,
