@@ -194,11 +194,12 @@ def test_a_value_waits_until_it_is_due(subject: Subject, context: BrowserContext
     link._now = lambda: now() - 5000  # the server's clock is another one
     Opened(context, subject.server.port)
     offered = now()
-    subject.offer(1, time=offered - 5000, delay=0.5)
+    subject.offer(1, time=offered - 5000, delay=2.0)
     said = subject.wait_for(lambda body: isinstance(body, Shown))
     assert isinstance(said[-1], Shown)
-    # The page's clock is this machine's, and the offset between its clock and `now` is what we learn of it.
-    assert link.clock.to_ours(said[-1].at) + 5000 >= offered + 0.5 - 0.05
+    # The page's clock is this machine's, and the offset between its clock and `now` is what we learn of it, as
+    # well as messages are quick on a busy machine.
+    assert link.clock.to_ours(said[-1].at) + 5000 >= offered + 2.0 - 0.5
 
 
 def frames(heard: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

@@ -220,7 +220,7 @@ def test_arguments_are_checked_before_snakemake_is_looked_for(data: Path, tmp_pa
         (["roi_feedback", data, "-c", tmp_path / "none.toml"], "does not exist; give a TOML file"),
         (["roi_feedback", data, "--table", folder], "leave out workflow and data set"),
         (["roi_feedback", data, "--set", "mask=none.nii"], "the settings name what does not exist, mask="),
-        (["connectivity", data], "give both: --set first=LEFT.nii --set second=RIGHT.nii"),
+        (["connectivity", data], "give --set first=FIRST.nii --set second=SECOND.nii"),
     ):
         done = rtflow("batch", *words, "--out", folder, RTFLOW_SNAKEMAKE="/nowhere/snakemake")
         assert done.returncode == 2, done.stderr
