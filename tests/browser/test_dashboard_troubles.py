@@ -242,8 +242,8 @@ def test_runs_are_compared_number_by_number(dashboard: Dashboard, browser: Brows
 LIGHTS = """(changes) => {
   const run = {
     start: { time: 1000, source: "folder:/data" }, stop: null, volumes: 30, planned: 100, tr: 2,
-    lastArrival: 1060, lastFeedback: 1060, results: 30, deadline: 2000, doubted: 0, doubts: [], alarms: new Map(),
-    failures: [], events: [],
+    lastArrival: 1060, lastFeedback: 1060, results: 30, deadline: 2000, doubted: 0, doubts: [],
+    alarms: new Map(), failures: [], events: [],
     counts: { ok: 30, late: 0, missing: 0, failed: 0 }, status: Array(30).fill("ok"), ...changes.run,
   };
   const disk = { free: 50e9, needed: 1e9 };

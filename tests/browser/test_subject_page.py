@@ -197,8 +197,8 @@ def test_a_value_waits_until_it_is_due(subject: Subject, context: BrowserContext
     subject.offer(1, time=offered - 5000, delay=2.0)
     said = subject.wait_for(lambda body: isinstance(body, Shown))
     assert isinstance(said[-1], Shown)
-    # The page's clock is this machine's, and the offset between its clock and `now` is what we learn of it, as
-    # well as messages are quick on a busy machine.
+    # The page's clock is this machine's, and the offset between its clock and `now` is what we learn of it,
+    # as well as messages are quick on a busy machine.
     assert link.clock.to_ours(said[-1].at) + 5000 >= offered + 2.0 - 0.5
 
 
