@@ -18,14 +18,13 @@ from rtflow.errors import JournalError
 from rtflow.report_charts import Chart, blocks_of, draw, escaped, key_of
 from rtflow.report_course import ByVolume, Course, Said
 from rtflow.report_style import STYLE
-from rtflow.server.runs import bids_of
-from rtflow.summary import STATUSES, Summary, published, spread
+from rtflow.server.runs import bids_of, run_name
+from rtflow.summary import STATUSES, Summary, consecutive, published, spread
 from rtflow.toml_text import to_toml
 
 FD_LIMIT = 0.5
 """mm: a customary threshold of framewise displacement, as in the dashboard."""
 
-_KEYS = {"subject": "sub", "session": "ses", "task": "task", "run": "run"}
 _ENDINGS = {"completed": "good", "under way": "good", "aborted": "bad", "failed": "bad", "cut off": "bad"}
 _MOST = 200  # rows of alarms
 _RANGES = 12
@@ -99,7 +98,7 @@ def reported_run(path: Path) -> str | None:
 
 def _title(start: RunStart, course: Course) -> str:
     bids = bids_of(start.settings) | ({"run": course.became} if course.became else {})
-    return " ".join(f"{key}-{bids[name]}" for name, key in _KEYS.items() if bids.get(name)) or "Run"
+    return run_name(bids, "subject", "session", "task", "run") or "Run"
 
 
 # Its parts
@@ -311,12 +310,7 @@ def _messages(messages: Mapping[str, Sequence[int]]) -> str:
 
 def _ranges(volumes: Sequence[int]) -> str:
     """Volumes in few words: 3, 7–9, 12."""
-    runs: list[list[int]] = []
-    for volume in sorted(set(volumes)):
-        if runs and runs[-1][1] == volume - 1:
-            runs[-1][1] = volume
-        else:
-            runs.append([volume, volume])
+    runs = consecutive(sorted(set(volumes)))
     said = [f"{first}" if first == last else f"{first}–{last}" for first, last in runs[:_RANGES]]
     left = sum(last - first + 1 for first, last in runs[_RANGES:])
     return ", ".join(said) + (f", and {left} more" if left else "")

@@ -10,7 +10,7 @@ import re
 import threading
 from array import array
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -266,6 +266,21 @@ def of_any_volume(message: str, volume: int) -> str:
     'it is not alike'
     """
     return _RESIDUAL.sub("", re.sub(rf"\bvolume {volume}\b", "the volume", message))
+
+
+def consecutive(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """The first and the last of those that follow one another, of numbers in ascending order.
+
+    >>> consecutive([1, 3, 4, 5, 9])
+    [(1, 1), (3, 5), (9, 9)]
+    """
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found
 
 
 def _count(counter: Counter[str], message: str) -> None:

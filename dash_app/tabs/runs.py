@@ -13,6 +13,7 @@ from rtflow.access.store import Identity
 from rtflow.dash_app.elements import html
 from rtflow.dash_app.engine import Engine
 from rtflow.dash_app.visitor import require
+from rtflow.server.runs import run_name
 
 _COLUMNS = (
     {"field": "began", "headerName": "Began", "sort": "desc", "width": 175},
@@ -25,8 +26,6 @@ _COLUMNS = (
     {"field": "source", "headerName": "Source", "flex": 1, "minWidth": 95, "tooltipField": "source"},
     {"field": "run_uid", "headerName": "Run", "width": 235},
 )
-
-_KEYS = {"subject": "sub", "session": "ses", "run": "run"}
 
 
 def layout(who: Identity) -> Any:
@@ -118,7 +117,7 @@ def row_of(run: dict[str, Any]) -> dict[str, Any]:
     return {
         "run_uid": run["run_uid"],
         "began": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["began"])),
-        "bids": " ".join(f"{key}-{bids[name]}" for name, key in _KEYS.items() if bids.get(name)),
+        "bids": run_name(bids, "subject", "session", "run"),
         "workflow": run["workflow"],
         "status": run["status"],
         "volumes": sum(counts.values()) if counts else None,

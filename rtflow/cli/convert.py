@@ -201,10 +201,8 @@ def _ranges(numbers: list[int]) -> str:
     >>> _ranges([1, 3, 4, 5, 9])
     '1, 3-5, 9'
     """
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    from rtflow.summary import consecutive
+
+    return ", ".join(
+        str(first) if first == last else f"{first}-{last}" for first, last in consecutive(numbers)
+    )

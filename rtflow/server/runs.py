@@ -21,6 +21,7 @@ _HEAD, _TAIL, _LARGEST = 64 << 10, 16 << 10, 1 << 20
 """Bytes of a journal in which is looked for what its first volumes told, and for its last document; for a
 longer one."""
 _ANSWER = 2 << 20
+_KEYS = {"subject": "sub", "session": "ses", "task": "task", "run": "run"}
 _RUNS = 32
 """So many runs are remembered of which documents were asked for."""
 
@@ -180,7 +181,16 @@ def bids_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     {'subject': '02', 'run': 1}
     """
     bids = settings.get("bids") or {}
-    return {name: bids[name] for name in ("subject", "session", "task", "run") if name in bids}
+    return {name: bids[name] for name in _KEYS if name in bids}
+
+
+def run_name(bids: Mapping[str, Any], *names: str) -> str:
+    """Some of what `bids_of` has, as BIDS would name it; without what is not known.
+
+    >>> run_name({"subject": "02", "session": "", "task": "nf", "run": 1}, "subject", "session", "run")
+    'sub-02 run-1'
+    """
+    return " ".join(f"{_KEYS[name]}-{bids[name]}" for name in names if bids.get(name))
 
 
 def _stop(file: BinaryIO) -> RunStop | None:

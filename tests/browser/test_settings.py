@@ -210,19 +210,25 @@ def test_a_form_that_is_open_hears_of_what_others_change_and_keeps_what_is_enter
     assert status == 200
 
 
-def test_a_click_counts_though_somebody_else_changes_something_meanwhile(
-    dashboard: Dashboard, page: Page
-) -> None:
-    subject = values(dashboard)["bids"]["subject"]
+def held_back(page: Page, click: str) -> list[Route]:
+    """Hold back the first call that comes of a click; it stands in the list once it was made."""
     held: list[Route] = []
 
     def hold(route: Route) -> None:
-        if "setting-more" in str(route.request.post_data_json["changedPropIds"]) and not held:
+        if click in str(route.request.post_data_json["changedPropIds"]) and not held:
             held.append(route)
         else:
             route.continue_()
 
     page.route("**/_dash-update-component*", hold)
+    return held
+
+
+def test_a_click_counts_though_somebody_else_changes_something_meanwhile(
+    dashboard: Dashboard, page: Page
+) -> None:
+    subject = values(dashboard)["bids"]["subject"]
+    held = held_back(page, "setting-more")
     fieldset(page, "plots").get_by_role("button", name="Add one").click()
     until_asked(page, held)
     dashboard.engine.ask("PUT", "/api/settings", {"bids": {"subject": "07"}})
@@ -292,15 +298,7 @@ def test_what_was_applied_is_kept_where_somebody_else_begins_a_run_in_that_momen
 def test_where_somebody_elses_run_came_first_nothing_is_applied_and_all_that_is_entered_is_kept(
     dashboard: Dashboard, page: Page
 ) -> None:
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        if "run-with" in str(route.request.post_data_json["changedPropIds"]) and not held:
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/_dash-update-component*", hold)
+    held = held_back(page, "run-with")
     apply_and_run(page, 7)
     until_asked(page, held)
     assert dashboard.engine.ask("POST", "/api/start")[0] == 202

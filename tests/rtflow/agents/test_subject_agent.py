@@ -255,10 +255,11 @@ def test_a_killed_server_that_goes_on_offers_only_what_was_not_received(tmp_path
 
 def test_the_onset_delay_is_kept_and_nothing_is_lost_of_what_waits(tmp_path) -> None:
     """Killed while values wait for their time: they are received, and shown by the next process."""
-    with serving() as server, Running(tmp_path, server, "delay=4", "halt=8") as running:
+    with serving() as server, Running(tmp_path, server, "delay=6", "halt=8") as running:
         with SubjectAgent(server.port, tmp_path) as agent:
             running.until(lambda documents: delivered(documents) == list(range(1, 9)))
             agent.kill()
+            assert volumes(agent) == []
         with SubjectAgent(server.port, tmp_path) as agent:
             agent.until(lambda: volumes(agent) == list(range(1, 9)))
         running.stopping.set()
